@@ -1,0 +1,83 @@
+"""The values that travel from an annotation file to the loss. They hold data and no behaviour.
+
+Letters in shapes: N distinct frames of a batch, R rows, S tokens of a row, M media of a row, F frames of a medium,
+P patches of a frame, L latents of a medium, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypedDict
+
+from torch import Tensor
+
+Role = Literal['system', 'user', 'assistant']
+Kind = Literal['text', 'image', 'video']
+KINDS: tuple[Kind, ...] = ('text', 'image', 'video')
+IGNORE_INDEX = -100  # a label that is not trained
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What one ``<image>`` mark stands for: one picture, or the frames of a video or of a picture set."""
+
+    frames: tuple[Hashable, ...]  # keys of an image store, or pictures themselves (inference)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One utterance; its media come before its text."""
+
+    role: Role
+    text: str
+    media: tuple[Medium, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One record of a source: its turns, and the ids of the samples that may be shown before it."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    context_ids: tuple[str, ...] = ()
+    kind: Kind = 'text'
+    source: str = ''
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A sample as token ids. ``labels`` are unshifted: position i is trained to be predicted from those before it."""
+
+    id: str
+    input_ids: Tensor  # (S,) int64
+    labels: Tensor  # (S,) int64, IGNORE_INDEX = not trained
+    media: tuple[Medium, ...]  # in the order of the <image> marks
+    context_ids: tuple[str, ...] = ()
+    kind: Kind = 'text'
+    weight: float = 1.0
+
+
+class Batch(TypedDict, total=False):
+    """What the collate function gives and ``Flamingo.compute_loss`` takes."""
+
+    input_ids: Tensor  # (R, S) int64
+    labels: Tensor  # (R, S) int64, unshifted
+    position_ids: Tensor  # (R, S) int64, restarted at each sample of a packed row
+    segment_ids: Tensor  # (R, S) int64, 0 = pad, 1..k = the samples of a row
+    frames: Tensor  # (N, 3, H, W) uint8, each distinct one once
+    vision_features: Tensor  # (N, P, D), instead of frames: cached features
+    media_frames: Tensor  # (R, M, F) int64 into N, -1 = none
+    loss_weights: Tensor  # (R, S) float32
+    kinds: Tensor  # (R, K) int64 into KINDS: the kind of segment k + 1 of a row, -1 = none
+    sample_ids: list[list[str]]  # of each row, in the order of its segments
+
+
+class Media(NamedTuple):
+    """What one call of the decoder may look at. It travels as an argument; nothing of it stays on a layer."""
+
+    latents: Tensor | None  # (R, M, L, D)
+    span: Tensor  # (R, S, 2) int64: a token sees the media lo <= m < hi
+    gated: Tensor  # (R, S) bool: False where the gated block is skipped
+    keys_values: dict[int, tuple[Tensor, Tensor]] | None = None  # per layer (R, heads, M * L, head width), else latents

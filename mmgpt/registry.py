@@ -116,3 +116,39 @@ OPTIM_WRAPPERS = _registry('optimizer wrapper', 'mmgpt.engine.optim', mmengine_r
 STRATEGIES = _registry('strategy', 'mmgpt.engine.strategies')
 
 ALL = {name: value for name, value in globals().items() if isinstance(value, Registry)}
+
+
+def plugins_of(cfg: Any) -> dict[str, list[str]]:
+    """The members outside of mmgpt that a nested config names by ``type``: ``{module to import: [type, ...]}``.
+
+    It is written into the folder of a saved model, so that loading can say what is missing. See ``require_plugins``.
+    """
+    found: dict[str, set[str]] = {}
+    waiting = [cfg]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+            for registry in ALL.values():
+                kind = value.get('type')
+                member = registry.module_dict.get(kind) if isinstance(kind, str) else None
+                if member is not None and member.__module__.split('.')[0] not in {'mmgpt', 'mmengine', 'torch'}:
+                    found.setdefault(member.__module__, set()).add(kind)
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return {module: sorted(names) for module, names in sorted(found.items())}
+
+
+def require_plugins(plugins: dict[str, list[str]]) -> None:
+    """Checks that the plugins a saved model was built of are registered. It imports nothing: a file is no program.
+
+    Raises:
+        ImportError: names the module to import first.
+    """
+    for module, names in plugins.items():
+        missing = [name for name in names if not any(name in registry.module_dict for registry in ALL.values())]
+        if missing:
+            raise ImportError(
+                f'this model needs {" and ".join(missing)} of the plugin {module!r}, which is never imported by itself: '
+                f'import {module} before loading the model (tools: --import {module}, or custom_imports in the config)'
+            )

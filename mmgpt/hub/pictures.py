@@ -1,0 +1,151 @@
+"""Pictures and videos from what a user hands over: PIL images, paths, data URLs, lists of frames."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 64 * 1024 * 1024  # of one picture: what a header claims is checked before anything is decoded
+_DATA_URL = re.compile(r'data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<data>.*)', re.DOTALL)
+_BASE64 = re.compile(r'[A-Za-z0-9+/=_\s-]{64,}')
+
+
+def open_picture(value: Any) -> Image.Image:
+    """Opens one picture as RGB, turned upright as its EXIF data say.
+
+    Args:
+        value: a PIL image, a path, a ``data:image/...;base64,`` URL, base64 text, or the bytes of an image file.
+
+    Raises:
+        OSError: there is no such file, or it is no picture that can be read.
+        ValueError: an http address, broken base64, or more than ``MAX_PIXELS`` pixels.
+        TypeError: for any other kind of value.
+    """
+    if isinstance(value, Image.Image):
+        return value.convert('RGB')
+    if isinstance(value, bytes):
+        return _decode(io.BytesIO(value), 'the given bytes')
+    if isinstance(value, str):
+        if value.startswith(('http://', 'https://')):
+            raise ValueError(f'pictures are not fetched over the network; save {value:.200} to a file and give its path')
+        if value.startswith('data:'):
+            return _decode(io.BytesIO(_data_url(value)), 'the data URL')
+        if len(value) > 255 and _BASE64.fullmatch(value):
+            return _decode(io.BytesIO(_base64(value)), 'the base64 text')
+    if isinstance(value, str | os.PathLike):
+        path = local_path(value)
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no picture file {path}')
+        return _decode(path, str(path))
+    raise TypeError(f'expected a PIL image, a path or a data URL, got {type(value).__name__}')
+
+
+def open_video(value: Any, num_frames: int | None = None) -> tuple[Image.Image, ...]:
+    """The frames of a video as RGB pictures.
+
+    Args:
+        value: a list of pictures (each as ``open_picture`` takes it), or the path of a video file.
+        num_frames: of a longer video that many frames are kept, evenly spaced with the first and the last; None: all.
+
+    Raises:
+        OSError: there is no such file, or no frame of it can be read.
+        ImportError: a video file without OpenCV.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if not value:
+            raise ValueError('a video needs at least one frame, got an empty list')
+        return tuple(open_picture(value[i]) for i in evenly_spaced(len(value), num_frames))
+    if isinstance(value, str) and value.startswith(('http://', 'https://', 'data:')):
+        raise ValueError(f'a video is a list of pictures or the path of a file, got {value:.100}')
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f'expected a list of pictures or the path of a video, got {type(value).__name__}')
+    path = local_path(value)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no video file {path}')
+    return _read_video(path, num_frames)
+
+
+def evenly_spaced(total: int, wanted: int | None) -> list[int]:
+    """Indices of at most ``wanted`` of ``total`` frames, the first and the last among them.
+
+    Example:
+        >>> evenly_spaced(9, 3), evenly_spaced(9, 1), evenly_spaced(2, 3)
+        ([0, 4, 8], [4], [0, 1])
+    """
+    if wanted is None or total <= wanted:
+        return list(range(total))
+    if wanted == 1:
+        return [total // 2]
+    return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]
+
+
+def local_path(value: str | os.PathLike) -> Path:
+    """A path from a path or a ``file://`` address."""
+    text = os.fspath(value)
+    return Path(text.removeprefix('file://')).expanduser()
+
+
+def _decode(file: Any, name: str) -> Image.Image:
+    try:
+        with Image.open(file) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f'{name} has {width} x {height} pixels; at most {MAX_PIXELS} are read')
+            return ImageOps.exif_transpose(picture).convert('RGB')
+    except UnidentifiedImageError as error:
+        raise OSError(f'{name} is not a picture that Pillow can read') from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{name} has too many pixels: {error}') from error
+    except (OSError, SyntaxError) as error:
+        raise OSError(f'{name} is a damaged picture: {error}') from error
+
+
+def _data_url(url: str) -> bytes:
+    match = _DATA_URL.fullmatch(url)
+    if match is None:
+        raise ValueError(f"expected a URL of the form 'data:image/png;base64,...', got {url[:40]!r}")
+    if not match['type'].startswith('image/'):
+        raise ValueError(f"expected a data URL of a picture (image/...), got {match['type']!r}")
+    return _base64(match['data'])
+
+
+def _base64(text: str) -> bytes:
+    text = re.sub(r'\s', '', text).replace('-', '+').replace('_', '/').rstrip('=')
+    try:
+        return base64.b64decode(text + '=' * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f'broken base64: {error}') from error
+
+
+def _read_video(path: Path, num_frames: int | None) -> tuple[Image.Image, ...]:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError('reading a video file needs OpenCV: pip install "mmgpt[video]"') from error
+    capture = cv2.VideoCapture(str(path))
+    try:
+        total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if not capture.isOpened() or total < 1:
+            raise OSError(f'{path} is not a video that OpenCV can read')
+        wanted = set(evenly_spaced(total, num_frames))
+        frames = []
+        for i in range(total):
+            if not capture.grab():  # a file may promise more frames than it holds
+                break
+            if i in wanted:
+                ok, frame = capture.retrieve()
+                if ok:
+                    frames.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+    finally:
+        capture.release()
+    if not frames:
+        raise OSError(f'no frame of the video {path} could be read')
+    return tuple(frames)

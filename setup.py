@@ -1,0 +1,56 @@
+"""Packages mmgpt. The folder ``tools`` becomes the module ``mmgpt_tools``, reached through the command ``mmgpt``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    text = (ROOT / 'mmgpt/__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
+
+
+def requirements() -> list[str]:
+    lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
+    return [line for line in (line.split('#')[0].strip() for line in lines) if line]
+
+
+def tools() -> list[str]:
+    return ['mmgpt_tools', *(f'mmgpt_tools.{name}' for name in find_packages('tools'))]
+
+
+def readme() -> str:
+    path = ROOT / 'README.md'
+    return path.read_text(encoding='utf-8') if path.exists() else ''
+
+
+EXTRAS = {
+    'demo': ['scikit-learn>=1.4'],  # the pictures of the digits demo and its baselines
+    'video': ['opencv-python>=4.9'],  # reads video files; lists of pictures need nothing
+    'dev': ['pytest>=8', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4'],
+}
+
+setup(
+    name='mmgpt',
+    version=version(),
+    description='Trains, evaluates and serves Flamingo-type vision-language models',
+    long_description=readme(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=[*find_packages(include=['mmgpt', 'mmgpt.*']), *tools()],
+    package_dir={'mmgpt_tools': 'tools'},
+    package_data={'mmgpt_tools': ['*.sh']},
+    install_requires=requirements(),
+    extras_require={**EXTRAS, 'all': sorted({name for extra in EXTRAS.values() for name in extra})},
+    entry_points={'console_scripts': ['mmgpt = mmgpt_tools.cli:main']},
+    classifiers=[
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+)

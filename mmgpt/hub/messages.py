@@ -89,7 +89,9 @@ def _read_message(message: Message, where: str, num_frames: int | None, load: bo
         else:
             try:
                 media.append(_medium(kind, part, num_frames, load))
-            except (OSError, TypeError, ValueError) as error:
+            except (TypeError, ValueError) as error:
+                raise ValueError(f'{place}: {error}') from error
+            except OSError as error:
                 raise type(error)(f'{place}: {error}') from error
     return Turn(role, '\n'.join(texts), tuple(media))
 

@@ -1,0 +1,147 @@
+"""Folders that hold a model with everything it needs, and the errors one meets when loading them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmgpt.hub.processor import FlamingoProcessor
+
+MODEL_TYPE = 'mmgpt_flamingo'
+HUB_TIMEOUT = 3.0  # seconds to wait for the hub's first answer, before it is taken for unreachable
+
+
+def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) -> Path:
+    """Writes a self-contained folder: weights, configuration, processor and tokenizer.
+
+    It is written beside and renamed, so the folder is either whole or not there.
+
+    Args:
+        folder: must not exist, or be empty.
+        model: a ``Flamingo``.
+        processor: its processor; the template's stop token becomes the end of the model's generations.
+
+    Raises:
+        FileExistsError: the folder holds something already.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f'{folder} exists already; remove it or choose another folder')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f'.{folder.name}.incomplete')
+    shutil.rmtree(beside, ignore_errors=True)
+    set_generation_tokens(model, processor)
+    model.save_pretrained(beside)
+    processor.save_pretrained(beside)
+    beside.replace(folder)
+    return folder
+
+
+def set_generation_tokens(model: Any, processor: FlamingoProcessor) -> None:
+    """Makes ``model.generate`` end where the template's answers end, and pad with the tokenizer's padding."""
+    config = model.generation_config
+    config.bos_token_id = processor.tokenizer.bos_token_id
+    config.pad_token_id = processor.pad_token_id
+    config.eos_token_id = processor.stop_token_ids
+
+
+def load_folder(
+    name: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = 'auto'
+) -> tuple[Any, FlamingoProcessor]:
+    """Loads a model and its processor, for use.
+
+    Args:
+        name: a folder that training or ``save_folder`` wrote, or the id of a model on the Hugging Face hub.
+        device: default: the accelerator where there is one, else the CPU.
+        dtype: 'auto' keeps what the folder holds; else as 'bfloat16' or ``torch.bfloat16``.
+
+    Returns:
+        The model in evaluation mode, and its processor.
+
+    Raises:
+        OSError: there is no such folder, it is no model folder, or the hub cannot be reached.
+        ImportError: the model needs a plugin that was not imported; the message names the module.
+
+    Example::
+
+        model, processor = load_folder('work_dirs/otter_demo/hf')
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    name, options = locate(name)
+    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    processor = AutoProcessor.from_pretrained(name, **options)
+    return model.to(device or default_device()).eval(), processor
+
+
+def default_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator() or torch.device('cpu')
+
+
+def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
+    """What ``from_pretrained`` should be given for a model: its name, and options.
+
+    Raises:
+        OSError: there is no such folder, it is no model folder, or the hub cannot be reached and has not been before.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        return str(path), {}
+    if not _is_hub_id(str(name)):
+        raise FileNotFoundError(f'there is no model folder {path}')
+    if hub_is_reachable():
+        return str(name), {}
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(str(name), 'config.json'), str):
+        return str(name), {'local_files_only': True}
+    raise OSError(
+        f'there is no folder {name}, and the Hugging Face hub cannot be reached to look for a model of that id (nor is '
+        f'it in the local cache); give the path of a model folder, or connect to the network'
+    )
+
+
+def hub_is_reachable() -> bool:
+    """Asks the hub once, within ``HUB_TIMEOUT``: its own client would repeat for half a minute."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.is_offline_mode():
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception:  # which errors there are depends on the HTTP library that the hub's client uses
+        return False
+    return True
+
+
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(name).suffix and name.count('/') == 1
+
+
+def _check_folder(path: Path) -> None:
+    config = path / 'config.json'
+    if not config.is_file():
+        inner = next((p.parent for p in (path / 'hf/config.json', *sorted(path.glob('*/config.json'))) if p.is_file()), None)
+        hint = f'; did you mean {inner}?' if inner else ''
+        raise FileNotFoundError(f'{path} is not a model folder: it has no config.json{hint}')
+    try:
+        found = json.loads(config.read_text(encoding='utf-8')).get('model_type')
+    except (ValueError, AttributeError) as error:
+        raise OSError(f'{config} is damaged: {error}') from error
+    if found != MODEL_TYPE:
+        raise OSError(f'{path} holds a model of type {found!r}; expected {MODEL_TYPE!r}, a model that mmgpt saved')
+    if not (path / 'processor_config.json').is_file():
+        raise FileNotFoundError(f'{path} has no processor_config.json: the model was saved without its processor')

@@ -1,0 +1,1 @@
+"""Using a model: generation, the chat session, the terminal."""

@@ -1,0 +1,115 @@
+import io
+import json
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from mmgpt.inference.chat import Reply
+from mmgpt.inference.terminal import Terminal
+
+
+class EchoChat:
+    """Answers with what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.examples = []
+        self.history = []
+
+    def ask(self, text, images=(), video=None, on_text=None):
+        if text == 'fail':
+            raise ValueError('this [cannot] be asked')
+        self.asked.append((text, tuple(images), video))
+        self.history.append(text)
+        for piece in ('echo ', f'[b]{text}'):
+            on_text(piece)
+        return Reply(f'echo {text}', 4, 2.0)
+
+    def undo(self):
+        return bool(self.history and self.history.pop())
+
+    def clear(self):
+        self.history.clear()
+
+
+@pytest.fixture
+def talk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new('RGB', (5, 4)).save('a b.png')
+    Image.new('RGB', (3, 2)).save('c.png')
+    (tmp_path / 'v.mp4').write_bytes(b'')
+    (tmp_path / 'e.json').write_text(json.dumps([{'text': 'q', 'answer': 'a'}] * 2))
+
+    def run(*lines):
+        chat, waiting, shown = EchoChat(), iter(lines), io.StringIO()
+
+        def read(prompt):
+            line = next(waiting, None)
+            if line is None:
+                raise EOFError
+            return line
+
+        Terminal(chat, Console(file=shown, width=200, highlight=False), read).run()
+        return chat, shown.getvalue()
+
+    return run
+
+
+def test_answers_are_printed_as_they_come_with_their_speed(talk):
+    chat, shown = talk('Hello', '', '/quit', 'never read')
+    assert chat.asked == [('Hello', (), None)]
+    assert 'echo [b]Hello\n4 tokens, 2.0 s, 2 tokens/s' in shown
+
+
+def test_pictures_and_video_go_with_the_next_question_only(talk):
+    chat, shown = talk('/image "a b.png" c.png', '/video v.mp4', 'first', 'second')
+    assert chat.asked == [('first', ('a b.png', 'c.png'), 'v.mp4'), ('second', (), None)]
+    assert 'a b.png: 5 x 4' in shown
+
+
+def test_a_line_may_go_on(talk):
+    chat, _ = talk('one\\', 'two')
+    assert chat.asked == [('one\ntwo', (), None)]
+
+
+def test_examples_undo_and_clear(talk):
+    chat, shown = talk('/examples e.json', 'a', 'b', '/undo', '/clear', '/undo')
+    assert len(chat.examples) == 4
+    assert '2 examples' in shown
+    assert 'there is nothing to forget' in shown
+    assert chat.history == []
+
+
+@pytest.mark.parametrize(
+    ('line', 'told'),
+    [
+        ('/imgae c.png', 'no command /imgae'),
+        ('/image', 'needs the path'),
+        ('/image nowhere.png', 'nowhere.png'),
+        ('/image "c.png', 'No closing quotation'),
+        ('/video nowhere.mp4', 'nowhere.mp4'),
+        ('/examples nowhere.json', 'nowhere.json'),
+        ('fail', 'this [cannot] be asked'),
+    ],
+)
+def test_a_mistake_is_told_and_the_chat_goes_on(talk, line, told):
+    chat, shown = talk(line, 'still here')
+    assert told in shown
+    assert [text for text, *_ in chat.asked] == ['still here']
+
+
+def test_ctrl_c_stops_an_answer_and_not_the_chat(talk, monkeypatch):
+    ask = EchoChat.ask
+    interrupted = []
+
+    def interrupt_once(self, text, **kwargs):
+        if not interrupted:
+            interrupted.append(text)
+            raise KeyboardInterrupt
+        return ask(self, text, **kwargs)
+
+    monkeypatch.setattr(EchoChat, 'ask', interrupt_once)
+    chat, shown = talk('first', 'second')
+    assert [text for text, *_ in chat.asked] == ['second']
+    assert 'stopped' in shown

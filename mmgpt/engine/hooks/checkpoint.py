@@ -1,0 +1,38 @@
+"""When checkpoints are written."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+
+from mmgpt.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Writes a checkpoint every ``interval`` iterations, inside an accumulation window too, and after the last one.
+
+    Args:
+        interval: iterations between checkpoints; None writes only the last.
+        max_keep_ckpts: how many of the newest are kept; None keeps all.
+        save_last: whether one is written after the last iteration.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, interval: int | None = None, max_keep_ckpts: int | None = 3, save_last: bool = True):
+        for name, value in (('interval', interval), ('max_keep_ckpts', max_keep_ckpts)):
+            if value is not None and value < 1:
+                raise ValueError(f'{name} must be at least 1 or None, got {value}')
+        self.interval = interval
+        self.max_keep_ckpts = max_keep_ckpts
+        self.save_last = save_last
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Save where one is due."""
+        due = self.interval is not None and self.every_n_train_iters(runner, self.interval)
+        if due or (self.save_last and self.is_last_train_iter(runner)):
+            runner.save_checkpoint(runner.iter + 1, keep=self.max_keep_ckpts)
+
+    def is_last_train_iter(self, runner) -> bool:
+        """Whether this iteration ends the run, by its length or because a hook asked to stop."""
+        return runner.iter + 1 == runner.max_iters or runner.train_loop.stop_training

@@ -1,0 +1,62 @@
+"""The run in one picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmgpt.registry import HOOKS
+
+PANELS = {'loss': 'loss', 'grad_norm': 'gradient norm', 'lr': 'learning rate', 'gates': 'tanh(gate)'}
+
+
+@HOOKS.register_module()
+class CurvesHook(Hook):
+    """Draws loss (whole and per kind), gradient norm, learning rate and gates into ``W/curves.png`` after the run."""
+
+    priority = 'LOWEST'
+
+    def after_run(self, runner) -> None:
+        """Draw from the logs of this run and of those that it resumed."""
+        if is_main_process():
+            draw_curves(read_scalars(Path(runner.work_dir)), Path(runner.work_dir) / 'curves.png')
+
+
+def read_scalars(work_dir: Path) -> dict[str, dict[int, float]]:
+    """Every figure of a work folder's ``scalars.json`` files by iteration; what was logged twice counts as last."""
+    curves: dict[str, dict[int, float]] = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            step = entry.pop('step')
+            for name, value in entry.items():
+                curves.setdefault(name, {})[step] = value
+    return curves
+
+
+def draw_curves(curves: dict[str, dict[int, float]], path: Path) -> None:
+    """Draw one panel per group of figures; a group without figures has none.
+
+    Args:
+        curves: figure -> iteration -> value.
+        path: the picture to write.
+    """
+    from matplotlib.figure import Figure
+
+    panels = {group: sorted(name for name in curves if name.split('/')[0] == group) for group in PANELS}
+    panels = {group: names for group, names in panels.items() if names}
+    if not panels:
+        return
+    figure = Figure(figsize=(5 * len(panels), 3.6), layout='constrained')
+    for axes, (group, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        for name in names:
+            steps = sorted(curves[name])
+            axes.plot(steps, [curves[name][step] for step in steps], label=name, linewidth=2 if name == group else 1)
+        axes.set(title=PANELS[group], xlabel='iteration')
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend(fontsize='x-small')
+    figure.savefig(path, dpi=120)

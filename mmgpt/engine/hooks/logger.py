@@ -1,0 +1,85 @@
+"""The figures of training: loss, loss per kind, speed, learning rate, gradient norm."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from mmgpt.registry import HOOKS
+from mmgpt.structures import KINDS
+
+
+@HOOKS.register_module()
+class LoggerHook(Hook):
+    """Every ``interval`` iterations writes the figures of those iterations to all visualizer backends.
+
+    ``loss`` is Σ w·CE / Σ w over the interval and all processes, ``loss/image`` … the mean CE of one kind of sample, ``tokens_per_second`` counts tokens without padding, ``data_wait`` is the fraction of time spent waiting for
+    data. Sums stay on the device until they are written, and an open interval is part of a checkpoint, so that a
+    resumed run logs what an uninterrupted one logs. The newest figures are ``runner.figures``.
+
+    Args:
+        interval: iterations between two entries.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, interval: int = 10):
+        if interval < 1:
+            raise ValueError(f'interval must be at least 1, got {interval}')
+        self.interval = interval
+        self._sums: Tensor | None = None  # float64: loss, weight, tokens, samples, then losses and counts per kind
+        self._waited = 0.0
+        self._clock = 0.0
+
+    def before_train(self, runner) -> None:
+        """Start the clock."""
+        self._waited, self._clock = 0.0, time.perf_counter()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Add the iteration; write when the interval is full or the run ends."""
+        sums = outputs['sums']
+        device = sums.loss_sum.device
+        totals = (sums.loss_sum.detach(), sums.weight_sum, sums.tokens, outputs['samples'])
+        totals = torch.stack([torch.as_tensor(value, device=device).double() for value in totals])
+        added = torch.cat([totals, sums.kind_losses.double(), sums.kind_counts.double()])
+        self._sums = added if self._sums is None else self._sums + added
+        self._waited += runner.train_loop.data_seconds
+        if self.every_n_train_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
+            self._write(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep the open interval."""
+        checkpoint['logged_sums'] = self._sums
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take up the open interval."""
+        device = next(runner.model.parameters()).device
+        kept = checkpoint.get('logged_sums')
+        self._sums = None if kept is None else kept.to(device)
+
+    def _write(self, runner) -> None:
+        all_reduce(self._sums)
+        loss, weight, tokens, samples, *kinds = self._sums.tolist()
+        now = time.perf_counter()
+        seconds = max(now - self._clock, 1e-9)
+        figures = {'loss': loss / max(weight, 1e-9)}
+        for kind, kind_loss, count in zip(KINDS, kinds[: len(KINDS)], kinds[len(KINDS) :], strict=True):
+            if count > 0:
+                figures[f'loss/{kind}'] = kind_loss / count
+        figures['lr'] = runner.optim_wrapper.optimizer.param_groups[0]['lr']
+        if runner.optim_wrapper.grad_norm is not None:
+            figures['grad_norm'] = float(runner.optim_wrapper.grad_norm)
+        figures['tokens_per_second'] = tokens / seconds
+        figures['samples_per_second'] = samples / seconds
+        figures['data_wait'] = min(self._waited / seconds, 1.0)
+        if torch.cuda.is_available():
+            figures['memory_gib'] = torch.cuda.max_memory_allocated() / 2**30
+        runner.figures = figures
+        runner.visualizer.add_scalars(figures, step=runner.iter + 1)
+        for name, value in figures.items():
+            runner.message_hub.update_scalar(f'train/{name}', value)
+        self._sums, self._waited, self._clock = None, 0.0, now

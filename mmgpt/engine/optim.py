@@ -1,0 +1,190 @@
+"""The optimiser's step: gradients summed over a window of micro-batches, divided once, clipped once, stepped once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager, nullcontext
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmgpt.registry import OPTIM_WRAPPERS
+
+if TYPE_CHECKING:
+    from mmgpt.models.loss import LossSums
+
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
+NO_DECAY = ('*latents', '*_embs', '*_gate')
+
+
+@OPTIM_WRAPPERS.register_module()
+class AccumulatingOptimWrapper(OptimWrapper):
+    """Accumulates exactly: k micro-batches give the gradient of the one large batch, whatever their token counts.
+
+    Each micro-batch adds the gradient of its *sum* Σ wᵢ·CEᵢ. At the end of a window the gradients are divided once by
+    the window's Σ wᵢ over all processes, clipped once and stepped. A window is ``accumulative_counts`` iterations of
+    the whole run; the run's last one may be shorter.
+
+    Args:
+        optimizer: the optimiser over the trained parameters.
+        accumulative_counts: micro-batches of a window.
+        clip_grad: arguments of ``torch.nn.utils.clip_grad_norm_``, e.g. ``dict(max_norm=1.0)``; None does not clip.
+        precision: 'fp32', or 'bf16' for autocast (CPU and GPU); parameters and optimiser stay as they are.
+        reduction: 'token' as above; 'batch' gives the mean of the micro-batches' means, as OpenFlamingo, Otter and
+            MultiModal-GPT published it.
+        no_decay: patterns of parameter names without weight decay, beside norms, biases and embeddings.
+        lr_factors: pattern of parameter names -> factor on the learning rate; the first that matches counts.
+
+    Raises:
+        FloatingPointError: when a window's gradient is not finite.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        accumulative_counts: int = 1,
+        clip_grad: dict | None = None,
+        precision: Literal['fp32', 'bf16'] = 'fp32',
+        reduction: Literal['token', 'batch'] = 'token',
+        no_decay: Iterable[str] = NO_DECAY,
+        lr_factors: dict[str, float] | None = None,
+    ):
+        if not isinstance(accumulative_counts, int) or accumulative_counts < 1:
+            raise ValueError(f'accumulative_counts must be an integer of at least 1, got {accumulative_counts!r}')
+        if precision not in PRECISIONS:
+            raise ValueError(f'precision must be one of {sorted(PRECISIONS)}, got {precision!r}')
+        if reduction not in ('token', 'batch'):
+            raise ValueError(f"reduction must be 'token' or 'batch', got {reduction!r}")
+        super().__init__(optimizer, accumulative_counts, clip_grad=None)
+        self.clipping = dict(clip_grad) if clip_grad else {'max_norm': float('inf')}
+        self.dtype = PRECISIONS[precision]
+        self.reduction = reduction
+        self.grad_norm: Tensor | None = None  # of the newest step, before clipping
+        self._window_weight: Tensor | None = None
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """The context of a forward pass: autocast, and no gradient exchange inside a window."""
+        device = next(model.parameters()).device.type
+        precision = torch.autocast(device, dtype=self.dtype) if self.dtype is not None else nullcontext()
+        with super().optim_context(model), precision:
+            yield
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Start counting at ``init_counts``; a run resumed inside a window brings its gradients with it."""
+        self._inner_count = init_counts
+        self._max_counts = max_counts
+        self._remainder_counts = max_counts % self._accumulative_counts
+
+    def update_params(self, loss: LossSums, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
+        """Add one micro-batch; step when it ends a window.
+
+        Args:
+            loss: the sums of the micro-batch; ``loss.loss_sum`` carries the graph.
+            step_kwargs: for ``Optimizer.step``.
+            zero_kwargs: for ``Optimizer.zero_grad``.
+        """
+        loss_sum, weight = loss.loss_sum, loss.weight_sum.detach().double()
+        if self.reduction == 'batch':
+            loss_sum = loss_sum / weight.clamp_min(torch.finfo(torch.float32).tiny).to(loss_sum.dtype)
+            weight = (weight > 0).double()
+        self._window_weight = weight if self._window_weight is None else self._window_weight + weight
+        if loss_sum.requires_grad:
+            loss_sum.backward()
+        self._inner_count += 1
+        if self.should_update():
+            self._divide()
+            self.step(**(step_kwargs or {}))
+            self.zero_grad(**(zero_kwargs or {}))
+
+    def _divide(self) -> None:
+        """Divide the summed gradients by the window's weight, that of all processes."""
+        weight = self._window_weight
+        all_reduce(weight)
+        factor = get_world_size() / weight  # data-parallel wrappers leave the mean over processes, not the sum
+        for parameter in self.trained():
+            parameter.grad.mul_(torch.where(weight > 0, factor, 0.0).to(parameter.grad.dtype))
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip the window's gradient and let the optimiser step; a window without any target steps nothing."""
+        had_targets, self._window_weight = bool(self._window_weight > 0), None
+        parameters = self.trained()
+        self.grad_norm = nn.utils.clip_grad_norm_(parameters, **self.clipping)
+        if not torch.isfinite(self.grad_norm):
+            raise FloatingPointError(
+                f'the gradient is not finite (norm {float(self.grad_norm)}) at iteration {self._inner_count}: '
+                'lower the learning rate, lengthen the warm-up, or look at the samples of this iteration'
+            )
+        if had_targets:
+            self.optimizer.step(**kwargs)
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters of the optimiser that have a gradient now."""
+        return [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+
+    @property
+    def inside_window(self) -> bool:
+        """Whether gradients are held that no step has used yet."""
+        return self._window_weight is not None
+
+    def window_state(self) -> dict[str, Tensor | None]:
+        """Σ w of this process's open window (float64; None at a border), and the newest step's gradient norm."""
+        return {'weight': self._window_weight, 'grad_norm': self.grad_norm}
+
+    def load_window_state(self, state: dict[str, Tensor | None]) -> None:
+        """Put back what ``window_state`` gave; the gradients are put back by the caller."""
+        self._window_weight, self.grad_norm = state['weight'], state['grad_norm']
+
+
+def parameter_groups(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    no_decay: Iterable[str] = NO_DECAY,
+    lr_factors: dict[str, float] | None = None,
+) -> list[dict]:
+    """Sort the trained parameters into groups with and without weight decay, and by learning rate factor.
+
+    Vectors and scalars (norms, biases, gates), embeddings and ``no_decay`` are not decayed.
+
+    Args:
+        model: the model; frozen parameters are left out.
+        lr: the learning rate.
+        weight_decay: the weight decay.
+        no_decay: ``fnmatch`` patterns of parameter names.
+        lr_factors: pattern -> factor on ``lr``.
+
+    Returns:
+        groups of an optimiser, each with the key 'names' beside 'params', in the order of the model's parameters.
+
+    Raises:
+        ValueError: when nothing is trained, or a pattern of ``lr_factors`` matches nothing trained.
+
+    Example:
+        >>> groups = parameter_groups(nn.Linear(2, 2), lr=0.1, weight_decay=0.01)
+        >>> [(g['names'], g['weight_decay']) for g in groups]
+        [(['weight'], 0.01), (['bias'], 0.0)]
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError("nothing is trained: every parameter is frozen; set the model's key 'trainable'")
+    factors = dict(lr_factors or {})
+    for pattern in factors:
+        if not any(fnmatchcase(name, pattern) for name in trained):
+            raise ValueError(f'lr_factors: the pattern {pattern!r} matches no trained parameter')
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    no_decay = tuple(no_decay)
+
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter in trained.items():
+        free = parameter.ndim <= 1 or id(parameter) in embeddings or any(fnmatchcase(name, p) for p in no_decay)
+        decay = 0.0 if free else weight_decay
+        factor = next((value for pattern, value in factors.items() if fnmatchcase(name, pattern)), 1.0)
+        group = groups.setdefault((decay, factor), dict(params=[], names=[], lr=lr * factor, weight_decay=decay))
+        group['params'].append(parameter)
+        group['names'].append(name)
+    return list(groups.values())

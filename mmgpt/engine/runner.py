@@ -1,0 +1,281 @@
+"""MMEngine's Runner with mmgpt's parts: one loop, one optimiser, checkpoints that are Hugging Face folders."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import Config
+from mmengine.dist import barrier, get_rank, is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from mmengine.runner import BaseLoop
+from mmengine.runner import Runner as MMEngineRunner
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmgpt import __version__
+from mmgpt.engine.checkpoints import (
+    CheckpointError,
+    checkpoint_path,
+    latest_checkpoint,
+    prune_checkpoints,
+    verify_checkpoint,
+    written_whole,
+)
+from mmgpt.engine.module import TrainedModule
+from mmgpt.engine.optim import NO_DECAY, parameter_groups
+from mmgpt.engine.state import (
+    load_message_hub_state,
+    load_optimizer_state,
+    message_hub_state,
+    optimizer_state,
+    plain,
+    rng_state,
+)
+from mmgpt.engine.weights import load_weights, save_weights
+from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS
+
+_RUNNERS = itertools.count()
+DEFAULT_HOOKS = {
+    'param_scheduler': {'type': 'ParamSchedulerHook'},
+    'logger': {'type': 'LoggerHook'},
+    'progress': {'type': 'ProgressHook'},
+    'checkpoint': {'type': 'CheckpointHook'},
+    'curves': {'type': 'CurvesHook'},
+}
+
+
+class Runner(MMEngineRunner):
+    """Trains a model on a stream of batches, as a config says.
+
+    Hooks, schedulers, visualizer and message hub are MMEngine's. What differs: the model, its processor and its data
+    come built; a checkpoint is a Hugging Face folder with ``training/`` in it; a resumed run continues bit for bit;
+    the console shows progress and nothing else (the log file has everything).
+
+    Args:
+        model: a ``PreTrainedModel`` with ``compute_loss``.
+        processor: what is saved beside the model (``save_pretrained``); None saves the model alone.
+        dataloader: an endless stream of batches (see ``IterLoop``).
+        cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
+            ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``visualizer``, ``randomness``,
+            ``env_cfg``, ``auto_scale_lr``, ``launcher``, ``load_from``, ``resume``, ``compile``.
+
+    Example:
+        >>> runner = Runner(model, processor, dataloader, cfg)      # doctest: +SKIP
+        >>> runner.train()                                          # doctest: +SKIP
+    """
+
+    def __init__(self, model: nn.Module, processor: Any, dataloader: DataLoader, cfg: Config):
+        self.processor = processor
+        self.figures: dict[str, float] = {}  # the newest logged figures, for the console and for plugins
+        self.checkpoint_root = Path(cfg.work_dir) / 'checkpoints'
+        self._newest: Path | None = None  # the checkpoint whose frozen file later ones share
+        super().__init__(
+            model=TrainedModule(model),
+            work_dir=cfg.work_dir,
+            train_dataloader=dataloader,
+            train_cfg=cfg.train_cfg,
+            optim_wrapper=cfg.optim_wrapper,
+            param_scheduler=cfg.get('param_scheduler'),
+            auto_scale_lr=cfg.get('auto_scale_lr'),
+            default_hooks=cfg.get('default_hooks'),
+            custom_hooks=cfg.get('custom_hooks'),
+            load_from=cfg.get('load_from'),
+            resume=cfg.get('resume', False),
+            launcher=cfg.get('launcher', 'none'),
+            env_cfg=cfg.get('env_cfg', {}),
+            log_level=cfg.get('log_level', 'INFO'),
+            visualizer=cfg.get('visualizer'),
+            default_scope=None,  # mmgpt's registries are asked by name; MMEngine's others have no child of ours
+            randomness=cfg.get('randomness', {'seed': 0}),
+            experiment_name=f'{Path(cfg.work_dir).name}_{os.getpid()}_{next(_RUNNERS)}',  # MMEngine shares by name
+            cfg=cfg,
+        )
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model itself, without the training module and wrappers around it."""
+        module = self.model
+        while not isinstance(module, TrainedModule):
+            module = module.module
+        return module.model
+
+    # What is built
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """MMEngine's logger; the console gets warnings only, the file everything."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(max(handler.level, logging.WARNING))
+        return logger
+
+    def _log_env(self, env_cfg: dict) -> None:
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{torch.get_num_threads()} CPU threads'
+        versions = f'mmgpt {__version__}, Python {platform.python_version()}, torch {torch.__version__}'
+        self.logger.info(f'{versions}; {device}; {self.world_size} process(es); seed {self.seed}')
+        self.logger.info(f'Config:\n{self.cfg.pretty_text}')
+
+    def get_hooks_info(self) -> str:
+        """The hooks in the order in which they are called, on one line."""
+        return ', '.join(type(hook).__name__ for hook in self.hooks)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Register ``DEFAULT_HOOKS``, each replaced or left out (None) by the config's entry of that name."""
+        for hook in {**DEFAULT_HOOKS, **(hooks or {})}.values():
+            if hook is not None:
+                self.register_hook(hook)
+
+    def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
+        """Register a hook, or build it from mmgpt's registry (MMEngine's are its parent's) and register it."""
+        if isinstance(hook, dict):
+            hook = dict(hook)
+            priority = hook.pop('priority', priority)
+            hook = HOOKS.build(hook)
+        super().register_hook(hook, priority)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of mmgpt's registry."""
+        if isinstance(loop, BaseLoop):
+            return loop
+        return LOOPS.build(dict(loop), default_args={'runner': self, 'dataloader': self._train_dataloader})
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """The optimiser over the parameter groups of ``parameter_groups``, in its wrapper."""
+        if isinstance(optim_wrapper, OptimWrapper):
+            return optim_wrapper
+        cfg = dict(optim_wrapper)
+        optimizer = dict(cfg.pop('optimizer'))
+        groups = parameter_groups(
+            self.bare_model,
+            lr=optimizer['lr'],
+            weight_decay=optimizer.get('weight_decay', 0.0),
+            no_decay=cfg.get('no_decay', NO_DECAY),
+            lr_factors=cfg.get('lr_factors'),
+        )
+        return OPTIM_WRAPPERS.build({**cfg, 'optimizer': OPTIMIZERS.build({**optimizer, 'params': groups})})
+
+    def build_param_scheduler(self, scheduler: dict | list) -> list:
+        """MMEngine's schedulers, stepped once per iteration."""
+        schedulers = [scheduler] if isinstance(scheduler, dict) else scheduler
+        return super().build_param_scheduler([{'by_epoch': False, **cfg} for cfg in schedulers])
+
+    def _build_param_scheduler(self, scheduler: list, optim_wrapper: OptimWrapper) -> list:
+        end = {'end': self.max_iters}
+        return [PARAM_SCHEDULERS.build({**end, **cfg}, default_args={'optimizer': optim_wrapper}) for cfg in scheduler]
+
+    def _maybe_compile(self, target: str) -> None:
+        if self.cfg.get('compile'):
+            import torch._dynamo
+
+            torch._dynamo.config.skip_nnmodule_hook_guards = False  # else two models share one graph, silently wrong
+        super()._maybe_compile(target)
+
+    # Checkpoints
+
+    def save_checkpoint(self, iteration: int, keep: int | None = None) -> Path:
+        """Write ``checkpoints/iter_{iteration}``: a Hugging Face folder, and ``training/`` with what resuming needs.
+
+        Args:
+            iteration: iterations done.
+            keep: remove all but the newest ``keep`` checkpoints afterwards.
+
+        Returns:
+            the folder.
+        """
+        target = checkpoint_path(self.checkpoint_root, iteration)
+        if is_main_process():
+            with written_whole(target, share=self._newest) as folder:
+                self.save_pretrained(folder)
+                self._save_training_state(folder / 'training', iteration)
+            self._newest = target
+            if keep:
+                prune_checkpoints(self.checkpoint_root, keep)
+        barrier()
+        self.logger.info(f'Saved {target}')
+        return target
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the model, and its processor, as a self-contained Hugging Face folder."""
+        save_weights(self.bare_model, Path(folder), share=self._newest)
+        if self.processor is not None:
+            self.processor.save_pretrained(folder)
+
+    def _save_training_state(self, folder: Path, iteration: int) -> None:
+        folder.mkdir()
+        tensors, optimizer = optimizer_state(self.optim_wrapper.optimizer)
+        checkpoint = {
+            'iteration': iteration,
+            'max_iters': self.max_iters,
+            'train_seconds': self.train_loop.train_seconds,
+            'seed': self.seed,
+            'stream': self.train_loop.stream_state(iteration),
+            'optimizer': optimizer,
+            'window': self.optim_wrapper.window_state(),
+            'param_schedulers': [plain(s.state_dict()) for s in self.param_schedulers or []],
+            'message_hub': message_hub_state(self.message_hub),
+        }
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        torch.save(plain(checkpoint), folder / 'state.pt')
+        torch.save(rng_state(), folder / f'rng_{get_rank():05d}.pt')
+        save_file(tensors, folder / 'optimizer.safetensors')
+        if self.optim_wrapper.inside_window:
+            gradients = {n: p.grad.contiguous() for n, p in self.bare_model.named_parameters() if p.grad is not None}
+            save_file(gradients, folder / f'gradients_{get_rank():05d}.safetensors')
+
+    def load_or_resume(self) -> None:
+        """Resume as ``resume`` says (True: the newest whole checkpoint, or a folder), else load ``load_from``."""
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        if self._resume is True:
+            folder, faults = latest_checkpoint(self.checkpoint_root)
+            for fault in faults:
+                self.logger.warning(f'passed over a damaged checkpoint: {fault}')
+            if folder is not None:
+                self.resume(folder)
+        elif self._resume:
+            folder = Path(self._resume)
+            if faults := verify_checkpoint(folder):
+                raise CheckpointError('cannot resume:\n  ' + '\n  '.join(faults))
+            self.resume(folder)
+        elif self._load_from:
+            load_weights(self.bare_model, Path(self._load_from))
+
+    def resume(self, folder: Path) -> None:
+        """Continue exactly where the checkpoint in ``folder`` was written.
+
+        Raises:
+            CheckpointError: when weights or optimiser do not fit the config.
+        """
+        training = Path(folder) / 'training'
+        load_weights(self.bare_model, folder)
+        checkpoint = torch.load(training / 'state.pt', map_location='cpu', weights_only=True)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        device = next(self.bare_model.parameters()).device
+        tensors = load_file(training / 'optimizer.safetensors')
+        try:
+            load_optimizer_state(self.optim_wrapper.optimizer, tensors, checkpoint['optimizer'])
+        except ValueError as error:
+            raise CheckpointError(f'{folder}: {error}') from None
+        for scheduler, state in zip(self.param_schedulers or [], checkpoint['param_schedulers'], strict=True):
+            scheduler.load_state_dict(state)
+        load_message_hub_state(self.message_hub, checkpoint['message_hub'])
+        self.train_loop.load_state(checkpoint, rng=torch.load(training / f'rng_{get_rank():05d}.pt', weights_only=True))
+        window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
+        self.optim_wrapper.load_window_state(window)
+        if self.optim_wrapper.inside_window:
+            gradients = load_file(training / f'gradients_{get_rank():05d}.safetensors', device=str(device))
+            for name, parameter in self.bare_model.named_parameters():
+                parameter.grad = gradients.get(name)
+        self._newest = Path(folder)
+        self.logger.info(f'Resumed {folder} after {self.iter} iterations')

@@ -1,0 +1,120 @@
+"""The model's weights in a checkpoint: a Hugging Face folder whose frozen part is written once per run.
+
+The frozen tensors of a run never change, so they go to a file of their own, ``model-frozen.safetensors``; later
+checkpoints hold a hard link to it, and each save costs what is trained. The folder stays self-contained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mmgpt.engine.checkpoints import CheckpointError
+
+INDEX = 'model.safetensors.index.json'
+SINGLE = 'model.safetensors'
+FROZEN = 'model-frozen.safetensors'
+TRAINED = 'model-trained.safetensors'
+
+
+def save_weights(model: nn.Module, folder: Path, share: Path | None = None) -> None:
+    """Write config and weights with ``model.save_pretrained``, frozen tensors apart.
+
+    Args:
+        model: a ``PreTrainedModel``.
+        folder: where to write; the folder exists.
+        share: an earlier checkpoint of the same run, whose frozen file is linked instead of written.
+    """
+    state = model.state_dict()
+    frozen = frozen_names(model)
+    if not frozen:
+        model.save_pretrained(folder)
+        return
+    model.save_pretrained(folder, state_dict={k: v for k, v in state.items() if k not in frozen}, max_shard_size='1TB')
+    (folder / SINGLE).rename(folder / TRAINED)
+    if share and _covers(share / FROZEN, state, frozen):
+        _link(share / FROZEN, folder / FROZEN)
+    else:
+        scratch = folder / 'frozen'
+        model.save_pretrained(scratch, state_dict={k: v for k, v in state.items() if k in frozen}, max_shard_size='1TB')
+        (scratch / SINGLE).rename(folder / FROZEN)
+        shutil.rmtree(scratch)
+    files = {FROZEN: _names(folder / FROZEN), TRAINED: _names(folder / TRAINED)}
+    size = sum((folder / file).stat().st_size for file in files)
+    weight_map = {name: file for file, names in files.items() for name in names}
+    index = {'metadata': {'total_size': size}, 'weight_map': weight_map}
+    (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
+
+
+def frozen_names(model: nn.Module) -> set[str]:
+    """The entries of the model's state that training does not change: parameters without gradient."""
+    return {name for name, parameter in model.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Read the weights of a Hugging Face folder into the model, in place and strictly.
+
+    Raises:
+        CheckpointError: when tensors are missing, unexpected or of another shape; the message lists them.
+    """
+    state = read_weights(folder)
+    own = model.state_dict()
+    storage = {tensor.data_ptr() for name, tensor in own.items() if name in state}
+    missing = sorted(n for n, t in own.items() if n not in state and t.data_ptr() not in storage)  # tied ones are there
+    unexpected = sorted(state.keys() - own.keys())
+    shapes = [
+        f'{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the model'
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if missing or unexpected or shapes:
+        lines = [f'missing: {n}' for n in missing] + [f'unexpected: {n}' for n in unexpected] + shapes
+        shown = '\n  '.join(lines[:20] + ([f'… and {len(lines) - 20} more'] if len(lines) > 20 else []))
+        raise CheckpointError(
+            f'{folder} does not fit the model of this config:\n  {shown}\n'
+            'Use the config that the checkpoint was trained with.'
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder, from one file or from those that its index names.
+
+    Raises:
+        CheckpointError: when the folder holds no weights.
+    """
+    folder = Path(folder)
+    if (folder / INDEX).is_file():
+        files = sorted(set(json.loads((folder / INDEX).read_text())['weight_map'].values()))
+    elif (folder / SINGLE).is_file():
+        files = [SINGLE]
+    else:
+        raise CheckpointError(f'{folder} holds no weights: expected {SINGLE} or {INDEX} in it')
+    return {name: tensor for file in files for name, tensor in load_file(folder / file).items()}
+
+
+def _names(path: Path) -> list[str]:
+    """The tensors of a safetensors file, from its header."""
+    with path.open('rb') as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), 'little')))
+    return [name for name in header if name != '__metadata__']
+
+
+def _covers(path: Path, state: dict[str, Tensor], frozen: set[str]) -> bool:
+    """Whether a frozen file holds just the frozen tensors, each once or through the name it is tied to."""
+    names = set(_names(path)) if path.is_file() else set()
+    storage = {state[name].data_ptr() for name in names & frozen}
+    return names <= frozen and all(state[name].data_ptr() in storage for name in frozen)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Share a file by a hard link, by a copy where the disk knows none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

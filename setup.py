@@ -9,20 +9,24 @@ ROOT = Path(__file__).parent
 
 
 def version() -> str:
+    """The version that the package says it has."""
     text = (ROOT / 'mmgpt/__init__.py').read_text(encoding='utf-8')
     return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
 
 
 def requirements() -> list[str]:
+    """The lines of requirements.txt without comments."""
     lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
     return [line for line in (line.split('#')[0].strip() for line in lines) if line]
 
 
 def tools() -> list[str]:
+    """The tools' modules, as they are installed."""
     return ['mmgpt_tools', *(f'mmgpt_tools.{name}' for name in find_packages('tools'))]
 
 
 def readme() -> str:
+    """The project's description."""
     path = ROOT / 'README.md'
     return path.read_text(encoding='utf-8') if path.exists() else ''
 

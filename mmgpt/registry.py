@@ -14,6 +14,7 @@ registry                     a member is                                 members
 ``RETRIEVERS``               ``Sample`` -> ids of its context            ``mmgpt.data.incontext``
 ``TEMPLATES``                turns -> text and supervised spans          ``mmgpt.data.templates``
 ``TRANSFORMS``               picture -> picture (augmentation)           ``mmgpt.data.vision_inputs``
+``SAMPLERS``                 the order of the stream of batches          ``mmgpt.data.mixture``
 ``BUILDERS``                 writes a data set to disk before a run      ``mmgpt.data.builders``
 ``TASKS``                    evaluates a model                           ``mmgpt.evaluation``
 ``METRICS``                  predictions, references -> figures          ``mmgpt.evaluation``
@@ -105,6 +106,7 @@ IMAGE_STORES = _registry('image store', 'mmgpt.data.image_stores')
 RETRIEVERS = _registry('retriever', 'mmgpt.data.incontext')
 TEMPLATES = _registry('template', 'mmgpt.data.templates')
 TRANSFORMS = _registry('transform', 'mmgpt.data.vision_inputs')
+SAMPLERS = _registry('sampler', 'mmgpt.data.mixture')
 BUILDERS = _registry('data builder', 'mmgpt.data.builders')
 
 TASKS = _registry('evaluation task', 'mmgpt.evaluation')
@@ -115,40 +117,43 @@ LOOPS = _registry('loop', 'mmgpt.engine.loops', mmengine_registry.LOOPS)
 OPTIM_WRAPPERS = _registry('optimizer wrapper', 'mmgpt.engine.optim', mmengine_registry.OPTIM_WRAPPERS)
 STRATEGIES = _registry('strategy', 'mmgpt.engine.strategies')
 
+_INSIDE = {'mmgpt', 'mmengine', 'torch'}  # packages whose members come by themselves
 ALL = {name: value for name, value in globals().items() if isinstance(value, Registry)}
 
 
-def plugins_of(cfg: Any) -> dict[str, list[str]]:
-    """The members outside of mmgpt that a nested config names by ``type``: ``{module to import: [type, ...]}``.
+def plugin_modules(cfg: Any) -> dict[str, str]:
+    """The members from outside mmgpt that a nested config names by ``type``: type -> the module that registers it.
 
-    It is written into the folder of a saved model, so that loading can say what is missing. See ``require_plugins``.
+    A saved model holds them, so that loading can say what is missing; see ``require_plugins``.
     """
-    found: dict[str, set[str]] = {}
+    found = {}
     waiting = [cfg]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
             waiting += value.values()
-            for registry in ALL.values():
-                kind = value.get('type')
-                member = registry.module_dict.get(kind) if isinstance(kind, str) else None
-                if member is not None and member.__module__.split('.')[0] not in {'mmgpt', 'mmengine', 'torch'}:
-                    found.setdefault(member.__module__, set()).add(kind)
+            kind = value.get('type')
+            for registry in ALL.values() if isinstance(kind, str) else ():
+                member = registry.module_dict.get(kind)
+                if member is not None and member.__module__.split('.')[0] not in _INSIDE:
+                    found[kind] = member.__module__
         elif isinstance(value, list | tuple):
             waiting += value
-    return {module: sorted(names) for module, names in sorted(found.items())}
+    return dict(sorted(found.items()))
 
 
-def require_plugins(plugins: dict[str, list[str]]) -> None:
-    """Checks that the plugins a saved model was built of are registered. It imports nothing: a file is no program.
+def require_plugins(modules: dict[str, str]) -> None:
+    """Checks that the plugins of a saved model are registered, and imports nothing: what a file names is never run.
+
+    Args:
+        modules: as ``plugin_modules`` gave them.
 
     Raises:
-        ImportError: names the module to import first.
+        ImportError: the message says which module to import first.
     """
-    for module, names in plugins.items():
-        missing = [name for name in names if not any(name in registry.module_dict for registry in ALL.values())]
-        if missing:
+    for name, module in modules.items():
+        if not any(name in registry.module_dict for registry in ALL.values()):
             raise ImportError(
-                f'this model needs {" and ".join(missing)} of the plugin {module!r}, which is never imported by itself: '
-                f'import {module} before loading the model (tools: --import {module}, or custom_imports in the config)'
+                f'{name!r} is a plugin, and nothing that a folder names is imported by itself: import {module} before '
+                f'loading the model (for a tool: --import {module}, or custom_imports in its config)'
             )

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     # Run as __main__ of its own name, so that worker processes started by spawning find the tool, not this file.
     sys.argv = [f'mmgpt {name}', *argv[1:]]
-    runpy.run_module(f"{__package__ or 'mmgpt_tools'}.{name}", run_name='__main__', alter_sys=True)
+    runpy.run_module(f'{__package__ or "mmgpt_tools"}.{name}', run_name='__main__', alter_sys=True)
     return 0
 
 

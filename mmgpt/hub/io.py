@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mmgpt.data.prompter import Prompter
 from mmgpt.hub.processor import FlamingoProcessor
 
 MODEL_TYPE = 'mmgpt_flamingo'
@@ -23,7 +24,7 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
     Args:
         folder: must not exist, or be empty.
         model: a ``Flamingo``.
-        processor: its processor; the template's stop token becomes the end of the model's generations.
+        processor: its processor, see ``processor_for``.
 
     Raises:
         FileExistsError: the folder holds something already.
@@ -34,19 +35,34 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f'.{folder.name}.incomplete')
     shutil.rmtree(beside, ignore_errors=True)
-    set_generation_tokens(model, processor)
     model.save_pretrained(beside)
     processor.save_pretrained(beside)
     beside.replace(folder)
     return folder
 
 
-def set_generation_tokens(model: Any, processor: FlamingoProcessor) -> None:
-    """Makes ``model.generate`` end where the template's answers end, and pad with the tokenizer's padding."""
+def processor_for(model: Any, prompter: Prompter) -> FlamingoProcessor:
+    """The processor of a model, to be saved beside it.
+
+    It normalises pictures as the vision encoder wants and thins videos to what the resampler can see. From now on the
+    model's generations end where the template's answers end.
+
+    Args:
+        model: a ``Flamingo``.
+        prompter: what made, or will make, its training data.
+    """
+    processor = FlamingoProcessor(
+        prompter.tokenizer,
+        prompter,
+        image_mean=model.vision_encoder.mean,
+        image_std=model.vision_encoder.std,
+        num_frames=getattr(model.resampler, 'max_frames', None),
+    )
     config = model.generation_config
-    config.bos_token_id = processor.tokenizer.bos_token_id
+    config.bos_token_id = prompter.tokenizer.bos_token_id
     config.pad_token_id = processor.pad_token_id
     config.eos_token_id = processor.stop_token_ids
+    return processor
 
 
 def load_folder(
@@ -134,8 +150,8 @@ def _is_hub_id(name: str) -> bool:
 def _check_folder(path: Path) -> None:
     config = path / 'config.json'
     if not config.is_file():
-        inner = next((p.parent for p in (path / 'hf/config.json', *sorted(path.glob('*/config.json'))) if p.is_file()), None)
-        hint = f'; did you mean {inner}?' if inner else ''
+        inner = sorted(path.glob('*/config.json')) + sorted(path.glob('checkpoints/*/config.json'))
+        hint = f'; did you mean {inner[0].parent}?' if inner else ''
         raise FileNotFoundError(f'{path} is not a model folder: it has no config.json{hint}')
     try:
         found = json.loads(config.read_text(encoding='utf-8')).get('model_type')

@@ -43,7 +43,7 @@ def is_batch(conversations: Any) -> bool:
             return True
     if hasattr(conversations, 'messages'):
         return False
-    raise TypeError(f'expected a conversation (a list of messages) or a list of conversations, got {conversations!r:.200}')
+    raise TypeError(f'expected a list of messages, or a list of such conversations, got {conversations!r:.200}')
 
 
 def read_messages(conversation: Conversation, num_frames: int | None = None, load: bool = True) -> list[Turn]:

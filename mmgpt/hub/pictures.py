@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-MAX_PIXELS = 64 * 1024 * 1024  # of one picture: what a header claims is checked before anything is decoded
+from mmgpt.data.image_stores import decode_base64
+from mmgpt.data.image_stores import open_picture as decode_picture
+
+MAX_PIXELS = 64_000_000  # of one picture: what a header claims is checked before anything is decoded
 _DATA_URL = re.compile(r'data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<data>.*)', re.DOTALL)
 _BASE64 = re.compile(r'[A-Za-z0-9+/=_\s-]{64,}')
 
@@ -25,26 +25,26 @@ def open_picture(value: Any) -> Image.Image:
         value: a PIL image, a path, a ``data:image/...;base64,`` URL, base64 text, or the bytes of an image file.
 
     Raises:
-        OSError: there is no such file, or it is no picture that can be read.
-        ValueError: an http address, broken base64, or more than ``MAX_PIXELS`` pixels.
+        OSError: there is no such file.
+        ValueError: no picture that can be read, an http address, or more than ``MAX_PIXELS`` pixels.
         TypeError: for any other kind of value.
     """
     if isinstance(value, Image.Image):
         return value.convert('RGB')
     if isinstance(value, bytes):
-        return _decode(io.BytesIO(value), 'the given bytes')
+        return _decode(value, 'the given bytes')
     if isinstance(value, str):
         if value.startswith(('http://', 'https://')):
-            raise ValueError(f'pictures are not fetched over the network; save {value:.200} to a file and give its path')
+            raise ValueError(f'nothing is fetched over the network: save {value:.200} to a file and give its path')
         if value.startswith('data:'):
-            return _decode(io.BytesIO(_data_url(value)), 'the data URL')
+            return _decode(_data_url(value), 'the data URL')
         if len(value) > 255 and _BASE64.fullmatch(value):
-            return _decode(io.BytesIO(_base64(value)), 'the base64 text')
+            return _decode(decode_base64(value, 'the base64 text'), 'the base64 text')
     if isinstance(value, str | os.PathLike):
         path = local_path(value)
         if not path.is_file():
             raise FileNotFoundError(f'there is no picture file {path}')
-        return _decode(path, str(path))
+        return _decode(path.read_bytes(), str(path))
     raise TypeError(f'expected a PIL image, a path or a data URL, got {type(value).__name__}')
 
 
@@ -93,19 +93,8 @@ def local_path(value: str | os.PathLike) -> Path:
     return Path(text.removeprefix('file://')).expanduser()
 
 
-def _decode(file: Any, name: str) -> Image.Image:
-    try:
-        with Image.open(file) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f'{name} has {width} x {height} pixels; at most {MAX_PIXELS} are read')
-            return ImageOps.exif_transpose(picture).convert('RGB')
-    except UnidentifiedImageError as error:
-        raise OSError(f'{name} is not a picture that Pillow can read') from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f'{name} has too many pixels: {error}') from error
-    except (OSError, SyntaxError) as error:
-        raise OSError(f'{name} is a damaged picture: {error}') from error
+def _decode(data: bytes, name: str) -> Image.Image:
+    return ImageOps.exif_transpose(decode_picture(data, name, MAX_PIXELS))
 
 
 def _data_url(url: str) -> bytes:
@@ -113,16 +102,8 @@ def _data_url(url: str) -> bytes:
     if match is None:
         raise ValueError(f"expected a URL of the form 'data:image/png;base64,...', got {url[:40]!r}")
     if not match['type'].startswith('image/'):
-        raise ValueError(f"expected a data URL of a picture (image/...), got {match['type']!r}")
-    return _base64(match['data'])
-
-
-def _base64(text: str) -> bytes:
-    text = re.sub(r'\s', '', text).replace('-', '+').replace('_', '/').rstrip('=')
-    try:
-        return base64.b64decode(text + '=' * (-len(text) % 4), validate=True)
-    except binascii.Error as error:
-        raise ValueError(f'broken base64: {error}') from error
+        raise ValueError(f'expected a data URL of a picture (image/...), got {match["type"]!r}')
+    return decode_base64(match['data'], 'the data URL')
 
 
 def _read_video(path: Path, num_frames: int | None) -> tuple[Image.Image, ...]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from mmgpt.data.prompter import Prompter
+from mmgpt.data.templates import Piece, Rendered
+from mmgpt.data.tokens import Tokens, encode
 from mmgpt.hub.messages import Conversation, is_batch, read_messages
 from mmgpt.hub.pictures import open_picture, open_video
-from mmgpt.registry import plugins_of, require_plugins
-from mmgpt.structures import IGNORE_INDEX, Encoded, Medium
+from mmgpt.registry import plugin_modules, require_plugins
+from mmgpt.structures import IGNORE_INDEX, Medium
 
 
 class FlamingoProcessor(ProcessorMixin):
@@ -54,21 +57,25 @@ class FlamingoProcessor(ProcessorMixin):
         self.image_std = None if image_std is None else [float(x) for x in image_std]
         self.num_frames = num_frames
 
-    @classmethod
-    def for_model(cls, prompter: Prompter, model: Any) -> FlamingoProcessor:
-        """The processor of a ``Flamingo``: normalises as its vision encoder wants, cuts videos to what it can see."""
-        return cls(
-            prompter.tokenizer,
-            prompter,
-            image_mean=model.vision_encoder.mean,
-            image_std=model.vision_encoder.std,
-            num_frames=getattr(model.resampler, 'max_frames', None),
-        )
-
     @property
     def image_token(self) -> str:
         """The mark that stands for one medium."""
         return self.prompter.template.media_token
+
+    @property
+    def image_token_id(self) -> int:
+        """Its id."""
+        return self.prompter.media_token_id
+
+    @property
+    def stop_token_ids(self) -> list[int]:
+        """Where an answer ends: at the template's stop token, or at the end of the text."""
+        return list(dict.fromkeys([self.prompter.stop_token_id, self.tokenizer.eos_token_id]))
+
+    @property
+    def pad_token_id(self) -> int:
+        """What rows are padded with."""
+        return self.tokenizer.pad_token_id
 
     @property
     def model_input_names(self) -> list[str]:
@@ -84,13 +91,13 @@ class FlamingoProcessor(ProcessorMixin):
             'image_mean': self.image_mean,
             'image_std': self.image_std,
             'num_frames': self.num_frames,
-            'plugins': plugins_of(prompter),
+            'plugin_modules': plugin_modules(prompter),
         }
 
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> FlamingoProcessor:
         """Builds what ``from_pretrained`` read; see ``ProcessorMixin``."""
-        require_plugins(processor_dict.get('plugins', {}))
+        require_plugins(processor_dict.get('plugin_modules', {}))
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     def apply_chat_template(
@@ -130,7 +137,7 @@ class FlamingoProcessor(ProcessorMixin):
         """
         for name, value in {'chat_template': chat_template, 'tools': tools, 'documents': documents}.items():
             if value:
-                raise ValueError(f'{name} is not supported: the text is made by the template {self.prompter.template!r}')
+                raise ValueError(f'{name} is not supported: the text is the business of {self.prompter.template!r}')
         batched = is_batch(conversation)
         conversations = conversation if batched else [conversation]
         dialogues = [read_messages(one, self.num_frames, load=tokenize) for one in conversations]
@@ -138,10 +145,119 @@ class FlamingoProcessor(ProcessorMixin):
         if not tokenize:
             texts = [self.prompter.text(turns, **how) for turns in dialogues]
             return texts if batched else texts[0]
-        encoded = [self.prompter.encode(turns, **how) for turns in dialogues]
-        batch = self._collate(encoded, **{**(processor_kwargs or {}), **kwargs})
-        if return_assistant_tokens_mask:
-            batch['assistant_masks'] = (batch['labels'] != IGNORE_INDEX).long()
-        del batch['labels']
-        features = BatchFeature(batch if return_tensors else {k: v.tolist() for k, v in batch.items()}, return_tensors)
+        rows = [self.prompter.encode(turns, **how) for turns in dialogues]
+        options = {'return_tensors': return_tensors, **(processor_kwargs or {}), **kwargs}
+        features = self._features(rows, supervision=return_assistant_tokens_mask, **options)
         return features if return_dict else features['input_ids']
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        videos: Any = None,
+        padding: bool | str = True,
+        padding_side: Literal['left', 'right'] = 'left',
+        return_tensors: str | None = 'pt',
+    ) -> BatchFeature:
+        """Makes the model's inputs of text that holds the marks already.
+
+        Args:
+            images: for one text a picture or a list with one entry per ``<image>`` mark: a picture, or a list of
+                pictures (a set or a video: several frames under one mark). For several texts a list of such lists,
+                or one flat list for all their marks in turn. Pictures are as ``mmgpt.hub.pictures`` takes them.
+            text: a prompt as ``apply_chat_template(..., tokenize=False)`` writes it, or several. It gets the
+                tokenizer's beginning-of-text and nothing else.
+            videos: entries as of ``images``, for texts whose marks all stand for videos; they are thinned to
+                ``num_frames``.
+            padding: True pads to the longest row; anything else is refused where rows differ in length.
+            padding_side: 'left', as generation needs.
+            return_tensors: 'pt', 'np', or None for lists.
+
+        Raises:
+            ValueError: the marks are not as many as the pictures.
+        """
+        if text is None:
+            raise ValueError(f'text is missing; write {self.image_token!r} where the pictures stand')
+        if images is not None and videos is not None:
+            raise ValueError('give images or videos: with both, the text does not tell which mark stands for which')
+        texts = [text] if isinstance(text, str) else list(text)
+        marks = [one.count(self.image_token) for one in texts]
+        entries = images if images is not None else videos
+        media = [[self._medium(entry, videos is not None) for entry in row] for row in _per_text(entries, marks)]
+        rows = [self._encode_text(one, row) for one, row in zip(texts, media, strict=True)]
+        if padding not in (True, 'longest') and len({len(row.input_ids) for row in rows}) > 1:
+            raise ValueError(f'the texts differ in length: they need padding=True, got {padding!r}')
+        return self._features(rows, padding_side=padding_side, return_tensors=return_tensors)
+
+    def _encode_text(self, text: str, media: Sequence[Medium]) -> Tokens:
+        rendered = Rendered((Piece(text, eos=False),), tuple(media))
+        return encode(rendered, self.tokenizer, self.image_token)
+
+    def _medium(self, entry: Any, is_video: bool) -> Medium:
+        if is_video:
+            return Medium(open_video(entry, self.num_frames))
+        return Medium(tuple(map(open_picture, entry)) if isinstance(entry, list | tuple) else (open_picture(entry),))
+
+    def _features(
+        self,
+        rows: Sequence[Tokens],
+        supervision: bool = False,
+        padding: bool | str = True,
+        padding_side: Literal['left', 'right'] = 'left',
+        return_tensors: str | None = 'pt',
+    ) -> BatchFeature:
+        """Pads rows of ids and their media to one batch."""
+
+        def padded(values: list[Tensor], fill: int) -> Tensor:
+            return pad_sequence(values, batch_first=True, padding_value=fill, padding_side=padding_side)
+
+        batch = {
+            'input_ids': padded([row.input_ids for row in rows], self.pad_token_id),
+            'attention_mask': padded([torch.ones_like(row.input_ids) for row in rows], 0),
+        }
+        if supervision:
+            batch['assistant_masks'] = padded([(row.labels != IGNORE_INDEX).long() for row in rows], 0)
+        if any(row.media for row in rows):
+            batch |= self._pixels([row.media for row in rows])
+        if return_tensors is None:
+            return BatchFeature({name: value.tolist() for name, value in batch.items()})
+        return BatchFeature(batch).convert_to_tensors(return_tensors)
+
+    def _pixels(self, rows: Sequence[Sequence[Medium]]) -> dict[str, Tensor]:
+        """``pixel_values`` (B, T, F, 3, H, W) and ``frame_mask`` (B, T, F) of the media of each row."""
+        shape = len(rows), max(map(len, rows)), max(len(medium.frames) for row in rows for medium in row)
+        mask = torch.zeros(shape, dtype=torch.bool)
+        frames = []
+        for i, row in enumerate(rows):
+            for j, medium in enumerate(row):
+                mask[i, j, : len(medium.frames)] = True
+                frames += [self.prompter.frame(frame) for frame in medium.frames]
+        pixels = torch.stack(frames)
+        if self.image_mean is not None:
+            mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.image_mean, self.image_std))
+            pixels = (pixels / 255 - mean) / std
+        values = pixels.new_zeros(*shape, *pixels.shape[1:])
+        values[mask] = pixels
+        return {'pixel_values': values, 'frame_mask': mask}
+
+
+def _per_text(entries: Any, marks: Sequence[int]) -> list[list]:
+    """Shares the entries of ``images`` out to the texts, as many as each has marks."""
+    if entries is None:
+        entries = []
+    elif not isinstance(entries, list | tuple):
+        entries = [entries]
+    nested = len(marks) > 1 and len(entries) == len(marks) and all(isinstance(e, list | tuple) for e in entries)
+    if len(marks) == 1 and len(entries) == 1 and isinstance(entries[0], list | tuple) and len(entries[0]) == marks[0]:
+        nested = True  # Hugging Face also writes one text's images as [[...]]
+    if nested:
+        rows = [list(row) for row in entries]
+    else:
+        if len(entries) != sum(marks):
+            raise ValueError(f'the text has {sum(marks)} <image> marks for {len(entries)} pictures')
+        waiting = iter(entries)
+        rows = [[next(waiting) for _ in range(count)] for count in marks]
+    for i, (row, count) in enumerate(zip(rows, marks, strict=True)):
+        if len(row) != count:
+            raise ValueError(f'text {i} has {count} <image> marks for {len(row)} pictures')
+    return rows

@@ -41,7 +41,7 @@ def test_the_keys_of_hugging_face_and_openai_are_read(tmp_path, key):
     RED.save(tmp_path / 'a.png')
     (turn,) = read_messages(user({'type': 'image', key: str(tmp_path / 'a.png')}))
     assert turn.media[0].frames[0].getpixel((0, 0)) == (255, 0, 0)
-    with pytest.raises(ValueError, match='part 0.*not fetched'):
+    with pytest.raises(ValueError, match=r'part 0.*nothing is fetched'):
         read_messages(user({'type': 'image_url', 'image_url': {'url': 'https://example.org/a.png'}}))
 
 

@@ -55,13 +55,13 @@ def test_exif_orientation_is_applied(tmp_path):
 @pytest.mark.parametrize(
     ('value', 'error', 'message'),
     [
-        ('https://example.org/cat.png', ValueError, 'not fetched'),
+        ('https://example.org/cat.png', ValueError, 'nothing is fetched'),
         ('nowhere/cat.png', FileNotFoundError, r'nowhere/cat\.png'),
         ('data:image/png,raw', ValueError, 'base64'),
         ('data:text/html;base64,PGI+', ValueError, 'text/html'),
         ('data:image/png;base64,####', ValueError, 'base64'),
-        (b'not a picture', OSError, 'not a picture'),
-        (png(picture())[:60], OSError, 'damaged|not a picture'),
+        (b'not a picture', ValueError, 'no picture'),
+        (png(picture())[:60], ValueError, 'damaged'),
         (7, TypeError, 'int'),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypa
     data = png(picture())
     monkeypatch.setattr(pictures, 'MAX_PIXELS', 47)
     monkeypatch.setattr(Image.Image, 'load', lambda self: pytest.fail('decoded'))
-    with pytest.raises(ValueError, match='8 x 6 pixels; at most 47'):
+    with pytest.raises(ValueError, match='8 x 6 pixels, more than max_pixels=47'):
         open_picture(data)
 
 

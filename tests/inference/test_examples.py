@@ -35,7 +35,10 @@ def test_images_and_video_of_short_examples(tmp_path):
 def test_messages_are_taken_as_they_are_but_for_their_paths(tmp_path):
     data_url = 'data:image/png;base64,AAAA'
     messages = [
-        {'role': 'user', 'content': [{'type': 'image_set', 'images': ['a.png', data_url]}, {'type': 'text', 'text': 'a'}]},
+        {
+            'role': 'user',
+            'content': [{'type': 'image_set', 'images': ['a.png', data_url]}, {'type': 'text', 'text': 'a'}],
+        },
         {'role': 'assistant', 'content': 'b'},
     ]
     read = read_examples(write(tmp_path, messages))

@@ -42,7 +42,7 @@ def test_a_tool_runs_with_its_arguments_and_exit_code(capsys, monkeypatch):
 def test_every_tool_parses_its_arguments_before_any_heavy_import(name):
     code = "import sys, runpy; sys.argv = ['x', '--help']\n"
     code += f"try: runpy.run_path({str(ROOT / 'tools' / f'{name}.py')!r}, run_name='__main__')\n"
-    code += "except SystemExit as end: assert not end.code, end.code\n"
+    code += 'except SystemExit as end: assert not end.code, end.code\n'
     code += "found = {'torch', 'transformers', 'mmengine', 'numpy'} & set(sys.modules); assert not found, found"
     start = time.perf_counter()
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)

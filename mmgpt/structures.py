@@ -81,3 +81,4 @@ class Media(NamedTuple):
     span: Tensor  # (R, S, 2) int64: a token sees the media lo <= m < hi
     gated: Tensor  # (R, S) bool: False where the gated block is skipped
     keys_values: dict[int, tuple[Tensor, Tensor]] | None = None  # per layer (R, heads, M * L, head width), else latents
+    mask: Tensor | None = None  # (R, 1, S, M * L) bool: the span over latents, made once and shared by all layers

@@ -1,0 +1,1 @@
+"""Adapters: classes in the registry ``ADAPTERS`` that put trained adapters into a built model."""

@@ -1,0 +1,146 @@
+"""Builds a model from its part of a config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
+
+from mmgpt.models.config import FlamingoConfig
+from mmgpt.models.flamingo import Flamingo
+from mmgpt.models.new_tokens import train_new_rows
+from mmgpt.models.trainable import set_trainable
+from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS, Registry
+
+SLOTS: dict[str, Registry] = {
+    'vision_encoder': VISION_ENCODERS,
+    'resampler': RESAMPLERS,
+    'language_decoder': LANGUAGE_DECODERS,
+    'cross_attention': CROSS_ATTENTIONS,
+}
+
+
+def build_model(
+    cfg: Mapping[str, Any],
+    tokenizer: Any,
+    media_token: str = '<image>',
+    stop_token: str | None = None,
+    special_tokens: Sequence[str] = (),
+) -> Flamingo:
+    """The model of a config, its weights loaded where the config names some, and its trained parameters marked.
+
+    Args:
+        cfg: ``model`` of a config: the arguments of ``FlamingoConfig`` with ``type``, and
+
+            - ``vision_encoder`` may have ``weights`` (a hub id, folder or file) and ``revision``;
+            - ``language_decoder`` has ``config`` (arguments of the language model's configuration, with
+              ``model_type``), or ``weights`` (a hub id or folder), ``revision``, ``dtype`` and then changes in ``config``;
+            - ``trainable``: patterns over parameter names, default ``['*']``, see ``set_trainable``;
+            - ``train_embeddings``: ``'all'`` also trains the input embedding and the output head, ``'new'`` only the
+              rows of added tokens, None (default) what ``trainable`` says.
+        tokenizer: with the template's tokens already added; the embedding grows to hold all of its tokens and never
+            shrinks.
+        media_token: the mark of a medium.
+        stop_token: ends an answer; generation also ends at the tokenizer's own end of text.
+        special_tokens: the template's tokens; with the tokens beyond the language model's own vocabulary they are the
+            added ones.
+
+    Raises:
+        KeyError: a type that no registry knows.
+        ValueError: a token that the tokenizer lacks, a pattern that matches nothing, or parts that do not fit.
+        OSError: weights that are not there and cannot be downloaded; the message names the part.
+
+    Example:
+        >>> model = build_model(config.model, tokenizer, stop_token='<|endofchunk|>')  # doctest: +SKIP
+    """
+    cfg = copy.deepcopy(dict(cfg))
+    model_type = MODELS.get(cfg.pop('type', 'Flamingo'))
+    trainable, embeddings = cfg.pop('trainable', ['*']), cfg.pop('train_embeddings', None)
+    if embeddings not in ('all', 'new', None):
+        raise ValueError(f"train_embeddings must be 'all', 'new' or None, got {embeddings!r}")
+    ids = {token: _id_of(token, tokenizer) for token in (media_token, *special_tokens)}
+    decoder = dict(cfg.pop('language_decoder', {}))
+    lm = {key: decoder.pop(key, None) for key in ('config', 'weights', 'revision', 'dtype')}
+    vision = dict(cfg.pop('vision_encoder', {'type': 'ClipVision'}))
+    weights, revision = vision.pop('weights', None), vision.pop('revision', None)
+    text_config, language_model = _language_model(lm, tokenizer)
+    config = FlamingoConfig(
+        vision_encoder=vision,
+        text_config=text_config,
+        language_decoder=decoder if 'type' in decoder else None,
+        media_token_id=ids[media_token],
+        **cfg,
+    )
+    config.plugin_modules = _plugins(config)
+    model = model_type(config, language_model)
+    if weights is not None:
+        _named('vision_encoder', weights, model.vision_encoder.load_weights, weights, revision)
+    own = text_config.vocab_size if language_model is not None else 0  # a new language model knows no token yet
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    model.generation_config = _generation_config(tokenizer, stop_token)
+    set_trainable(model, trainable)
+    if embeddings == 'all':
+        model.get_input_embeddings().requires_grad_(True)
+        model.get_output_embeddings().requires_grad_(True)
+    elif embeddings == 'new':
+        train_new_rows(model, sorted({*ids.values(), *range(own, len(tokenizer))}))
+    return model
+
+
+def _language_model(lm: dict[str, Any], tokenizer: Any) -> tuple[PretrainedConfig, PreTrainedModel | None]:
+    """The language model's configuration, and the model itself where it has weights."""
+    changes = dict(lm['config'] or {})
+    if lm['weights'] is None:
+        if 'model_type' not in changes:
+            raise ValueError("language_decoder needs 'weights', or a 'config' with 'model_type'")
+        changes['vocab_size'] = max(changes.get('vocab_size', 0), len(tokenizer))
+        for name in ('bos_token_id', 'eos_token_id', 'pad_token_id'):
+            changes.setdefault(name, getattr(tokenizer, name))
+        return AutoConfig.for_model(changes.pop('model_type'), **changes), None
+    arguments = dict(revision=lm['revision'], dtype=lm['dtype'] or 'auto', **changes)
+    load = AutoModelForCausalLM.from_pretrained
+    model = _named('language_decoder', lm['weights'], load, lm['weights'], **arguments)
+    return model.config, model
+
+
+def _named(part: str, source: str, load: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls ``load``; a failure says which part of the config it belongs to."""
+    try:
+        return load(*args, **kwargs)
+    except OSError as error:
+        raise OSError(
+            f'the weights {source!r} of model.{part} cannot be loaded: {error}\n'
+            'Give a folder on this machine, or a hub id while the hub can be reached (HF_HUB_OFFLINE unset).'
+        ) from error
+
+
+def _id_of(token: str, tokenizer: Any) -> int:
+    found = tokenizer.get_vocab().get(token)
+    if found is None:
+        raise ValueError(f'the tokenizer has no token {token!r}: add the template\'s special tokens to it first')
+    return found
+
+
+def _generation_config(tokenizer: Any, stop_token: str | None) -> GenerationConfig:
+    """Greedy, ending at the stop token and at the end of text."""
+    ends = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    if stop_token is not None:
+        ends.insert(0, _id_of(stop_token, tokenizer))
+    ends = list(dict.fromkeys(ends))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends or [None])[-1]
+    return GenerationConfig(
+        do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None, pad_token_id=pad
+    )
+
+
+def _plugins(config: FlamingoConfig) -> dict[str, str]:
+    """The modules of those parts that are not mmgpt's own."""
+    plugins = {}
+    for slot, registry in SLOTS.items():
+        member = registry.get(getattr(config, slot)['type'])
+        if member.__module__.split('.')[0] != 'mmgpt':
+            plugins[member.__name__] = member.__module__
+    return plugins

@@ -1,0 +1,121 @@
+"""Gated cross-attention from text to media."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from mmgpt.models.feedforward import feed_forward
+from mmgpt.models.media_span import media_span as media_span  # part of this module's face
+from mmgpt.registry import CROSS_ATTENTIONS
+from mmgpt.structures import Media
+
+
+def span_mask(span: Tensor, media: int, latents: int) -> Tensor:
+    """The boolean attention mask of a span, for all layers of one call.
+
+    A token that may see nothing gets a row of True: no kernel then meets an empty softmax, and the attention's result
+    for that token is replaced by 0 (``MaskedCrossAttention``).
+
+    Args:
+        span: (R, S, 2), as ``media_span`` gives it.
+        media: media per row, padded ones included.
+        latents: latents per medium.
+
+    Returns:
+        (R, 1, S, media * latents) bool.
+    """
+    number = torch.arange(media, device=span.device)
+    lo, hi = span[..., :1], span[..., 1:]
+    visible = (number >= lo) & (number < hi) | (hi <= lo)
+    return visible.repeat_interleave(latents, -1).unsqueeze(1)
+
+
+class MaskedCrossAttention(nn.Module):
+    """Text attends to the latents of the media in its span; a token with an empty span gets exactly 0."""
+
+    def __init__(self, width: int, media_width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        inner = heads * head_width
+        self.norm = nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_kv = nn.Linear(media_width, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, width, bias=False)
+
+    def project_media(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (R, heads, M * L, head width) of latents (R, M, L, D)."""
+        keys, values = self.to_kv(latents.flatten(1, 2)).chunk(2, -1)
+        return self._split(keys), self._split(values)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, span: Tensor, mask: Tensor) -> Tensor:
+        """Attention's result (R, S, D) for text x (R, S, D)."""
+        out = F.scaled_dot_product_attention(self._split(self.to_q(self.norm(x))), keys, values, attn_mask=mask)
+        out = self.to_out(out.transpose(1, 2).flatten(2))
+        return torch.where(span[..., 1:] > span[..., :1], out, 0)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+@CROSS_ATTENTIONS.register_module()
+class GatedCrossAttention(GradientCheckpointingLayer):
+    """The block before a layer of the language model (Flamingo, arXiv 2204.14198, section 2.2 and figure 4).
+
+    ``x + tanh(attn_gate) * attention(x, media)``, then ``x + tanh(ff_gate) * feed_forward(x)``. Both gates start at 0,
+    so that a new block changes nothing. Parameter names are the published ones.
+
+    Args:
+        width: width of the text (D).
+        media_width: width of the latents.
+        heads: attention heads. Default: 8.
+        head_width: width of a head. Default: 64.
+        feedforward_ratio: width of the feed-forward block, in units of ``width``. Default: 4.
+
+    Example:
+        >>> from mmgpt.structures import Media
+        >>> block = GatedCrossAttention(width=32, media_width=16, heads=2, head_width=8)
+        >>> span = torch.tensor([[[0, 0], [0, 1]]])  # the first token sees nothing, the second sees medium 0
+        >>> media = Media(latents=torch.randn(1, 1, 4, 16), span=span, gated=torch.ones(1, 2, dtype=torch.bool))
+        >>> block(torch.randn(1, 2, 32), media, layer=0).shape
+        torch.Size([1, 2, 32])
+    """
+
+    def __init__(
+        self, width: int, media_width: int, heads: int = 8, head_width: int = 64, feedforward_ratio: int = 4
+    ) -> None:
+        super().__init__()
+        self.attn = MaskedCrossAttention(width, media_width, heads, head_width)
+        self.attn_gate = nn.Parameter(torch.zeros(1))
+        self.ff = feed_forward(width, feedforward_ratio)
+        self.ff_gate = nn.Parameter(torch.zeros(1))
+
+    def project_media(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of latents (R, M, L, D), to be projected once and used for many tokens."""
+        return self.attn.project_media(latents)
+
+    def forward(self, x: Tensor, media: Media, layer: int) -> Tensor:
+        """Text x (R, S, D) after looking at the media.
+
+        Args:
+            x: the input of the language model's layer.
+            media: what this call may look at. Without latents and keys the attention adds nothing.
+            layer: the index of the layer, to find this block's keys and values in ``media``.
+
+        Returns:
+            (R, S, D); equal to ``x`` where ``media.gated`` is False.
+        """
+        out = x
+        if media.keys_values is not None or media.latents is not None:
+            if media.keys_values is not None:
+                keys, values = media.keys_values[layer]
+            else:
+                keys, values = self.project_media(media.latents)
+            mask = media.mask
+            if mask is None:
+                mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
+            out = out + self.attn(x, keys, values, media.span, mask) * self.attn_gate.tanh()
+        out = out + self.ff(out) * self.ff_gate.tanh()
+        return torch.where(media.gated.unsqueeze(-1), out.to(x.dtype), x)

@@ -1,0 +1,356 @@
+"""The composed model: a vision encoder, a resampler and a language model with gated cross-attention."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from mmgpt.models.config import FlamingoConfig
+from mmgpt.models.cross_attention import span_mask
+from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
+from mmgpt.models.media_span import has_media, media_index, media_span, span_after
+from mmgpt.models.parts import build_part
+from mmgpt.models.vision_encoders.normalisation import normalise
+from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS
+from mmgpt.structures import Batch, Media
+
+
+class Frames(NamedTuple):
+    """The media of a batch before they are encoded: each distinct frame once, and who uses it."""
+
+    pixels: Tensor | None  # (N, 3, H, W) uint8, or float and normalised
+    features: Tensor | None  # (N, P, D) instead of pixels
+    places: Tensor  # (R, M, F) int64 into N, -1 = none
+
+
+@MODELS.register_module()
+class Flamingo(PreTrainedModel, GenerationMixin):
+    """A Flamingo-type vision-language model (arXiv 2204.14198) around an unmodified causal language model.
+
+    Children: ``vision_encoder``, ``resampler``, ``language_model`` (below it the language model's own names) and
+    ``gated_blocks``, a ``ModuleDict`` by layer index. Nothing of a call stays on a layer: what a call may look at
+    travels as one ``Media`` value, and between the steps of a generation on the cache object.
+
+    Args:
+        config: the parts.
+        language_model: one that is loaded already; default: a new one from ``config.text_config``.
+
+    Raises:
+        ValueError: the media would not reach every layer of the language model.
+    """
+
+    config_class = FlamingoConfig
+    base_model_prefix = ''
+    main_input_name = 'input_ids'
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: FlamingoConfig, language_model: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        modules = config.plugin_modules
+        self.vision_encoder = build_part(VISION_ENCODERS, config.vision_encoder, modules)
+        self.resampler = build_part(RESAMPLERS, config.resampler, modules, width=self.vision_encoder.width)
+        self.language_model = (
+            AutoModelForCausalLM.from_config(config.text_config) if language_model is None else language_model
+        )
+        self.decoder = build_part(LANGUAGE_DECODERS, config.language_decoder, modules, lm=self.language_model)
+        widths = dict(width=self.decoder.width, media_width=self.resampler.width)
+        every = config.cross_attn_every_n_layers
+        self.gated_blocks = nn.ModuleDict(
+            {
+                str(index): build_part(CROSS_ATTENTIONS, config.cross_attention, modules, **widths)
+                for index in range(len(self.decoder.layers))
+                if (index + 1) % every == 0
+            }
+        )
+        _ = self.decoder.traits  # raises where the media do not reach every layer
+        self.decoder.attach(self.gated_blocks)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Does nothing: every part initialises itself when it is built."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's input embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the language model's input embedding."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's output head."""
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replaces the language model's output head."""
+        self.language_model.set_output_embeddings(value)
+
+    # ---- media
+
+    def encode_media(self, frames: Frames, index: Tensor | None = None) -> Tensor:
+        """Frames -> latents (R, M, L, D), 0 where a row has fewer media.
+
+        Each distinct frame is encoded once, and only media that exist are resampled.
+
+        Args:
+            frames: the frames and their places.
+            index: (media of the batch,) the place of each medium in its sample, row by row. Default: its place in
+                its row.
+        """
+        places = frames.places
+        features = frames.features
+        if features is None:
+            dtype = next(self.vision_encoder.parameters()).dtype
+            pixels = normalise(frames.pixels, self.vision_encoder.mean, self.vision_encoder.std, dtype)
+            features = self.vision_encoder(pixels)
+        exists = (places >= 0).any(-1)  # (R, M)
+        used = places[exists]  # (media of the batch, F)
+        if index is None:
+            index = torch.arange(places.shape[1], device=places.device).expand_as(exists)[exists]
+        mask = used >= 0
+        whole = places.shape[2] == 1 or bool(mask.all())
+        latents = self.resampler(features[used.clamp(min=0)], None if whole else mask, index)
+        out = latents.new_zeros(*exists.shape, *latents.shape[1:])
+        out[exists] = latents
+        return out
+
+    def _look(self, input_ids: Tensor, segment_ids: Tensor | None, latents: Tensor | None) -> Media | None:
+        """What the tokens of a call may look at. None: the gated blocks are not run."""
+        skip = self.config.without_media == 'skip'
+        token = self.config.media_token_id
+        if latents is None:
+            if skip:
+                return None
+            span = torch.zeros(*input_ids.shape, 2, dtype=torch.long, device=input_ids.device)
+            return Media(None, span, torch.ones_like(input_ids, dtype=torch.bool))
+        span = media_span(input_ids, segment_ids, token, self.config.attend)
+        gated = has_media(input_ids, segment_ids, token) if skip else torch.ones_like(input_ids, dtype=torch.bool)
+        return Media(latents, span, gated, mask=span_mask(span, latents.shape[1], latents.shape[2]))
+
+    def _project(self, media: Media) -> Media:
+        """Keys and values of all blocks, made once."""
+        made = {int(name): block.project_media(media.latents) for name, block in self.gated_blocks.items()}
+        return media._replace(latents=None, keys_values=made)
+
+    def _check_marks(self, input_ids: Tensor, exists: Tensor | None) -> None:
+        """Each row needs as many media (R, M) as it has marks, the missing ones at the end.
+
+        Raises:
+            ValueError: they differ.
+        """
+        marks = (input_ids == self.config.media_token_id).sum(1)
+        if exists is None:
+            if bool(marks.any()):
+                raise ValueError(
+                    f'row {int(marks.argmax())} has {int(marks.max())} <image> marks and no media: '
+                    'pass pixel_values, or remove the marks'
+                )
+            return
+        expected = torch.arange(exists.shape[1], device=exists.device) < marks[:, None]
+        if bool((marks != exists.sum(1)).any()):
+            row = int((marks != exists.sum(1)).nonzero()[0])
+            raise ValueError(
+                f'row {row} has {int(marks[row])} <image> marks and {int(exists[row].sum())} media: '
+                'there must be one medium per mark'
+            )
+        if not torch.equal(expected, exists):
+            raise ValueError('the media of a row must come before its padding; found a gap between two media')
+
+    # ---- training
+
+    def compute_loss(self, batch: Batch) -> LossSums:
+        """The loss of a batch as sums; logits are made at supervised positions only.
+
+        Args:
+            batch: as ``mmgpt.structures.Batch`` says, on this model's device.
+
+        Returns:
+            Sums; divide ``loss_sum`` by ``weight_sum`` (of the whole accumulation window) for the mean.
+
+        Raises:
+            ValueError: marks and media differ in number, or a packed row with a language model that cannot pack.
+        """
+        input_ids, segment_ids = batch['input_ids'], batch.get('segment_ids')
+        places = batch.get('media_frames')
+        if places is not None and places.numel() == 0:
+            places = None
+        self._check_marks(input_ids, None if places is None else (places >= 0).any(-1))
+        latents = None
+        if places is not None and bool((places >= 0).any()):
+            frames = Frames(batch.get('frames'), batch.get('vision_features'), places)
+            latents = self.encode_media(frames, media_index(input_ids, segment_ids, self.config.media_token_id))
+        media = self._look(input_ids, segment_ids, latents)
+        targets = supervised(batch['labels'], segment_ids, batch.get('loss_weights'), batch.get('kinds'))
+        text = dict(input_ids=input_ids, position_ids=batch.get('position_ids'), segment_ids=segment_ids)
+        if self.decoder.traits.head_outside:
+            states = self.decoder.hidden_states(**text, media=media)[:, :-1][targets.select]
+            head = self.decoder.supervised_logits
+        else:
+            states, head = self.decoder.own_logits(**text, media=media)[:, :-1][targets.select], nn.Identity()
+        tokens = (segment_ids > 0).sum() if segment_ids is not None else input_ids.new_tensor(input_ids.numel())
+        return cross_entropy_sums(states, head, self.config.text_config.vocab_size, targets, tokens)
+
+    # ---- the Hugging Face face
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        media: Tensor | Media | None = None,
+        segment_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast | tuple:
+        """The forward of Hugging Face's vision-language models.
+
+        Args:
+            input_ids: (R, S); also needed beside ``inputs_embeds``, to know where the marks are.
+            attention_mask: (R, S) or with a cache (R, past + S), 0 = pad.
+            position_ids: (R, S).
+            past_key_values: a cache; the media of the call that filled it travel on it.
+            inputs_embeds: (R, S, D) instead of the embedded ``input_ids``.
+            pixel_values: (R, M, F, 3, H, W), the media of each row in the order of its marks, padded at the end;
+                uint8, or float and normalised.
+            frame_mask: (R, M, F) bool, False = no frame here. Default: media beyond a row's marks are padding, all
+                frames of the others exist.
+            media: latents (R, M, L, D) from an earlier ``encode_pixels`` instead of ``pixel_values``; or a ``Media``
+                value, taken as it is.
+            segment_ids: (R, S), 0 = pad, 1..k = the samples of a packed row.
+            labels: (R, S) unshifted; gives ``outputs.loss``, the mean over them.
+            use_cache: whether to return a cache. Default: what the language model does.
+            logits_to_keep: how many of the last logits to make (0 = all), or the positions.
+
+        Returns:
+            ``CausalLMOutputWithPast``, or a tuple where ``return_dict`` is False.
+
+        Raises:
+            ValueError: marks and media differ in number.
+        """
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if past:
+            media = self._look_from_cache(past_key_values, input_ids)
+        elif not isinstance(media, Media):
+            if segment_ids is None and attention_mask is not None and attention_mask.ndim == 2:
+                segment_ids = attention_mask.long()
+            latents = media
+            if pixel_values is not None:
+                latents = self.encode_pixels(input_ids, pixel_values, frame_mask)
+            elif latents is not None:
+                self._check_marks(input_ids, self._media_of_marks(input_ids, latents.shape[1]))
+            elif input_ids is not None:
+                self._check_marks(input_ids, None)
+            text = input_ids if input_ids is not None else inputs_embeds[..., 0].long()
+            media = self._look(text, segment_ids, latents)
+            if latents is not None and not torch.is_grad_enabled():
+                media = self._project(media)
+        inputs = dict(attention_mask=attention_mask, position_ids=position_ids)
+        if not past and attention_mask is None and segment_ids is not None:
+            inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
+        inputs |= dict(input_ids=input_ids) if inputs_embeds is None else dict(inputs_embeds=inputs_embeds)
+        outputs = self.decoder(
+            media=media,
+            **inputs,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            return_dict=True,
+            **kwargs,
+        )
+        if not past and outputs.get('past_key_values') is not None:
+            outputs.past_key_values.media = self._after(media, segment_ids)
+        if labels is not None:
+            logits = outputs.logits[:, :-1].flatten(0, 1).float()
+            outputs.loss = F.cross_entropy(logits, labels[:, 1:].flatten())
+        return outputs if return_dict is not False else outputs.to_tuple()
+
+    def encode_pixels(self, input_ids: Tensor, pixel_values: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """Latents (R, M, L, D) of the dense form of media that ``forward`` takes."""
+        rows, count, frames = pixel_values.shape[:3]
+        if frame_mask is None:
+            frame_mask = self._media_of_marks(input_ids, count)[..., None].expand(-1, -1, frames)
+        self._check_marks(input_ids, frame_mask.any(-1))
+        frame_mask = frame_mask.bool()
+        places = torch.full((rows, count, frames), -1, device=pixel_values.device)
+        places[frame_mask] = torch.arange(int(frame_mask.sum()), device=pixel_values.device)
+        return self.encode_media(Frames(pixel_values[frame_mask], None, places))
+
+    def _media_of_marks(self, input_ids: Tensor, count: int) -> Tensor:
+        """(R, M) bool: the media that exist when nothing but their greatest number per row is known."""
+        marks = (input_ids == self.config.media_token_id).sum(1)
+        if int(marks.max()) != count:
+            marks = torch.full_like(marks, count)  # some row has too many or too few: let the check say which
+        return torch.arange(count, device=input_ids.device) < marks[:, None]
+
+    def _after(self, media: Media | None, segment_ids: Tensor | None) -> Media | None:
+        """What the tokens may look at that are decoded after a prompt."""
+        if media is None:
+            return None
+        span = span_after(media.span, segment_ids, self.config.attend)
+        last = media.gated.any(1, keepdim=True)
+        if media.keys_values is None and media.latents is None:
+            return media._replace(span=span, gated=last)
+        if media.latents is not None:
+            media = self._project(media)
+        keys, _ = next(iter(media.keys_values.values()))
+        mask = span_mask(span, keys.shape[2] // self.resampler.num_latents, self.resampler.num_latents)
+        return media._replace(span=span, gated=last, mask=mask)
+
+    def _look_from_cache(self, cache: Any, input_ids: Tensor | None) -> Media | None:
+        """The media of a call that continues a cache: each new token sees what the row's last token saw."""
+        if input_ids is not None and not torch.compiler.is_compiling():
+            if bool((input_ids == self.config.media_token_id).any()):
+                raise ValueError('a cached prompt cannot be continued with new media: pass the whole prompt again')
+        media: Media | None = getattr(cache, 'media', None)
+        return media
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Drops the media once they are on the cache."""
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
+        cache = inputs.get('past_key_values')
+        if cache is not None and cache.get_seq_length():
+            for name in ('media', 'pixel_values', 'frame_mask', 'segment_ids'):
+                inputs.pop(name, None)
+        return inputs
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        *args: Any,
+        pixel_values: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Hugging Face's ``generate`` (greedy, sampling, beams, streamer). Batches are padded on the left.
+
+        The media are encoded once, before rows are expanded for beams, and ``<image>`` is never generated.
+
+        Args:
+            inputs: ``input_ids`` (R, S), or as the keyword ``input_ids``.
+            pixel_values, frame_mask: as ``forward`` takes them.
+            kwargs: as Hugging Face's ``generate`` takes them.
+        """
+        ids = inputs if inputs is not None else kwargs.get('input_ids')
+        if pixel_values is not None:
+            kwargs['media'] = self.encode_pixels(ids, pixel_values, frame_mask)
+        config = kwargs.get('generation_config') or self.generation_config
+        suppressed = kwargs.get('suppress_tokens') or config.suppress_tokens or []
+        kwargs['suppress_tokens'] = sorted({*suppressed, self.config.media_token_id})
+        return super().generate(inputs, *args, **kwargs)

@@ -1,0 +1,36 @@
+"""MPT, which drops the keywords that it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from mmgpt.models.language_decoders.causal_lm import CausalLM
+from mmgpt.registry import LANGUAGE_DECODERS
+from mmgpt.structures import Media
+
+_media: ContextVar[Media | None] = ContextVar('media of the running MPT call', default=None)
+
+
+@LANGUAGE_DECODERS.register_module()
+class MPT(CausalLM):
+    """Runs ``MptForCausalLM``: media reach its layers through a context variable that is bound for one call.
+
+    A context variable belongs to one thread and one task, so calls that run at the same time share nothing, and it is
+    unbound when the call ends, also by an exception.
+    """
+
+    def take_media(self, kwargs: dict[str, Any]) -> Media | None:
+        """The media of the running call."""
+        return _media.get()
+
+    @contextmanager
+    def carrying(self, media: Media | None) -> Iterator[dict[str, Any]]:
+        """Binds ``media`` during one call; the language model gets no keyword."""
+        token = _media.set(media)
+        try:
+            yield {}
+        finally:
+            _media.reset(token)

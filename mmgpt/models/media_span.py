@@ -1,0 +1,98 @@
+"""Which media a token may see, as intervals. Packing, padding and text-only rows are only intervals too."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Attend = Literal['previous', 'next', 'all_previous', 'all_next']
+
+
+def media_span(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int, attend: Attend) -> Tensor:
+    """The interval of media that each token may see.
+
+    Nine tokens of one sample, ``#`` is an ``<image>`` mark, media 0 and 1 belong to the two marks; a token that may
+    see no medium is shown as ``-``::
+
+        tokens          a   b   #   c   d   #   e   f   g
+        previous        -   -   0   0   0   1   1   1   1
+        next            0   0   0   1   1   1   -   -   -
+        all_previous    -   -   0   0   0   01  01  01  01
+        all_next        0   0   0   01  01  01  -   -   -
+
+    ``previous`` is Flamingo's (arXiv 2204.14198, section 2.3). ``next`` and ``all_next`` are what the code published
+    with MultiModal-GPT computes: a mark sees its own medium, text sees up to the medium that comes next, text after the
+    last mark sees nothing. A sample never sees the media of another sample of its row.
+
+    Args:
+        input_ids: token ids (R, S).
+        segment_ids: (R, S), 0 = pad, 1..k = the samples of a row, each contiguous. None: one sample per row, no pads.
+        media_token_id: the id of the ``<image>`` mark.
+        attend: ``'previous'``, ``'next'``, ``'all_previous'`` or ``'all_next'``.
+
+    Returns:
+        (R, S, 2) int64: the token sees media ``lo <= m < hi``, numbered in the order of the marks of the row;
+        ``lo == hi`` where it may see none.
+
+    Raises:
+        ValueError: ``attend`` is not one of the four modes.
+
+    Example:
+        >>> ids = torch.tensor([[5, 9, 5, 9, 5]])
+        >>> media_span(ids, None, media_token_id=9, attend='previous')[0].tolist()
+        [[0, 0], [0, 1], [0, 1], [1, 2], [1, 2]]
+    """
+    if attend not in get_args(Attend):
+        raise ValueError(f'attend must be one of {", ".join(get_args(Attend))}, got {attend!r}')
+    marks, start, end = _marks_of_segments(input_ids, segment_ids, media_token_id)
+    seen = marks.cumsum(1)  # marks up to and including this token
+    if attend.endswith('next'):
+        hi = torch.where(marks, seen, seen + 1)
+        empty = hi > end
+    else:
+        hi = seen
+        empty = hi <= start
+    if segment_ids is not None:
+        empty = empty | (segment_ids == 0)
+    lo = start if attend.startswith('all') else hi - 1
+    return torch.stack((lo, hi), -1).masked_fill(empty.unsqueeze(-1), 0)
+
+
+def has_media(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int) -> Tensor:
+    """(R, S) bool: the token belongs to a sample that has at least one ``<image>`` mark."""
+    _, start, end = _marks_of_segments(input_ids, segment_ids, media_token_id)
+    has = end > start
+    return has if segment_ids is None else has & (segment_ids > 0)
+
+
+def media_index(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int) -> Tensor:
+    """The number of each medium within its sample, for all marks of the batch in row-major order: (marks,) int64."""
+    marks, start, _ = _marks_of_segments(input_ids, segment_ids, media_token_id)
+    return (marks.cumsum(1) - 1 - start)[marks]
+
+
+def span_after(span: Tensor, segment_ids: Tensor | None, attend: Attend) -> Tensor:
+    """The interval (R, 1, 2) of a text token that is decoded after the row: its last real token's, or none."""
+    if attend.endswith('next'):
+        return torch.zeros_like(span[:, :1])  # text after the last mark sees nothing
+    if segment_ids is None:
+        return span[:, -1:]
+    last = ((segment_ids > 0) * torch.arange(1, span.shape[1] + 1, device=span.device)).argmax(1)
+    return span[torch.arange(len(span), device=span.device), last].unsqueeze(1)
+
+
+def _marks_of_segments(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int):
+    """Marks (R, S) bool, and for each token the number of marks of its row before its segment and up to its end."""
+    marks = input_ids == media_token_id
+    if segment_ids is None:
+        total = marks.sum(1, keepdim=True)
+        return marks, torch.zeros_like(total).expand_as(marks), total.expand_as(marks)
+    seen = marks.cumsum(1)
+    border = segment_ids[:, 1:] != segment_ids[:, :-1]
+    edge = torch.ones_like(border[:, :1]) if border.shape[1] else marks.new_ones(marks.shape[0], 1)
+    first, last = torch.cat((edge, border), 1), torch.cat((border, edge), 1)
+    start = torch.where(first, seen - marks.long(), 0).cummax(1).values
+    end = torch.where(last, seen, seen[:, -1:]).flip(1).cummin(1).values.flip(1)
+    return marks, start, end

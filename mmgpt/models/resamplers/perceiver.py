@@ -1,0 +1,124 @@
+"""The Perceiver resampler."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgpt.models.feedforward import feed_forward
+from mmgpt.registry import RESAMPLERS
+
+
+class PerceiverAttention(nn.Module):
+    """Latents attend to the features of their medium and to themselves."""
+
+    def __init__(self, width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        inner = heads * head_width
+        self.norm_media = nn.LayerNorm(width)
+        self.norm_latents = nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_kv = nn.Linear(width, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, width, bias=False)
+
+    def forward(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
+        """Features (M, K, D), latents (M, L, D), mask (M, 1, 1, K + L) or None -> (M, L, D)."""
+        latents = self.norm_latents(latents)
+        keys, values = self.to_kv(torch.cat((self.norm_media(features), latents), 1)).chunk(2, -1)
+        out = F.scaled_dot_product_attention(
+            self._split(self.to_q(latents)), self._split(keys), self._split(values), attn_mask=mask
+        )
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+@RESAMPLERS.register_module()
+class PerceiverResampler(nn.Module):
+    """Turns the patches of all frames of a medium into ``num_latents`` latents (Flamingo, arXiv 2204.14198, 2.1).
+
+    Parameter names are the published ones.
+
+    Args:
+        width: width of the features and of the latents (D).
+        depth: layers. Default: 6.
+        num_latents: latents per medium (L). Default: 64.
+        head_width: width of a head. Default: 64.
+        heads: attention heads. Default: 8.
+        feedforward_ratio: width of the feed-forward blocks, in units of ``width``. Default: 4.
+        max_frames: if given, each frame's place in its medium has an embedding; a medium has at most so many frames.
+        max_media: if given, each medium's place in its sample has an embedding; a sample has at most so many media.
+
+    Example:
+        >>> resampler = PerceiverResampler(width=32, depth=1, num_latents=8)
+        >>> resampler(torch.randn(5, 3, 16, 32)).shape  # 5 media of 3 frames of 16 patches
+        torch.Size([5, 8, 32])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int = 6,
+        num_latents: int = 64,
+        head_width: int = 64,
+        heads: int = 8,
+        feedforward_ratio: int = 4,
+        max_frames: int | None = None,
+        max_media: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.num_latents = num_latents
+        self.latents = nn.Parameter(torch.randn(num_latents, width))
+        self.frame_embs = None if max_frames is None else nn.Parameter(torch.randn(max_frames, width))
+        self.media_time_embs = None if max_media is None else nn.Parameter(torch.randn(max_media, 1, width))
+        self.layers = nn.ModuleList(
+            nn.ModuleList((PerceiverAttention(width, heads, head_width), feed_forward(width, feedforward_ratio)))
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, features: Tensor, frame_mask: Tensor | None = None, media_index: Tensor | None = None
+    ) -> Tensor:
+        """Latents of the media.
+
+        Args:
+            features: (M, F, P, D).
+            frame_mask: (M, F) bool, False = padding that changes nothing; each medium has at least one frame.
+            media_index: (M,) int64, the place of each medium in its sample; used with ``max_media`` only. Default: 0.
+
+        Returns:
+            (M, L, D).
+
+        Raises:
+            ValueError: more frames than ``max_frames`` or a place beyond ``max_media``.
+        """
+        media, frames, patches, _ = features.shape
+        if self.frame_embs is not None:
+            if frames > len(self.frame_embs):
+                raise ValueError(
+                    f'a medium has {frames} frames, the resampler has embeddings for {len(self.frame_embs)}: '
+                    'take fewer frames, or build it with a larger max_frames'
+                )
+            features = features + self.frame_embs[:frames, None]
+        features = features.flatten(1, 2)
+        if self.media_time_embs is not None:
+            index = media_index if media_index is not None else torch.zeros(media, dtype=torch.long)
+            if media and int(index.max()) >= len(self.media_time_embs):
+                raise ValueError(
+                    f'a sample has {int(index.max()) + 1} media, the resampler has embeddings for '
+                    f'{len(self.media_time_embs)}: show fewer, or build it with a larger max_media'
+                )
+            features = features + self.media_time_embs[index.to(features.device)]
+        mask = None
+        if frame_mask is not None:
+            mask = F.pad(frame_mask.repeat_interleave(patches, 1), (0, self.num_latents), value=True)[:, None, None]
+        latents = self.latents.expand(media, -1, -1)
+        for attention, feedforward in self.layers:
+            latents = latents + attention(features, latents, mask)
+            latents = latents + feedforward(latents)
+        return self.norm(latents)

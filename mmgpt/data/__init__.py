@@ -1,0 +1,1 @@
+"""From an annotation file to a batch: source, retriever, template, tokens, vision inputs, collate."""

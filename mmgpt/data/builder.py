@@ -1,0 +1,117 @@
+"""Builds the data way from config dicts; nothing else of ``mmgpt.data`` reads a config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from mmgpt.data.collate import PadCollate
+from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.prompter import Prompter
+from mmgpt.data.templates import Template
+from mmgpt.data.tokens import add_special_tokens
+from mmgpt.data.vision_inputs import ImageTransform
+from mmgpt.registry import IMAGE_STORES, RETRIEVERS, SAMPLERS, SOURCES, TEMPLATES, TRANSFORMS
+
+# The keys of a source's dict that are the mixture's; all others go to the source's constructor.
+ENTRY_KEYS = frozenset(field.name for field in fields(SourceEntry)) - {'source'}
+
+
+def build_tokenizer(cfg: Mapping[str, Any], template: Template) -> PreTrainedTokenizerBase:
+    """The tokenizer of ``dict(path=folder or hub id, revision=None)`` with the template's special tokens added.
+
+    Raises:
+        OSError: there is no tokenizer; the message says what to do.
+    """
+    path, revision = cfg['path'], cfg.get('revision') or 'main'
+    if unknown := set(cfg) - {'path', 'revision'}:
+        raise TypeError(f"a tokenizer is configured by 'path' and 'revision', got {sorted(unknown)} too")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise OSError(f'no tokenizer at {path!r}: give a folder that holds one, or a hub id: {error}') from error
+    add_special_tokens(tokenizer, template)
+    return tokenizer
+
+
+def build_prompter(
+    template: Mapping[str, Any],
+    tokenizer: Mapping[str, Any] | PreTrainedTokenizerBase,
+    image_transform: Mapping[str, Any],
+) -> Prompter:
+    """The prompter of three configs: ``dict(type='Otter')``, ``dict(path=…)`` (or a tokenizer), ``dict(size=224)``."""
+    template = TEMPLATES.build(dict(template))
+    if isinstance(tokenizer, Mapping):
+        tokenizer = build_tokenizer(tokenizer, template)
+    return Prompter(template, tokenizer, ImageTransform(**image_transform))
+
+
+def build_image_store(cfg: str | Path | Mapping[str, Any]) -> ImageStore:
+    """An image store of a dict with ``type``, or of a path: ``.json`` is ``JsonImages``, else ``ParquetImages``."""
+    if isinstance(cfg, Mapping):
+        return IMAGE_STORES.build(dict(cfg))
+    return IMAGE_STORES.build({'type': 'JsonImages' if Path(cfg).suffix == '.json' else 'ParquetImages', 'path': cfg})
+
+
+def build_dataset(cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0) -> InstructionDataset:
+    """The data set of ``dict(sources=[dict(type='MimicIt', …)], max_seq_len=None)``.
+
+    A source's dict also holds the keys of :class:`~mmgpt.data.dataset.SourceEntry` (``retriever``, ``augment``,
+    ``weight``, …). Sources with the same ``images`` share one store.
+    """
+    stores: dict[str, ImageStore] = {}
+    entries = [_build_entry(source, stores) for source in cfg['sources']]
+    others = {key: value for key, value in cfg.items() if key != 'sources'}
+    return InstructionDataset(entries, prompter, seed=seed, **others)
+
+
+def build_dataloader(
+    cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """An endless loader of :class:`~mmgpt.structures.Batch` es.
+
+    Its ``batch_sampler`` is the stream: set its position before iterating. Its batches are the same ones for any
+    number of workers, and making it draws nothing from the global random state.
+
+    Args:
+        cfg: ``dict(batch_size, dataset=dict(…))``; optional: ``sampler=dict(type='MixtureSampler')``,
+            ``pad_to_multiple_of``, and what torch's ``DataLoader`` takes (``num_workers``, ``prefetch_factor``, …).
+        prompter: makes ids and frames.
+        seed: of order, retrieval and augmentation.
+        rank: of this process.
+        world_size: the number of processes.
+    """
+    cfg = dict(cfg)
+    dataset = build_dataset(cfg.pop('dataset'), prompter, seed)
+    stream = {'dataset': dataset, 'batch_size': cfg.pop('batch_size'), 'seed': seed}
+    sampler = {'type': 'MixtureSampler', **cfg.pop('sampler', {})}
+    return DataLoader(
+        dataset,
+        batch_sampler=SAMPLERS.build({**stream, 'rank': rank, 'world_size': world_size, **sampler}),
+        collate_fn=PadCollate(prompter.tokenizer.pad_token_id, cfg.pop('pad_to_multiple_of', 1)),
+        generator=torch.Generator().manual_seed(seed),
+        **cfg,
+    )
+
+
+def _build_entry(cfg: Mapping[str, Any], stores: dict[str, ImageStore]) -> SourceEntry:
+    options = {key: value for key, value in cfg.items() if key in ENTRY_KEYS}
+    source = {key: value for key, value in cfg.items() if key not in ENTRY_KEYS}
+    if source.get('images') is not None:
+        images = source['images']
+        name = json.dumps(images, sort_keys=True, default=str)
+        if name not in stores:
+            stores[name] = build_image_store(images)
+        source['images'] = stores[name]
+    if options.get('retriever') is not None:
+        options['retriever'] = RETRIEVERS.build(dict(options['retriever']))
+    options['augment'] = tuple(TRANSFORMS.build(dict(transform)) for transform in options.get('augment') or ())
+    return SourceEntry(SOURCES.build(source), **options)

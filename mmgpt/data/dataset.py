@@ -1,0 +1,208 @@
+"""From the address of a sample to its ids and frames: the data set that the workers read."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmgpt.data.incontext import Retriever
+from mmgpt.data.prompter import Prompter
+from mmgpt.data.sources import Source
+from mmgpt.data.tokens import Tokens
+from mmgpt.data.vision_inputs import Transform
+from mmgpt.structures import Encoded, Medium, Sample, Turn
+
+
+class Address(NamedTuple):
+    """Which sample, and the how many-th time it is seen: whatever is random about it depends on this and the seed."""
+
+    source: int
+    index: int
+    epoch: int = 0
+
+
+class FrameKey(NamedTuple):
+    """What makes two frames of a batch the same one."""
+
+    store: int
+    key: Hashable
+    draw: tuple | None = None  # of its augmentation
+
+
+class Item(NamedTuple):
+    """A sample that is ready to be collated."""
+
+    encoded: Encoded  # its media name frames by FrameKey
+    frames: dict[FrameKey, Tensor]  # (3, H, W) uint8, each distinct one once; the items of a batch share it
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A source and how it takes part in the mixture.
+
+    Args:
+        source: gives the samples.
+        retriever: chooses the context of each; None = none.
+        marks: with context, 'every' example shows its own media (Otter's IMAGE_TEXT_IN_CONTEXT), or the media of the
+            sample stand before the 'first' one and all share them (its IMAGE_TEXT and VIDEO_TEXT: same scene or clip).
+        augment: augmentations of its pictures, alike for all frames of a medium.
+        weight: how often an epoch sees each sample: 2 = twice, 0.5 = half of them, other ones in each epoch.
+        num_samples: how many an epoch sees, instead of ``weight``.
+        loss_weight: of its tokens in the loss.
+    """
+
+    source: Source
+    retriever: Retriever | None = None
+    marks: Literal['every', 'first'] = 'every'
+    augment: Sequence[Transform] = ()
+    weight: float = 1.0
+    num_samples: int | None = None
+    loss_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.marks not in ('every', 'first'):
+            raise ValueError(f"marks must be 'every' or 'first', got {self.marks!r}")
+        if self.weight < 0 or self.loss_weight < 0 or (self.num_samples or 0) < 0:
+            raise ValueError(f'weight, num_samples and loss_weight of {self.source.name} must not be negative')
+        if self.quota and not len(self.source):
+            raise ValueError(f'the source {self.source.name} has no samples')
+
+    @property
+    def quota(self) -> int:
+        """How many samples an epoch sees of this source."""
+        return round(self.weight * len(self.source)) if self.num_samples is None else self.num_samples
+
+
+class InstructionDataset(Dataset):
+    """All sources as one data set whose items are found by :class:`Address`.
+
+    Context examples are dropped, the oldest first, while the row is longer than ``max_seq_len``; only then the text is
+    cut. An item depends on ``(seed, address)`` alone, never on the worker that makes it.
+
+    Args:
+        entries: the sources.
+        prompter: makes ids and frames.
+        max_seq_len: limit of a row's text in tokens; None = no limit.
+        seed: of retrieval and augmentation.
+    """
+
+    metainfo: dict = {}  # MMEngine's Runner asks for it
+
+    def __init__(
+        self, entries: Sequence[SourceEntry], prompter: Prompter, max_seq_len: int | None = None, seed: int = 0
+    ) -> None:
+        if not entries:
+            raise ValueError('a data set needs at least one source')
+        if max_seq_len is not None and max_seq_len < 1:
+            raise ValueError(f'max_seq_len must be at least 1 or None, got {max_seq_len}')
+        self.entries = list(entries)
+        self.prompter = prompter
+        self.max_seq_len = max_seq_len
+        self.seed = seed
+        stores: dict[int, int] = {}  # sources that share a store share their frames
+        self._stores = [stores.setdefault(id(entry.source.images), len(stores)) for entry in self.entries]
+
+    def __len__(self) -> int:
+        return sum(len(entry.source) for entry in self.entries)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of samples of each source."""
+        return [len(entry.source) for entry in self.entries]
+
+    @property
+    def quotas(self) -> list[int]:
+        """How many samples an epoch sees of each source."""
+        return [entry.quota for entry in self.entries]
+
+    def encode(self, address: Address) -> Encoded:
+        """The ids, labels and media of a sample with its context; reads no pixels."""
+        address = Address(*address)
+        entry = self.entries[address.source]
+        with _located(entry, address):
+            sample = entry.source[address.index]
+            context = []
+            if entry.retriever is not None:
+                rng = np.random.default_rng((self.seed, *address))
+                context = [entry.source.find(id) for id in entry.retriever(sample, rng)]
+            tokens = self._tokens(context, sample, entry)
+            while tokens.cut and context:
+                context = context[1:]
+                tokens = self._tokens(context, sample, entry)
+            return Encoded(
+                id=sample.id,
+                input_ids=tokens.input_ids,
+                labels=tokens.labels,
+                media=tokens.media,
+                context_ids=tuple(example.id for example in context),
+                kind=sample.kind,
+                weight=sample.weight * entry.loss_weight,
+            )
+
+    def __getitem__(self, address: Address) -> Item:
+        return self.__getitems__([address])[0]
+
+    def __getitems__(self, addresses: Sequence[Address]) -> list[Item]:
+        """The items of a batch; a frame that several of them show is decoded once."""
+        frames: dict[FrameKey, Tensor] = {}
+        return [self._item(Address(*address), frames) for address in addresses]
+
+    def _item(self, address: Address, frames: dict[FrameKey, Tensor]) -> Item:
+        encoded = self.encode(address)
+        entry = self.entries[address.source]
+        media = []
+        with _located(entry, address):
+            for m, medium in enumerate(encoded.media):
+                keys = []
+                for f, picture in enumerate(medium.frames):
+                    key = self._frame_key(address, m, f, picture)
+                    if key not in frames:
+                        # The same generator for each frame: a video moves as one.
+                        rng = np.random.default_rng((self.seed, *address, m + 1)) if entry.augment else None
+                        frames[key] = self.prompter.frame(picture, entry.source.images, entry.augment, rng)
+                    keys.append(key)
+                media.append(Medium(tuple(keys)))
+        return Item(replace(encoded, media=tuple(media)), frames)
+
+    def _frame_key(self, address: Address, medium: int, frame: int, picture: Hashable | Image.Image) -> FrameKey:
+        store = self._stores[address.source]
+        if isinstance(picture, Image.Image):  # has no key: known by its place
+            return FrameKey(store, (medium, frame), tuple(address))
+        return FrameKey(store, picture, (*address, medium) if self.entries[address.source].augment else None)
+
+    def _tokens(self, context: Sequence[Sample], sample: Sample, entry: SourceEntry) -> Tokens:
+        return self.prompter.encode(compose(context, sample, entry.marks), max_seq_len=self.max_seq_len)
+
+
+def compose(context: Sequence[Sample], sample: Sample, marks: Literal['every', 'first'] = 'every') -> list[Turn]:
+    """The turns of a sample after those of its context.
+
+    Args:
+        context: oldest first; their system turns are left out.
+        sample: the query; its system turn stands in front of everything.
+        marks: which turns keep their media, see :class:`SourceEntry`.
+    """
+    system = [turn for turn in sample.turns if turn.role == 'system']
+    turns = [turn for example in (*context, sample) for turn in example.turns if turn.role != 'system']
+    if marks == 'first' and turns:
+        media = tuple(medium for turn in sample.turns for medium in turn.media)
+        turns = [replace(turn, media=()) if turn.media else turn for turn in turns]
+        turns[0] = replace(turns[0], media=media)
+    return system + turns
+
+
+@contextmanager
+def _located(entry: SourceEntry, address: Address) -> Iterator[None]:
+    """Adds to an error which sample it is about."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f'while reading sample {address.index} of the source {entry.source.name!r}')
+        raise

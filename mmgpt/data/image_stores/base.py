@@ -1,0 +1,128 @@
+"""What an image store is, and how bytes become a picture safely."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from mmgpt.data.key_index import KeyIndex
+
+_URL_SAFE = bytes.maketrans(b'-_', b'+/')
+
+
+class ImageStore(ABC):
+    """Pictures by key. A store costs little memory, opens its files in each process anew, and can be pickled.
+
+    A subclass sets :attr:`path` and :attr:`index` and defines :meth:`read`.
+
+    Args:
+        path: the file or folder, for messages.
+        index: the keys of the store.
+        max_pixels: pictures with more pixels are refused before they are decoded.
+    """
+
+    def __init__(self, path: str | Path, index: KeyIndex, max_pixels: int = 64_000_000) -> None:
+        self.path = Path(path)
+        self.index = index
+        self.max_pixels = max_pixels
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The encoded picture (PNG, JPEG, …) of a key.
+
+        Raises:
+            KeyError: the store has no such key.
+            ValueError: the stored text is no base64.
+        """
+
+    def open(self, key: str) -> Image.Image:
+        """The picture of a key as RGB.
+
+        Raises:
+            KeyError: the store has no such key.
+            ValueError: the picture cannot be decoded or is too large.
+        """
+        return open_picture(self.read(key), f'{self.path}: image {key!r}', self.max_pixels)
+
+    def keys(self) -> Iterable[str]:
+        """All keys, in the order of the store."""
+        return iter(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, key: str) -> bool:
+        return self.index.find(key) is not None
+
+    def place(self, key: str) -> int:
+        """The place of a key in the store's order.
+
+        Raises:
+            KeyError: the store has no such key.
+        """
+        place = self.index.find(key) if isinstance(key, str) else None
+        if place is None:
+            near = ' or '.join(map(repr, self.index.nearest(str(key))))
+            raise KeyError(f'{self.path}: there is no image {key!r}; did you mean {near or "another file"}?')
+        return place
+
+
+def decode_base64(text: str | bytes, where: str) -> bytes:
+    """Decodes base64 of the standard and of the URL-safe alphabet, with or without padding.
+
+    Args:
+        text: the base64 text; blanks and line breaks are ignored.
+        where: file and key, for the message.
+
+    Raises:
+        ValueError: the text is no base64.
+
+    Example:
+        >>> decode_base64('_-8', 'a file')
+        b'\\xff\\xef'
+    """
+    data = text.encode('ascii', errors='replace') if isinstance(text, str) else bytes(text)
+    data = b''.join(data.split()).rstrip(b'=').translate(_URL_SAFE)
+    try:
+        return base64.b64decode(data + b'=' * (-len(data) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f'{where} is not valid base64 ({error}); it begins {data[:20]!r}') from error
+
+
+def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
+    """Decodes PNG, JPEG and the like to RGB.
+
+    Args:
+        data: the encoded picture.
+        where: file and key, for the message.
+        max_pixels: larger pictures are refused before they are decoded.
+
+    Raises:
+        ValueError: it is no picture, is damaged or too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # max_pixels is the limit
+            picture = Image.open(io.BytesIO(data))
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise ValueError(f'{where} has {width} x {height} pixels, more than max_pixels={max_pixels}')
+        if picture.mode == 'RGB':
+            picture.load()
+            return picture
+        return picture.convert('RGB')
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{where} has more than max_pixels={max_pixels}: {error}') from error
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(
+            f'{where} is no picture that can be read: {len(data)} bytes, beginning {data[:12]!r}'
+        ) from error
+    except (OSError, SyntaxError) as error:  # Pillow's decoders raise both on damaged data
+        raise ValueError(f'{where} is damaged ({len(data)} bytes): {error}') from error

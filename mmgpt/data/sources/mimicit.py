@@ -1,0 +1,125 @@
+"""MIMIC-IT's annotation files (arXiv 2306.05425)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.json_index import JsonObject
+from mmgpt.data.sources.base import Source
+from mmgpt.registry import SOURCES
+from mmgpt.structures import Kind, Medium, Sample, Turn
+
+
+@SOURCES.register_module()
+class MimicIt(Source):
+    """Instructions of a task ``XX``: ``XX_instructions.json``, images by id, and optionally ``XX_train.json``.
+
+    The images of an instruction are the frames of ONE medium: a picture, a pair or set of pictures, a video. The file
+    is indexed and mapped into memory, a record is parsed when it is asked for.
+
+    Args:
+        instructions: ``{"meta": ..., "data": {id: {"instruction", "answer", "image_ids", "rel_ins_ids"}}}``.
+        images: the images' store; None = text only, the instructions' image ids are ignored.
+        train: ``{id: [context id, ...]}``: the ids to train on, and their contexts instead of ``rel_ins_ids``.
+        kind: under which the loss of instructions with images is reported, 'image' or 'video'.
+        max_frames: of a longer medium so many frames are kept, evenly spaced as in the published loader.
+        name: of the source; None = the file's name without ``_instructions.json``.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file is no such JSON, or ``train`` names ids that the instructions do not have.
+    """
+
+    def __init__(
+        self,
+        instructions: str | Path,
+        images: ImageStore | None = None,
+        train: str | Path | None = None,
+        kind: Kind = 'image',
+        max_frames: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        if kind not in ('image', 'video'):
+            raise ValueError(f"kind must be 'image' or 'video', got {kind!r}; instructions without images are 'text'")
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f'max_frames must be at least 1 or None, got {max_frames}')
+        super().__init__(name or Path(instructions).stem.removesuffix('_instructions'), images)
+        self.kind = kind
+        self.max_frames = max_frames
+        self._records = JsonObject(instructions, member='data')
+        self._train = None if train is None else JsonObject(train)
+        self._train_places = None if train is None else self._places(self._train)
+
+    def __len__(self) -> int:
+        return len(self._records if self._train is None else self._train)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f'{self.name} has {len(self)} samples, there is no index {index}')
+        if self._train is None:
+            return self._sample(index)
+        context = _strings(self._train[index], self._where(self._train, index), 'the list of context ids')
+        return self._sample(int(self._train_places[index]), context)
+
+    def find(self, id: str) -> Sample:
+        """See :meth:`Source.find`; its context ids are those of the record."""
+        place = self._records.keys.find(id)
+        if place is None:
+            near = ' or '.join(map(repr, self._records.keys.nearest(id)))
+            raise KeyError(f'{self._records.path}: there is no instruction {id!r}; did you mean {near}?')
+        return self._sample(place)
+
+    def _places(self, train: JsonObject) -> np.ndarray:
+        places = self._records.keys.places(train.keys)
+        missing = np.flatnonzero(places < 0)
+        if len(missing):
+            raise ValueError(
+                f'{train.path}: {len(missing)} of {len(train)} ids are not in {self._records.path}, for example '
+                f'{", ".join(repr(train.keys[int(i)]) for i in missing[:3])} (line {train.line(int(missing[0]))})'
+            )
+        return places
+
+    def _sample(self, place: int, context: tuple[str, ...] | None = None) -> Sample:
+        where = self._where(self._records, place)
+        record = self._records[place]
+        if not isinstance(record, dict):
+            raise ValueError(f'{where} should be an object, got {type(record).__name__}')
+        question, answer = (_string(record, name, where) for name in ('instruction', 'answer'))
+        frames = _strings(record.get('image_ids'), where, '"image_ids"')
+        if context is None:
+            context = _strings(record.get('rel_ins_ids'), where, '"rel_ins_ids"')
+        if self.images is None:
+            frames = ()
+        elif self.max_frames is not None and len(frames) > self.max_frames:
+            frames = tuple(frames[int(i)] for i in np.linspace(0, len(frames) - 1, self.max_frames))
+        media = (Medium(frames),) if frames else ()
+        return Sample(
+            id=self._records.keys[place],
+            turns=(Turn('user', question, media), Turn('assistant', answer)),
+            context_ids=context,
+            kind=self.kind if media else 'text',
+            source=self.name,
+        )
+
+    @staticmethod
+    def _where(records: JsonObject, place: int) -> str:
+        return f'{records.path}: {records.keys[place]!r}'
+
+
+def _string(record: dict[str, Any], name: str, where: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f'{where}: "{name}" should be a string, got {value!r}')
+    return value
+
+
+def _strings(value: Any, where: str, what: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f'{where}: {what} should be a list of strings, got {str(value)[:80]!r}')
+    return tuple(value)

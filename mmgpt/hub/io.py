@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from mmgpt.data.prompter import Prompter
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.registry import require_plugins
 
 MODEL_TYPE = 'mmgpt_flamingo'
 HUB_TIMEOUT = 3.0  # seconds to wait for the hub's first answer, before it is taken for unreachable
@@ -24,7 +24,7 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
     Args:
         folder: must not exist, or be empty.
         model: a ``Flamingo``.
-        processor: its processor, see ``processor_for``.
+        processor: its processor, see ``FlamingoProcessor.for_model``.
 
     Raises:
         FileExistsError: the folder holds something already.
@@ -39,30 +39,6 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
     processor.save_pretrained(beside)
     beside.replace(folder)
     return folder
-
-
-def processor_for(model: Any, prompter: Prompter) -> FlamingoProcessor:
-    """The processor of a model, to be saved beside it.
-
-    It normalises pictures as the vision encoder wants and thins videos to what the resampler can see. From now on the
-    model's generations end where the template's answers end.
-
-    Args:
-        model: a ``Flamingo``.
-        prompter: what made, or will make, its training data.
-    """
-    processor = FlamingoProcessor(
-        prompter.tokenizer,
-        prompter,
-        image_mean=model.vision_encoder.mean,
-        image_std=model.vision_encoder.std,
-        num_frames=getattr(model.resampler, 'max_frames', None),
-    )
-    config = model.generation_config
-    config.bos_token_id = prompter.tokenizer.bos_token_id
-    config.pad_token_id = processor.pad_token_id
-    config.eos_token_id = processor.stop_token_ids
-    return processor
 
 
 def load_folder(
@@ -104,6 +80,7 @@ def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         OSError: there is no such folder, it is no model folder, or the hub cannot be reached and has not been before.
+        ImportError: the model needs a plugin that was not imported.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -154,10 +131,12 @@ def _check_folder(path: Path) -> None:
         hint = f'; did you mean {inner[0].parent}?' if inner else ''
         raise FileNotFoundError(f'{path} is not a model folder: it has no config.json{hint}')
     try:
-        found = json.loads(config.read_text(encoding='utf-8')).get('model_type')
-    except (ValueError, AttributeError) as error:
+        fields = dict(json.loads(config.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
         raise OSError(f'{config} is damaged: {error}') from error
+    found = fields.get('model_type')
     if found != MODEL_TYPE:
         raise OSError(f'{path} holds a model of type {found!r}; expected {MODEL_TYPE!r}, a model that mmgpt saved')
     if not (path / 'processor_config.json').is_file():
         raise FileNotFoundError(f'{path} has no processor_config.json: the model was saved without its processor')
+    require_plugins(fields.get('plugin_modules') or {})

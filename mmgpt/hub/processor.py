@@ -19,6 +19,8 @@ from mmgpt.hub.pictures import open_picture, open_video
 from mmgpt.registry import plugin_modules, require_plugins
 from mmgpt.structures import IGNORE_INDEX, Medium
 
+DEFAULT_FRAMES = 16  # of a video, as Otter takes them, where the resampler sets no limit
+
 
 class FlamingoProcessor(ProcessorMixin):
     """Makes the model's inputs with the very object that made its training data, the ``Prompter``.
@@ -29,7 +31,7 @@ class FlamingoProcessor(ProcessorMixin):
         image_mean: of the model's vision encoder, three floats; with them ``pixel_values`` are normalised floats.
             None: they stay uint8 and the model normalises them.
         image_std: as ``image_mean``.
-        num_frames: of a longer video that many frames are kept, evenly spaced; None keeps all.
+        num_frames: of a longer video that many frames are kept, evenly spaced.
 
     Example::
 
@@ -47,7 +49,7 @@ class FlamingoProcessor(ProcessorMixin):
         prompter: Prompter | dict,
         image_mean: Sequence[float] | None = None,
         image_std: Sequence[float] | None = None,
-        num_frames: int | None = None,
+        num_frames: int = DEFAULT_FRAMES,
     ):
         super().__init__(tokenizer)
         if (image_mean is None) != (image_std is None):
@@ -56,6 +58,17 @@ class FlamingoProcessor(ProcessorMixin):
         self.image_mean = None if image_mean is None else [float(x) for x in image_mean]
         self.image_std = None if image_std is None else [float(x) for x in image_std]
         self.num_frames = num_frames
+
+    @classmethod
+    def for_model(cls, prompter: Prompter, model: Any) -> FlamingoProcessor:
+        """The processor of a ``Flamingo``: normalises as its vision encoder wants, thins videos to what it can see."""
+        return cls(
+            prompter.tokenizer,
+            prompter,
+            image_mean=model.vision_encoder.mean,
+            image_std=model.vision_encoder.std,
+            num_frames=model.config.resampler.get('max_frames') or DEFAULT_FRAMES,
+        )
 
     @property
     def image_token(self) -> str:

@@ -7,6 +7,6 @@ from mmgpt import compat as compat  # before anything that imports torchvision
 
 __version__ = '0.1.0'
 
-from mmgpt.hub.auto import register_auto_classes  # noqa: E402
+from mmgpt.hub.auto import register_auto_classes
 
 register_auto_classes()

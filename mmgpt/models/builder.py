@@ -12,14 +12,7 @@ from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.flamingo import Flamingo
 from mmgpt.models.new_tokens import train_new_rows
 from mmgpt.models.trainable import set_trainable
-from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS, Registry
-
-SLOTS: dict[str, Registry] = {
-    'vision_encoder': VISION_ENCODERS,
-    'resampler': RESAMPLERS,
-    'language_decoder': LANGUAGE_DECODERS,
-    'cross_attention': CROSS_ATTENTIONS,
-}
+from mmgpt.registry import MODELS, plugin_modules
 
 
 def build_model(
@@ -66,14 +59,10 @@ def build_model(
     vision = dict(cfg.pop('vision_encoder', {'type': 'ClipVision'}))
     weights, revision = vision.pop('weights', None), vision.pop('revision', None)
     text_config, language_model = _language_model(lm, tokenizer)
+    parts = dict(vision_encoder=vision, language_decoder=decoder if 'type' in decoder else None, **cfg)
     config = FlamingoConfig(
-        vision_encoder=vision,
-        text_config=text_config,
-        language_decoder=decoder if 'type' in decoder else None,
-        media_token_id=ids[media_token],
-        **cfg,
+        text_config=text_config, media_token_id=ids[media_token], plugin_modules=plugin_modules(parts), **parts
     )
-    config.plugin_modules = _plugins(config)
     model = model_type(config, language_model)
     if weights is not None:
         _named('vision_encoder', weights, model.vision_encoder.load_weights, weights, revision)
@@ -134,13 +123,3 @@ def _generation_config(tokenizer: Any, stop_token: str | None) -> GenerationConf
     return GenerationConfig(
         do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None, pad_token_id=pad
     )
-
-
-def _plugins(config: FlamingoConfig) -> dict[str, str]:
-    """The modules of those parts that are not mmgpt's own."""
-    plugins = {}
-    for slot, registry in SLOTS.items():
-        member = registry.get(getattr(config, slot)['type'])
-        if member.__module__.split('.')[0] != 'mmgpt':
-            plugins[member.__name__] = member.__module__
-    return plugins

@@ -62,6 +62,7 @@ class FlamingoConfig(PretrainedConfig):
         self.media_token_id = media_token_id
         self.plugin_modules = dict(plugin_modules or {})
         kwargs.setdefault('tie_word_embeddings', False)  # the language model ties its own
+        kwargs.setdefault('attn_implementation', text_config._attn_implementation)  # else the parent's None spreads
         super().__init__(**kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:

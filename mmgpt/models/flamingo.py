@@ -14,9 +14,8 @@ from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.cross_attention import span_mask
 from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
 from mmgpt.models.media_span import has_media, media_index, media_span, span_after
-from mmgpt.models.parts import build_part
 from mmgpt.models.vision_encoders.normalisation import normalise
-from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS
+from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS, require_plugins
 from mmgpt.structures import Batch, Media
 
 
@@ -42,6 +41,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
 
     Raises:
         ValueError: the media would not reach every layer of the language model.
+        ImportError: a part comes from a plugin that was not imported; the message names the module.
     """
 
     config_class = FlamingoConfig
@@ -55,18 +55,18 @@ class Flamingo(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: FlamingoConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        modules = config.plugin_modules
-        self.vision_encoder = build_part(VISION_ENCODERS, config.vision_encoder, modules)
-        self.resampler = build_part(RESAMPLERS, config.resampler, modules, width=self.vision_encoder.width)
+        require_plugins(config.plugin_modules)
+        self.vision_encoder = VISION_ENCODERS.build(config.vision_encoder)
+        self.resampler = RESAMPLERS.build({**config.resampler, 'width': self.vision_encoder.width})
         self.language_model = (
             AutoModelForCausalLM.from_config(config.text_config) if language_model is None else language_model
         )
-        self.decoder = build_part(LANGUAGE_DECODERS, config.language_decoder, modules, lm=self.language_model)
-        widths = dict(width=self.decoder.width, media_width=self.resampler.width)
+        self.decoder = LANGUAGE_DECODERS.build({**config.language_decoder, 'lm': self.language_model})
+        block = dict(config.cross_attention, width=self.decoder.width, media_width=self.resampler.width)
         every = config.cross_attn_every_n_layers
         self.gated_blocks = nn.ModuleDict(
             {
-                str(index): build_part(CROSS_ATTENTIONS, config.cross_attention, modules, **widths)
+                str(index): CROSS_ATTENTIONS.build(block)
                 for index in range(len(self.decoder.layers))
                 if (index + 1) % every == 0
             }

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from mmgpt.hub.processor import FlamingoProcessor
-from mmgpt.registry import require_plugins
 
 MODEL_TYPE = 'mmgpt_flamingo'
 HUB_TIMEOUT = 3.0  # seconds to wait for the hub's first answer, before it is taken for unreachable
@@ -65,8 +64,8 @@ def load_folder(
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     name, options = locate(name)
+    processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
     model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
-    processor = AutoProcessor.from_pretrained(name, **options)
     return model.to(device or default_device()).eval(), processor
 
 
@@ -80,7 +79,6 @@ def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         OSError: there is no such folder, it is no model folder, or the hub cannot be reached and has not been before.
-        ImportError: the model needs a plugin that was not imported.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -131,12 +129,10 @@ def _check_folder(path: Path) -> None:
         hint = f'; did you mean {inner[0].parent}?' if inner else ''
         raise FileNotFoundError(f'{path} is not a model folder: it has no config.json{hint}')
     try:
-        fields = dict(json.loads(config.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as error:
+        found = json.loads(config.read_text(encoding='utf-8')).get('model_type')
+    except (ValueError, AttributeError) as error:
         raise OSError(f'{config} is damaged: {error}') from error
-    found = fields.get('model_type')
     if found != MODEL_TYPE:
         raise OSError(f'{path} holds a model of type {found!r}; expected {MODEL_TYPE!r}, a model that mmgpt saved')
     if not (path / 'processor_config.json').is_file():
         raise FileNotFoundError(f'{path} has no processor_config.json: the model was saved without its processor')
-    require_plugins(fields.get('plugin_modules') or {})

@@ -32,10 +32,10 @@ class Terminal:
         read: reads a line, given the prompt; raises ``EOFError`` at the end. Default: ``input``.
     """
 
-    def __init__(self, chat: Chat, console: Console | None = None, read: Callable[[str], str] = input):
+    def __init__(self, chat: Chat, console: Console | None = None, read: Callable[[str], str] | None = None):
         self.chat = chat
         self.console = console or Console(highlight=False)
-        self.read = read
+        self.read = read or input
         self.images: list[str] = []
         self.video: str | None = None
         self._commands = {

@@ -27,15 +27,17 @@ def test_a_wrong_name_is_answered_with_the_closest(capsys):
     assert cli.main([]) == 2
 
 
-def test_a_tool_runs_with_its_arguments_and_exit_code(capsys, monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['mmgpt'])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(['chat', '--help'])
-    assert exit_.value.code == 0
-    assert 'MODEL' in capsys.readouterr().out
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(['chat'])
-    assert exit_.value.code == 2
+def test_a_tool_runs_with_its_arguments_and_exit_code():
+    def mmgpt(*argv):
+        code = f'import sys; from tools import cli; sys.exit(cli.main({list(argv)}))'
+        return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+
+    helped = mmgpt('chat', '--help')
+    assert (helped.returncode, helped.stderr) == (0, '')
+    assert 'MODEL' in helped.stdout
+    wrong = mmgpt('chat')
+    assert wrong.returncode == 2
+    assert 'MODEL' in wrong.stderr
 
 
 @pytest.mark.parametrize('name', cli.tool_names())

@@ -1,0 +1,146 @@
+"""Folders of models: whole or not there, and clear errors for those that cannot be loaded."""
+
+import importlib
+import json
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mmgpt.hub import io
+from mmgpt.hub.io import load_folder, save_folder
+from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.registry import RESAMPLERS, TEMPLATES
+from tests.hub import tiny
+
+PLUGIN = """
+    import torch
+    from mmgpt.data.templates import Otter
+    from mmgpt.registry import RESAMPLERS, TEMPLATES
+
+    @TEMPLATES.register_module()
+    class Loud(Otter):
+        def to_dict(self):
+            return {**super().to_dict(), 'type': 'Loud'}
+
+    @RESAMPLERS.register_module()
+    class MeanPool(torch.nn.Module):
+        num_latents = 1
+
+        def __init__(self, width):
+            super().__init__()
+            self.width = width
+            self.project = torch.nn.Linear(width, width)
+
+        def forward(self, features, frame_mask=None, media_index=None):
+            return self.project(features).mean((1, 2))[:, None]
+"""
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return save_folder(tmp_path_factory.mktemp('saved') / 'tiny', *tiny.model_and_processor())
+
+
+def edited(folder, tmp_path, **changes):
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    fields = json.loads((copy / 'config.json').read_text())
+    (copy / 'config.json').write_text(json.dumps({**fields, **changes}))
+    return copy
+
+
+def test_a_folder_that_holds_something_is_not_overwritten(folder):
+    with pytest.raises(FileExistsError, match='exists already'):
+        save_folder(folder, *tiny.model_and_processor())
+
+
+def test_a_save_that_fails_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr(FlamingoProcessor, 'save_pretrained', fail)
+    with pytest.raises(OSError, match='disk is full'):
+        save_folder(tmp_path / 'model', *tiny.model_and_processor())
+    assert not (tmp_path / 'model').exists()
+    monkeypatch.undo()
+    assert save_folder(tmp_path / 'model', *tiny.model_and_processor()).is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ['model']
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no model folder .*nowhere'):
+        load_folder(tmp_path / 'nowhere')
+
+
+def test_the_right_folder_is_proposed(folder):
+    with pytest.raises(FileNotFoundError, match=r'no config\.json; did you mean .*tiny'):
+        load_folder(folder.parent)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [({'model_type': 'llama'}, "type 'llama'; expected 'mmgpt_flamingo'"), ({'model_type': None}, 'type None')],
+)
+def test_a_folder_of_another_model_is_told(folder, tmp_path, changes, message):
+    with pytest.raises(OSError, match=message):
+        load_folder(edited(folder, tmp_path, **changes))
+
+
+def test_damaged_and_incomplete_folders_are_told(folder, tmp_path):
+    copy = edited(folder, tmp_path)
+    (copy / 'processor_config.json').unlink()
+    with pytest.raises(FileNotFoundError, match='without its processor'):
+        load_folder(copy)
+    (copy / 'config.json').write_text('{')
+    with pytest.raises(OSError, match=r'config\.json is damaged'):
+        load_folder(copy)
+
+
+def test_a_hub_id_without_network_is_told_at_once(monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.ENDPOINT', 'http://127.0.0.1:9')  # a port where nothing listens
+    start = time.perf_counter()
+    with pytest.raises(OSError, match='no folder someone/model, and the Hugging Face hub cannot be reached'):
+        load_folder('someone/model')
+    assert time.perf_counter() - start < 5
+
+
+def test_a_cached_model_is_used_without_network(monkeypatch):
+    monkeypatch.setattr(io, 'hub_is_reachable', lambda: False)
+    monkeypatch.setattr('huggingface_hub.try_to_load_from_cache', lambda name, file: f'/cache/{name}/{file}')
+    assert io.locate('someone/model') == ('someone/model', {'local_files_only': True})
+
+
+def test_a_plugin_is_never_imported_by_itself(tmp_path, monkeypatch):
+    (tmp_path / 'loud_plugin.py').write_text(textwrap.dedent(PLUGIN))
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = importlib.import_module('loud_plugin')
+    prompts = tiny.prompter(plugin.Loud())
+    model = tiny.build(prompts, resampler={'type': 'MeanPool'})
+    saved = save_folder(tmp_path / 'model', model, FlamingoProcessor.for_model(prompts, model))
+
+    def forget():
+        RESAMPLERS.module_dict.pop('MeanPool', None)
+        TEMPLATES.module_dict.pop('Loud', None)
+        sys.modules.pop('loud_plugin', None)
+
+    try:
+        forget()
+        with pytest.raises(ImportError, match="'MeanPool' is a plugin.* import loud_plugin before"):
+            AutoModelForImageTextToText.from_pretrained(saved)
+        for load in (AutoProcessor.from_pretrained, load_folder):
+            with pytest.raises(ImportError, match="'Loud' is a plugin.* import loud_plugin before"):
+                load(saved)
+        assert 'loud_plugin' not in sys.modules
+
+        importlib.import_module('loud_plugin')
+        loaded, processor = load_folder(saved, device='cpu')
+        assert processor.prompter.to_dict() == prompts.to_dict()
+        assert torch.equal(loaded.resampler.project.weight, model.resampler.project.weight)
+    finally:
+        forget()

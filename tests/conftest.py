@@ -136,3 +136,9 @@ def mimicit(tmp_path_factory) -> Path:
     (folder / 'XX_instructions.json').write_text(json.dumps({'meta': meta, 'data': data}))
     (folder / 'XX_train.json').write_text(json.dumps({id: ids[:2] if i >= 4 else [] for i, id in enumerate(ids)}))
     return folder
+
+
+@pytest.fixture(scope='session')
+def make_picture():
+    """``make_picture(number, size=12, format='PNG') -> bytes``."""
+    return picture_bytes

@@ -114,7 +114,9 @@ class JsonObject:
 
     def _text(self, literal: bytes, position: int) -> str:
         try:
-            return json.loads(literal) if b'\\' in literal else literal[1:-1].decode()
+            if b'\\' not in literal:
+                return literal[1:-1].decode()
+            return json.loads(literal).encode().decode()  # half of a surrogate pair is no text
         except ValueError as error:
             raise self._fault(position, f'a valid string ({error})') from error
 

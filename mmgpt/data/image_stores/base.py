@@ -119,7 +119,7 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
             return picture
         return picture.convert('RGB')
     except Image.DecompressionBombError as error:
-        raise ValueError(f'{where} has more than max_pixels={max_pixels}: {error}') from error
+        raise ValueError(f'{where} is too large for Pillow, whatever max_pixels={max_pixels} says: {error}') from error
     except Image.UnidentifiedImageError as error:
         raise ValueError(
             f'{where} is no picture that can be read: {len(data)} bytes, beginning {data[:12]!r}'

@@ -89,6 +89,8 @@ def verify_checkpoint(folder: Path) -> list[str]:
 def written_whole(target: Path, share: Path | None = None) -> Iterator[Path]:
     """A folder to write into, which becomes ``target`` at the end, or vanishes when something fails.
 
+    One with ``training/`` in it, a checkpoint, gets checksums.
+
     Args:
         target: the folder to make; an older one of this name is replaced.
         share: a checkpoint with which files may be shared by hard links: their checksums are not computed again.
@@ -135,10 +137,9 @@ def _seal(folder: Path, share: Path | None) -> None:
         entries[path.relative_to(folder).as_posix()] = shared or {'bytes': status.st_size, 'sha256': _sha256(path)}
         if shared is None:
             _sync(path)
-    checksums = folder / CHECKSUMS
-    checksums.parent.mkdir(exist_ok=True)
-    checksums.write_text(json.dumps(entries, indent=1))
-    _sync(checksums)
+    if (folder / CHECKSUMS).parent.is_dir():
+        (folder / CHECKSUMS).write_text(json.dumps(entries, indent=1))
+        _sync(folder / CHECKSUMS)
     for path in [*(p for p in folder.rglob('*') if p.is_dir()), folder]:
         _sync(path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mmengine.dist import get_world_size
 from mmengine.runner import BaseLoop
 from torch import nn
 
@@ -22,8 +21,9 @@ class IterLoop(BaseLoop):
 
     Args:
         runner: the runner.
-        dataloader: an endless stream of batches; its sampler's ``load_state_dict(dict(position=n))`` enters the
-            stream after n samples (of all processes).
+        dataloader: an endless stream of batches. Its ``batch_sampler`` knows where the training stands in it:
+            ``skip(batches)``, ``state_dict()``, ``load_state_dict()``; iterating, which workers do ahead of the
+            training, does not move it.
         max_iters: micro-batches of the whole run.
     """
 
@@ -40,25 +40,26 @@ class IterLoop(BaseLoop):
         self.data_seconds = 0.0  # waited for the current batch
         self.train_seconds = 0.0  # of all iterations so far, those before a resume included
         self._rng: dict[str, Any] | None = None
-        self._entered = (0, 0)  # iteration and stream position at which this process began
 
-    def stream_state(self, iteration: int) -> dict[str, int]:
-        """Where the stream stands after ``iteration`` iterations: what was trained on, not what workers prefetched."""
-        start, position = self._entered
-        return {'position': position + (iteration - start) * self.dataloader.batch_size * get_world_size()}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training stands; called by hooks after an iteration."""
+        return {
+            'iteration': self.iter + 1,
+            'train_seconds': self.train_seconds,
+            'stream': self.dataloader.batch_sampler.state_dict(),
+        }
 
-    def load_state(self, state: dict[str, Any], rng: dict[str, Any]) -> None:
-        """Continue after ``state['iteration']`` iterations.
+    def load_state_dict(self, state: dict[str, Any], rng: dict[str, Any]) -> None:
+        """Continue where ``state_dict`` was called.
 
         Args:
-            state: 'iteration', 'train_seconds' and 'stream' (see ``stream_state``).
-            rng: this process's generators (see ``mmgpt.engine.state``).
+            state: what it gave.
+            rng: this process's generators at that time (see ``mmgpt.engine.state``).
         """
         self.iter = state['iteration']
         self.train_seconds = state['train_seconds']
-        self._entered = (self.iter, state['stream']['position'])
+        self.dataloader.batch_sampler.load_state_dict(state['stream'])
         self._rng = rng
-        self.dataloader.sampler.load_state_dict(state['stream'])
 
     def run(self) -> nn.Module:
         """Train, from the iteration of ``load_state_dict`` where there was one."""
@@ -88,5 +89,6 @@ class IterLoop(BaseLoop):
         """One micro-batch, with MMEngine's hooks around it; ``iter`` grows after them, as in MMEngine."""
         self.runner.call_hook('before_train_iter', batch_idx=self.iter, data_batch=batch)
         outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        self.dataloader.batch_sampler.skip(1)
         self.runner.call_hook('after_train_iter', batch_idx=self.iter, data_batch=batch, outputs=outputs)
         self.iter += 1

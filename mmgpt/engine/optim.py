@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmgpt.models.loss import LossSums
 
 PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16}
-NO_DECAY = ('*latents', '*_embs', '*_gate')
+NO_DECAY = ('*latents', '*_embs', '*_gate', 'new_token_rows.*')
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -27,6 +27,7 @@ from mmgpt.engine.checkpoints import (
     CheckpointError,
     checkpoint_path,
     latest_checkpoint,
+    list_checkpoints,
     prune_checkpoints,
     verify_checkpoint,
     written_whole,
@@ -68,16 +69,19 @@ class Runner(MMEngineRunner):
         cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
             ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``visualizer``, ``randomness``,
             ``env_cfg``, ``auto_scale_lr``, ``launcher``, ``load_from``, ``resume``, ``compile``.
+        summary: what the log says of the model and its data.
 
     Example:
         >>> runner = Runner(model, processor, dataloader, cfg)      # doctest: +SKIP
         >>> runner.train()                                          # doctest: +SKIP
     """
 
-    def __init__(self, model: nn.Module, processor: Any, dataloader: DataLoader, cfg: Config):
+    def __init__(self, model: nn.Module, processor: Any, dataloader: DataLoader, cfg: Config, summary: str = ''):
         self.processor = processor
+        self.summary = summary
         self.figures: dict[str, float] = {}  # the newest logged figures, for the console and for plugins
         self.checkpoint_root = Path(cfg.work_dir) / 'checkpoints'
+        self.log_dirs: list[str] = []  # names of this run's log folders, those before a resume included
         self._newest: Path | None = None  # the checkpoint whose frozen file later ones share
         super().__init__(
             model=TrainedModule(model),
@@ -100,6 +104,7 @@ class Runner(MMEngineRunner):
             experiment_name=f'{Path(cfg.work_dir).name}_{os.getpid()}_{next(_RUNNERS)}',  # MMEngine shares by name
             cfg=cfg,
         )
+        self.log_dirs.append(Path(self.log_dir).name)
 
     @property
     def bare_model(self) -> nn.Module:
@@ -123,6 +128,7 @@ class Runner(MMEngineRunner):
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{torch.get_num_threads()} CPU threads'
         versions = f'mmgpt {__version__}, Python {platform.python_version()}, torch {torch.__version__}'
         self.logger.info(f'{versions}; {device}; {self.world_size} process(es); seed {self.seed}')
+        self.logger.info(self.summary)
         self.logger.info(f'Config:\n{self.cfg.pretty_text}')
 
     def get_hooks_info(self) -> str:
@@ -204,8 +210,21 @@ class Runner(MMEngineRunner):
         self.logger.info(f'Saved {target}')
         return target
 
+    def export(self) -> Path:
+        """Write the model and its processor to ``W/hf``, in place of what stood there.
+
+        Returns:
+            the folder; it is self-contained.
+        """
+        target = Path(self.work_dir) / 'hf'
+        if is_main_process():
+            with written_whole(target) as folder:
+                self.save_pretrained(folder)
+        barrier()
+        return target
+
     def save_pretrained(self, folder: Path) -> None:
-        """Write the model, and its processor, as a self-contained Hugging Face folder."""
+        """Write the model, and its processor, into a folder that exists."""
         save_weights(self.bare_model, Path(folder), share=self._newest)
         if self.processor is not None:
             self.processor.save_pretrained(folder)
@@ -214,11 +233,9 @@ class Runner(MMEngineRunner):
         folder.mkdir()
         tensors, optimizer = optimizer_state(self.optim_wrapper.optimizer)
         checkpoint = {
-            'iteration': iteration,
-            'max_iters': self.max_iters,
-            'train_seconds': self.train_loop.train_seconds,
+            'loop': self.train_loop.state_dict(),
             'seed': self.seed,
-            'stream': self.train_loop.stream_state(iteration),
+            'log_dirs': self.log_dirs,
             'optimizer': optimizer,
             'window': self.optim_wrapper.window_state(),
             'param_schedulers': [plain(s.state_dict()) for s in self.param_schedulers or []],
@@ -250,6 +267,15 @@ class Runner(MMEngineRunner):
             self.resume(folder)
         elif self._load_from:
             load_weights(self.bare_model, Path(self._load_from))
+        if self.iter == 0:
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        """A run that starts anew leaves the checkpoints of an earlier one under another name."""
+        if is_main_process() and list_checkpoints(self.checkpoint_root):
+            aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
+            self.checkpoint_root.rename(aside)
+            self.logger.warning(f'the checkpoints of an earlier run are now in {aside}; --resume would have continued it')
 
     def resume(self, folder: Path) -> None:
         """Continue exactly where the checkpoint in ``folder`` was written.
@@ -270,12 +296,14 @@ class Runner(MMEngineRunner):
         for scheduler, state in zip(self.param_schedulers or [], checkpoint['param_schedulers'], strict=True):
             scheduler.load_state_dict(state)
         load_message_hub_state(self.message_hub, checkpoint['message_hub'])
-        self.train_loop.load_state(checkpoint, rng=torch.load(training / f'rng_{get_rank():05d}.pt', weights_only=True))
+        rng = torch.load(training / f'rng_{get_rank():05d}.pt', weights_only=True)
+        self.train_loop.load_state_dict(checkpoint['loop'], rng)
         window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
         self.optim_wrapper.load_window_state(window)
         if self.optim_wrapper.inside_window:
             gradients = load_file(training / f'gradients_{get_rank():05d}.safetensors', device=str(device))
             for name, parameter in self.bare_model.named_parameters():
                 parameter.grad = gradients.get(name)
+        self.log_dirs = [*dict.fromkeys([*checkpoint['log_dirs'], *self.log_dirs])]
         self._newest = Path(folder)
         self.logger.info(f'Resumed {folder} after {self.iter} iterations')

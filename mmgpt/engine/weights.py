@@ -31,7 +31,7 @@ def save_weights(model: nn.Module, folder: Path, share: Path | None = None) -> N
         share: an earlier checkpoint of the same run, whose frozen file is linked instead of written.
     """
     state = model.state_dict()
-    frozen = frozen_names(model)
+    frozen = frozen_names(model, state)
     if not frozen:
         model.save_pretrained(folder)
         return
@@ -51,9 +51,14 @@ def save_weights(model: nn.Module, folder: Path, share: Path | None = None) -> N
     (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
 
 
-def frozen_names(model: nn.Module) -> set[str]:
-    """The entries of the model's state that training does not change: parameters without gradient."""
-    return {name for name, parameter in model.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
+def frozen_names(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
+    """The entries of the model's state that training does not change.
+
+    They are the parameters without gradient that stand in the state as they are: an embedding whose new rows are
+    trained apart and folded in is none of them.
+    """
+    frozen = {n: p for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    return {n for n, p in frozen.items() if n in state and state[n].data_ptr() == p.data_ptr()}
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:

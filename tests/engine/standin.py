@@ -56,14 +56,21 @@ class Sentences(Dataset):
 
 
 class Stream(Sampler):
-    def __init__(self):
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
         self.position = 0
 
     def __iter__(self):
         position = self.position
         while True:
-            yield position
-            position += 1
+            yield list(range(position, position + self.batch_size))
+            position += self.batch_size
+
+    def skip(self, batches):
+        self.position += batches * self.batch_size
+
+    def state_dict(self):
+        return {'position': self.position}
 
     def load_state_dict(self, state):
         self.position = state['position']
@@ -80,7 +87,7 @@ def collate(rows: list[Tensor]) -> dict[str, Tensor]:
 
 
 def loader(batch_size: int = 2, num_workers: int = 0) -> DataLoader:
-    return DataLoader(Sentences(), batch_size, sampler=Stream(), collate_fn=collate, num_workers=num_workers)
+    return DataLoader(Sentences(), batch_sampler=Stream(batch_size), collate_fn=collate, num_workers=num_workers)
 
 
 def config(work_dir, **changes) -> Config:

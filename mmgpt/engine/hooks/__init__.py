@@ -9,5 +9,6 @@ from mmgpt.engine.hooks.curves import CurvesHook
 from mmgpt.engine.hooks.gates import GatesHook
 from mmgpt.engine.hooks.logger import LoggerHook
 from mmgpt.engine.hooks.progress import ProgressHook
+from mmgpt.engine.hooks.samples import SamplesHook
 
-__all__ = ['CheckpointHook', 'CurvesHook', 'GatesHook', 'LoggerHook', 'ProgressHook']
+__all__ = ['CheckpointHook', 'CurvesHook', 'GatesHook', 'LoggerHook', 'ProgressHook', 'SamplesHook']

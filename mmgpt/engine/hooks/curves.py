@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -22,13 +23,14 @@ class CurvesHook(Hook):
     def after_run(self, runner) -> None:
         """Draw from the logs of this run and of those that it resumed."""
         if is_main_process():
-            draw_curves(read_scalars(Path(runner.work_dir)), Path(runner.work_dir) / 'curves.png')
+            logs = [Path(runner.work_dir) / name / 'vis_data' / 'scalars.json' for name in runner.log_dirs]
+            draw_curves(read_scalars(logs), Path(runner.work_dir) / 'curves.png')
 
 
-def read_scalars(work_dir: Path) -> dict[str, dict[int, float]]:
-    """Every figure of a work folder's ``scalars.json`` files by iteration; what was logged twice counts as last."""
+def read_scalars(logs: Iterable[Path]) -> dict[str, dict[int, float]]:
+    """Every figure of ``scalars.json`` files by iteration; of what was logged twice the last counts."""
     curves: dict[str, dict[int, float]] = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+    for path in filter(Path.is_file, logs):
         for line in path.read_text().splitlines():
             entry = json.loads(line)
             step = entry.pop('step')

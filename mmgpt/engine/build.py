@@ -1,0 +1,91 @@
+"""From a checked config to a run that can start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine import Config
+from mmengine.dist import get_rank, get_world_size
+from mmengine.runner.utils import set_random_seed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmgpt.data.builder import build_dataloader, build_prompter
+from mmgpt.engine.runner import Runner
+from mmgpt.hub.io import set_generation_tokens
+from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.models.builder import build_model
+from mmgpt.registry import BUILDERS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a config describes, built."""
+
+    model: nn.Module
+    processor: FlamingoProcessor
+    dataloader: DataLoader
+
+    def summary(self) -> str:
+        """The size of the model and of an epoch, in two lines.
+
+        Example: ``1.62 M parameters, 1.60 M of them trained: language_model 1.10 M, …``
+        """
+        count = _count(self.model.parameters())
+        trained = {
+            name: _count(p for p in child.parameters() if p.requires_grad) for name, child in self.model.named_children()
+        }
+        parts = ', '.join(f'{name} {_millions(size)}' for name, size in trained.items() if size)
+        sampler = self.dataloader.batch_sampler
+        return (
+            f'{_millions(count)} parameters, {_millions(sum(trained.values()))} of them trained: {parts}\n'
+            f'{sum(sampler.quotas):,} samples an epoch, {sampler.batches_per_epoch:,.0f} batches of {sampler.batch_size}'
+        )
+
+
+def build_parts(cfg: Config) -> Parts:
+    """Model, processor and data of a config; ``randomness.seed`` seeds all of them.
+
+    Raises:
+        OSError: weights, tokenizer or data that are not there.
+        ValueError: parts that do not fit each other.
+    """
+    seed = seed_of(cfg)
+    set_random_seed(seed)
+    prompter = build_prompter(cfg.template, cfg.tokenizer, cfg.image_transform)
+    template = prompter.template
+    tokens = {'media_token': template.media_token, 'stop_token': template.stop_token}
+    model = build_model(cfg.model, prompter.tokenizer, special_tokens=template.special_tokens, **tokens)
+    processor = FlamingoProcessor.for_model(prompter, model)
+    set_generation_tokens(model, processor)
+    dataloader = build_dataloader(cfg.train_dataloader, prompter, seed, get_rank(), get_world_size())
+    return Parts(model, processor, dataloader)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The run of a config; call its ``train()``."""
+    parts = build_parts(cfg)
+    return Runner(parts.model, parts.processor, parts.dataloader, cfg, summary=parts.summary())
+
+
+def prepare_data(cfg: Config) -> None:
+    """Let the config's ``data_builder`` write its data set, where that is not there yet."""
+    if cfg.get('data_builder'):
+        builder = BUILDERS.build(dict(cfg.data_builder))
+        if not builder.is_built():
+            print(f'building the data set in {builder.folder}', flush=True)
+            builder.build()
+
+
+def seed_of(cfg: Config) -> int:
+    """``randomness.seed``; 0 where the config says nothing."""
+    return int(cfg.get('randomness', {}).get('seed') or 0)
+
+
+def _count(parameters: Any) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _millions(count: int) -> str:
+    return f'{count / 1e9:.2f} B' if count >= 1e9 else f'{count / 1e6:.2f} M'

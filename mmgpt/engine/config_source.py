@@ -1,0 +1,185 @@
+"""Config files as text: which files a config is made of, where each key stands, and which names it may use.
+
+Everything here reads the files without running them, so that all faults of all files can be told at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Key = tuple[str | int, ...]  # where a value stands: ('model', 'resampler', 'depth')
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a config."""
+
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return f'{self.file}:{self.line}: {self.message}' if self.line else f'{self.file}: {self.message}'
+
+
+@dataclass
+class ConfigSource:
+    """The files of a config, the base files first, as far as they can be read."""
+
+    path: Path
+    files: list[Path] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    places: dict[Key, tuple[Path, int]] = field(default_factory=dict)  # the last file that sets a key counts
+    top_level: dict[str, tuple[Path, int]] = field(default_factory=dict)  # plain variables among them
+    used: set[str] = field(default_factory=set)  # names that some file reads
+
+    def fault(self, key: Key, message: str) -> Fault:
+        """A fault at a key: in the file and line that set it, or its nearest parent."""
+        for end in range(len(key), 0, -1):
+            if key[:end] in self.places:
+                file, line = self.places[key[:end]]
+                return Fault(str(file), line, message)
+        return Fault(str(self.path), None, message)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean …?' with the closest names, else what is known, else nothing.
+
+    Example:
+        >>> did_you_mean('dpeth', ['depth', 'heads'])
+        "; did you mean 'depth'?"
+    """
+    known = sorted({str(k) for k in known})
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    if close:
+        return f'; did you mean {" or ".join(map(repr, close))}?'
+    return f'; known are: {", ".join(known)}' if known and len(known) <= 40 else ''
+
+
+def read_source(path: str | Path) -> ConfigSource:
+    """Read a config and its ``_base_`` files.
+
+    Raises:
+        FileNotFoundError: when the config itself does not exist; the message names the closest one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no config {path}{_closest_file(path)}')
+    source = ConfigSource(path)
+    _read(path, source)
+    return source
+
+
+def _read(path: Path, source: ConfigSource) -> None:
+    try:
+        tree = ast.parse(path.read_text(encoding='utf-8'), str(path))
+    except SyntaxError as error:
+        shown = (error.text or '').strip()
+        source.faults.append(Fault(str(path), error.lineno, f'{error.msg}: `{shown}`; correct the spelling of this line'))
+        return
+    bases: list[Path] = []
+    for statement in tree.body:
+        for name, value in _assigned(statement):
+            if name == '_base_':
+                bases += _bases(path, value, source)
+    for base in bases:
+        _read(base, source)
+    source.files.append(path)
+    for statement in tree.body:
+        for name, value in _assigned(statement):
+            source.top_level[name] = (path, statement.lineno)
+            _index((name,), value, path, source.places)
+    source.used |= _read_names(tree)
+    source.faults += [
+        Fault(str(path), node.lineno, f'the name {node.id!r} is not defined{did_you_mean(node.id, known)}')
+        for node, known in _undefined(tree)
+    ]
+
+
+def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            if isinstance(target, ast.Name):
+                yield target.id, statement.value
+    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+        yield statement.target.id, statement.value
+
+
+def _bases(path: Path, value: ast.expr, source: ConfigSource) -> list[Path]:
+    """The existing base files; a fault for each that is missing."""
+    items = value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]
+    found = []
+    for item in items:
+        if not isinstance(item, ast.Constant) or not isinstance(item.value, str):
+            continue  # computed: MMEngine will say
+        base = (path.parent / item.value).resolve()
+        if base.is_file():
+            found.append(path.parent / item.value)
+        else:
+            message = f'_base_: there is no config {item.value!r}{_closest_file(path.parent / item.value)}'
+            source.faults.append(Fault(str(path), item.lineno, message))
+    return found
+
+
+def _closest_file(path: Path) -> str:
+    """'; did you mean …?' with existing configs near the place where one was expected."""
+    near = path.parent
+    while not near.is_dir():
+        near = near.parent
+    roots = {near, near.parent} if near.name else {near}
+    candidates = {str(p) for root in roots for pattern in ('*.py', '*/*.py') for p in root.glob(pattern)}
+    close = difflib.get_close_matches(str(path), sorted(candidates), n=2, cutoff=0.7)
+    return f'; did you mean {" or ".join(close)}?' if close else ''
+
+
+def _index(key: Key, value: ast.expr, path: Path, places: dict[Key, tuple[Path, int]]) -> None:
+    """Note where a value and what it contains stand."""
+    places[key] = (path, value.lineno)
+    if isinstance(value, ast.Call):
+        for argument in value.keywords:
+            if argument.arg:
+                _index((*key, argument.arg), argument.value, path, places)
+                places[(*key, argument.arg)] = (path, argument.lineno)
+    elif isinstance(value, ast.Dict):
+        for name, item in zip(value.keys, value.values):
+            if isinstance(name, ast.Constant):
+                _index((*key, name.value), item, path, places)
+                places[(*key, name.value)] = (path, name.lineno)
+    elif isinstance(value, (ast.List, ast.Tuple)):
+        for number, item in enumerate(value.elts):
+            _index((*key, number), item, path, places)
+
+
+def _read_names(tree: ast.Module) -> set[str]:
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == '_base_':
+            names.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and '{{' in node.value:
+            names |= {part.split('}}')[0].strip().removeprefix('_base_.') for part in node.value.split('{{')[1:]}
+    return names
+
+
+def _undefined(tree: ast.Module) -> list[tuple[ast.Name, set[str]]]:
+    """Names that are read and nowhere defined, each with the names that are."""
+    defined = {'_base_', '__file__', *dir(builtins)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            defined.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            defined |= {(alias.asname or alias.name).split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            defined.add(node.name)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+    own = {name for name in defined if not name.startswith('__') and not hasattr(builtins, name)}
+    known = own | {'dict', 'list', 'tuple', 'range', 'int', 'float', 'str', 'True', 'False', 'None', 'len', 'min', 'max'}
+    return [(node, known) for node in nodes if node.id not in defined]

@@ -1,0 +1,118 @@
+"""Trains the model of a config, saves it as a Hugging Face folder, and evaluates it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} The model comes to WORK_DIR/hf, its figures to WORK_DIR/metrics.json.'
+    )
+    parser.add_argument('config', metavar='CONFIG', help='a config file, such as configs/otter_demo.py')
+    parser.add_argument('--work-dir', metavar='W', help="default: the config's work_dir, else work_dirs/<config name>")
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='continue from the newest whole checkpoint of the work folder, or from the checkpoint folder PATH',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in bfloat16 autocast, whatever the config says')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', default=[], metavar='k=v', help='changes to the config: a.b=value'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate after the training')
+    parser.add_argument('--dry-run', action='store_true', help='check the config, build everything, make one batch')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.launcher != 'none':
+        parser.error(f'--launcher {args.launcher}: training on several processes is not available yet; leave it out')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    args = parse(argv)
+
+    from mmgpt.engine.checkpoints import CheckpointError
+    from mmgpt.engine.config import ConfigError, load_config
+    from mmgpt.engine.console import quiet
+
+    quiet()
+    try:
+        cfg = configure(load_config(args.config, args.cfg_options), args)
+        return dry_run(cfg) if args.dry_run else train(cfg, validate=not args.no_validate)
+    except (ConfigError, CheckpointError, OSError, ImportError, ValueError, FloatingPointError) as error:
+        print(f'train: {error}', file=sys.stderr)
+        return 1 if isinstance(error, FloatingPointError) else 2
+    except KeyboardInterrupt:
+        print('\ntrain: interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
+        return 130
+
+
+def configure(cfg, args: argparse.Namespace):
+    """The config with the command line's wishes in it."""
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    if args.resume:
+        cfg.resume = True if args.resume == 'auto' else args.resume
+    if args.amp:
+        cfg.optim_wrapper.precision = 'bf16'
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg:
+            raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=…) in the config')
+        cfg.auto_scale_lr.enable = True
+    return cfg
+
+
+def dry_run(cfg) -> int:
+    """Build everything and make one batch."""
+    from mmgpt.engine.build import build_parts, prepare_data
+
+    prepare_data(cfg)
+    parts = build_parts(cfg)
+    print(parts.summary())
+    batch = next(iter(parts.dataloader))
+    print('a batch:', ', '.join(f'{name} {tuple(value.shape)}' for name, value in batch.items() if hasattr(value, 'shape')))
+    return 0
+
+
+def train(cfg, validate: bool) -> int:
+    """Prepare the data, train, save and evaluate as the config says."""
+    from mmgpt.engine.build import build_runner, prepare_data
+
+    prepare_data(cfg)
+    runner = build_runner(cfg)
+    print(runner.summary, flush=True)
+    runner.train()
+    folder = runner.export()
+    print(f'trained for {runner.train_loop.train_seconds:.0f} s; the model is in {folder}', flush=True)
+    if validate and cfg.get('evaluation'):
+        evaluate(cfg, runner)
+    return 0
+
+
+def evaluate(cfg, runner) -> None:
+    """Run the config's task on the trained model and write its figures to ``metrics.json``."""
+    from mmgpt.registry import TASKS
+
+    task = TASKS.build(dict(cfg.evaluation))
+    metrics = task(runner.bare_model.eval(), runner.processor, Path(cfg.work_dir))
+    metrics |= {
+        'seed': runner.seed,
+        'train_seconds': round(runner.train_loop.train_seconds, 1),
+        'config': cfg.filename,
+    }
+    path = Path(cfg.work_dir) / 'metrics.json'
+    path.write_text(json.dumps(metrics, indent=1) + '\n', encoding='utf-8')
+    print(f'figures: {path}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

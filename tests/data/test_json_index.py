@@ -38,7 +38,7 @@ def test_damaged_files_give_a_value_or_a_fault_with_its_line(tmp_path_factory, v
         for place in range(len(data)):
             data[place]
     except ValueError as error:
-        assert f'{path}, line ' in str(error)
+        assert f'{path}, line ' in str(error)  # noqa: PT017 (either outcome is right)
 
 
 def test_the_object_below_a_member(tmp_path):

@@ -64,7 +64,9 @@ def test_a_train_file_names_the_samples_and_their_context(mimicit, images, tmp_p
 
 def test_a_train_file_with_a_missing_id(mimicit, tmp_path):
     (tmp_path / 'XX_train.json').write_text('{"XX_INS_01": [],\n"XX_INS_77": []}')
-    with pytest.raises(ValueError, match=r"XX_train.json: 1 of 2 ids are not in .*, for example 'XX_INS_77' \(line 2\)"):
+    with pytest.raises(
+        ValueError, match=r"XX_train.json: 1 of 2 ids are not in .*, for example 'XX_INS_77' \(line 2\)"
+    ):
         MimicIt(mimicit / 'XX_instructions.json', train=tmp_path / 'XX_train.json')
 
 

@@ -70,7 +70,9 @@ def test_another_number_of_processes_goes_on_where_the_stream_stood():
 
 
 def test_shuffling():
-    epochs = [[sampler([40], seed=seed).address(e * 40 + i).index for i in range(40)] for seed in (0, 1) for e in (0, 1)]
+    epochs = [
+        [sampler([40], seed=seed).address(e * 40 + i).index for i in range(40)] for seed in (0, 1) for e in (0, 1)
+    ]
     assert all(sorted(epoch) == list(range(40)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
     plain = sampler([3, 2], shuffle=False)

@@ -233,7 +233,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
             media: latents (R, M, L, D) from an earlier ``encode_pixels`` instead of ``pixel_values``; or a ``Media``
                 value, taken as it is.
             segment_ids: (R, S), 0 = pad, 1..k = the samples of a packed row.
-            labels: (R, S) unshifted; gives ``outputs.loss``, the mean over them.
+            labels: (R, S) unshifted; gives ``outputs.loss``, the mean over them. A pad predicts nothing.
             use_cache: whether to return a cache. Default: what the language model does.
             logits_to_keep: how many of the last logits to make (0 = all), or the positions.
 
@@ -276,8 +276,8 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         if not past and outputs.get('past_key_values') is not None:
             outputs.past_key_values.media = self._after(media, segment_ids)
         if labels is not None:
-            logits = outputs.logits[:, :-1].flatten(0, 1).float()
-            outputs.loss = F.cross_entropy(logits, labels[:, 1:].flatten())
+            targets = supervised(labels, segment_ids)
+            outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
         return outputs if return_dict is not False else outputs.to_tuple()
 
     def encode_pixels(self, input_ids: Tensor, pixel_values: Tensor, frame_mask: Tensor | None = None) -> Tensor:

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from mmgpt.models.resamplers import PerceiverResampler
+from tests.models.published import TOLERANCE, numbers, weights
+
+PUBLISHED = {
+    'a_perceiver_f1': dict(width=24, depth=3, num_latents=16),
+    'a_perceiver_default': dict(width=16),
+    'a_perceiver_f3_embs': dict(width=24, depth=2, num_latents=16, max_media=4, max_frames=5),
+}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_equals_the_published_resampler(name):
+    stored = numbers(name)
+    resampler = PerceiverResampler(**PUBLISHED[name])
+    resampler.load_state_dict(weights(stored))
+    rows, media = stored['input'].shape[:2]
+    features = stored['input'].clone().requires_grad_()
+    index = torch.arange(media).repeat(rows)
+    out = resampler(features.flatten(0, 1), None, index).unflatten(0, (rows, media))
+    torch.testing.assert_close(out, stored['output'], atol=TOLERANCE, rtol=0)
+    (out * stored['grad_seed']).sum().backward()
+    parameters = dict(resampler.named_parameters(), input=features)
+    compared = [key.removeprefix('grad.') for key in stored if key.startswith('grad.')]
+    assert {'input', 'latents'} <= set(compared)
+    for key in compared:
+        expected = stored[f'grad.{key}']
+        torch.testing.assert_close(parameters[key].grad, expected, atol=TOLERANCE * expected.abs().max(), rtol=0)
+
+
+def test_frames_that_do_not_exist_change_nothing():
+    torch.manual_seed(0)
+    resampler = PerceiverResampler(width=16, depth=2, num_latents=4, heads=2, head_width=8, max_frames=4)
+    features = torch.randn(2, 3, 5, 16)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    out = resampler(features, mask)
+    torch.testing.assert_close(out[:1], resampler(features[:1, :2]))
+    torch.testing.assert_close(out[1:], resampler(features[1:]))
+    features[0, 2] = 1e4
+    assert torch.equal(resampler(features, mask), out)
+
+
+def test_number_of_patches_and_frames_is_free():
+    resampler = PerceiverResampler(width=16, depth=1, num_latents=4, heads=2, head_width=8)
+    for shape in ((1, 1, 1, 16), (3, 2, 7, 16), (0, 1, 4, 16)):
+        assert resampler(torch.randn(shape)).shape == (shape[0], 4, 16)
+
+
+def test_too_many_frames_and_media_are_refused():
+    resampler = PerceiverResampler(width=16, depth=1, num_latents=4, max_frames=2, max_media=2)
+    with pytest.raises(ValueError, match='3 frames.*embeddings for 2'):
+        resampler(torch.randn(1, 3, 4, 16))
+    with pytest.raises(ValueError, match='3 media.*embeddings for 2'):
+        resampler(torch.randn(1, 1, 4, 16), None, torch.tensor([2]))

@@ -50,6 +50,8 @@ DEFAULT_HOOKS = {
     'param_scheduler': {'type': 'ParamSchedulerHook'},
     'logger': {'type': 'LoggerHook'},
     'progress': {'type': 'ProgressHook'},
+    'gates': {'type': 'GatesHook'},
+    'samples': {'type': 'SamplesHook'},
     'checkpoint': {'type': 'CheckpointHook'},
     'curves': {'type': 'CurvesHook'},
 }

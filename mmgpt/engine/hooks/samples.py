@@ -40,7 +40,8 @@ class SamplesHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Batch | None = None, outputs=None) -> None:
         """Ask and log where it is due."""
-        if not (self.every_n_train_iters(runner, self.interval) and is_main_process()):
+        due = self.every_n_train_iters(runner, self.interval) and runner.processor is not None
+        if not (due and is_main_process()):
             return
         model, tokenizer = runner.bare_model, runner.processor.tokenizer
         entries = []

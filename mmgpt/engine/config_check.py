@@ -1,0 +1,422 @@
+"""Checks a whole config and tells all its faults at once, before data is read or weights are loaded.
+
+Keys are checked against the code that will take them: the constructor behind a ``type``, torch's optimisers,
+MMEngine's schedulers, the configuration classes of transformers and open_clip. Parts that cost nothing are built, and
+the model is built without memory (on the meta device), so that what constructors refuse is told here too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from mmengine import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALIZERS
+from torch.utils.data import DataLoader
+from transformers import CLIPVisionConfig
+from transformers.activations import ACT2FN
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from mmgpt.data.builder import ENTRY_KEYS
+from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.vision_inputs import ImageTransform
+from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
+from mmgpt.engine.runner import DEFAULT_HOOKS
+from mmgpt.engine.signatures import Argument, arguments_of, misfit
+from mmgpt.models.config import FlamingoConfig
+from mmgpt.models.media_span import Attend
+from mmgpt.models.trainable import set_trainable
+from mmgpt.registry import ALL, MODELS, Registry
+
+Arguments = dict[str, Argument]
+TOP_LEVEL: Arguments = {
+    'model': Argument(dict, required=True),
+    'tokenizer': Argument(dict, required=True),
+    'template': Argument(dict, required=True),
+    'image_transform': Argument(dict, required=True),
+    'train_dataloader': Argument(dict, required=True),
+    'train_cfg': Argument(dict, required=True),
+    'optim_wrapper': Argument(dict, required=True),
+    'param_scheduler': Argument(list | dict | None),
+    'data_builder': Argument(dict | None),
+    'evaluation': Argument(dict | None),
+    'default_hooks': Argument(dict),
+    'custom_hooks': Argument(list | None),
+    'visualizer': Argument(dict | None),
+    'randomness': Argument(dict),
+    'env_cfg': Argument(dict),
+    'custom_imports': Argument(dict),
+    'auto_scale_lr': Argument(dict | None),
+    'default_scope': Argument(Literal['mmgpt']),
+    'log_level': Argument(Literal['DEBUG', 'INFO', 'WARNING', 'ERROR']),
+    'launcher': Argument(str),
+    'work_dir': Argument(str),
+    'load_from': Argument(str | None),
+    'resume': Argument(bool | str),
+    'compile': Argument(bool | dict),
+}
+HUB_ID = re.compile(r'[\w.-]+(/[\w.-]+)?')
+
+
+def check_config(cfg: Config, source: ConfigSource | None = None) -> list[Fault]:
+    """All faults of a config.
+
+    Args:
+        cfg: the config, its plugins imported.
+        source: its files, for the file and line of each fault.
+
+    Returns:
+        one fault per wrong key, value, name, pattern or path; empty for a config that can be built.
+    """
+    check = _Check(source or ConfigSource(Path(cfg.filename or 'config')))
+    check.whole(cfg)
+    return check.faults
+
+
+class _Check:
+    """One pass over a config."""
+
+    def __init__(self, source: ConfigSource):
+        self.source = source
+        self.faults: list[Fault] = []
+        self.slots: dict[str, Callable[[Key, Any], None]] = {
+            'vision_encoder': self.member(ALL['VISION_ENCODERS'], also=('weights', 'revision')),
+            'resampler': self.member(ALL['RESAMPLERS'], given=('width',)),
+            'cross_attention': self.member(ALL['CROSS_ATTENTIONS'], given=('width', 'media_width')),
+            'language_decoder': self.member(
+                ALL['LANGUAGE_DECODERS'], ('config', 'weights', 'revision', 'dtype'), ('lm',), default='CausalLM'
+            ),
+            'template': self.member(ALL['TEMPLATES'], built=True),
+            'sources': self.each(self.member(ALL['SOURCES'], also=SourceEntry)),
+            'images': self.image_store,
+            'retriever': self.member(ALL['RETRIEVERS'], built=True),
+            'augment': self.each(self.member(ALL['TRANSFORMS'], built=True)),
+            'sampler': self.member(
+                ALL['SAMPLERS'], given=('dataset', 'batch_size', 'seed', 'rank', 'world_size'), default='MixtureSampler'
+            ),
+            'optimizer': self.member(OPTIMIZERS, given=('params',)),
+            'vis_backends': self.each(self.member(VISBACKENDS, given=('save_dir',))),
+        }
+
+    # What a config consists of
+
+    def whole(self, cfg: Config) -> None:
+        config = cfg.to_dict() if hasattr(cfg, 'to_dict') else dict(cfg)
+        self.top_level(config)
+        given = {name: value for name, value in config.items() if name in TOP_LEVEL and value is not None}
+        parts: dict[str, Callable[[Key, Any], None]] = {
+            'model': self.model,
+            'tokenizer': self.keys({'path': Argument(str, required=True), 'revision': Argument(str | None)}),
+            'template': self.slots['template'],
+            'image_transform': self.call(ImageTransform),
+            'train_dataloader': self.dataloader,
+            'train_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader')),
+            'optim_wrapper': self.optim_wrapper,
+            'param_scheduler': self.each(self.member(PARAM_SCHEDULERS, given=('optimizer', 'param_name'))),
+            'data_builder': self.member(ALL['BUILDERS']),
+            'evaluation': self.member(ALL['TASKS']),
+            'default_hooks': self.default_hooks,
+            'custom_hooks': self.each(self.member(ALL['HOOKS'], also=('priority',), built=True)),
+            'visualizer': self.member(VISUALIZERS),
+            'randomness': self.keys(
+                {'seed': Argument(int | None), 'diff_rank_seed': Argument(bool), 'deterministic': Argument(bool)}
+            ),
+            'env_cfg': self.keys(
+                {'cudnn_benchmark': Argument(bool), 'mp_cfg': Argument(dict), 'dist_cfg': Argument(dict),
+                 'resource_limit': Argument(int)}
+            ),
+            'custom_imports': self.keys(
+                {'imports': Argument(str | list[str], required=True), 'allow_failed_imports': Argument(bool)}
+            ),
+            'auto_scale_lr': self.keys({'base_batch_size': Argument(int, required=True), 'enable': Argument(bool)}),
+        }
+        for name, rule in parts.items():
+            if name in given and self.value((name,), given[name], TOP_LEVEL[name].hint):
+                rule((name,), given[name])
+        self.paths(given)
+        if not any(fault for fault in self.faults):
+            self.trial_model(given['model'])
+
+    def top_level(self, config: dict) -> None:
+        variables = {name for name in self.source.top_level if name in self.source.used}
+        unknown = [n for n in (*self.source.top_level, *config) if n not in TOP_LEVEL and n != '_base_']
+        for name in dict.fromkeys(unknown):
+            if name not in variables and not callable(config.get(name)):
+                self.fault((name,), f'unknown key {name!r}{did_you_mean(name, [*TOP_LEVEL, "_base_"])}')
+        for name, argument in TOP_LEVEL.items():
+            if argument.required and config.get(name) is None:
+                self.fault((name,), f'the config has no {name!r}')
+            elif name in config and not isinstance(config[name], (dict, list)):
+                self.value((name,), config[name], argument.hint)
+
+    def model(self, key: Key, value: dict) -> None:
+        if not self.type_of(key, value, MODELS):
+            return
+        arguments, _ = arguments_of(FlamingoConfig.__init__)
+        arguments = {n: a for n, a in arguments.items() if n not in ('text_config', 'media_token_id', 'plugin_modules')}
+        arguments |= {
+            'attend': Argument(Attend),
+            'without_media': Argument(Literal['skip', 'zero_attention']),
+            'trainable': Argument(list[str]),
+            'train_embeddings': Argument(Literal['all', 'new'] | None),
+            'vision_encoder': Argument(dict, required=True),
+            'resampler': Argument(dict, required=True),
+            'language_decoder': Argument(dict, required=True),
+        }
+        self.arguments(key, value, arguments)
+
+    def part_config(self, key: Key, value: Any, member: type) -> None:
+        """The inline configuration of a tower or language model."""
+        if not isinstance(value, Mapping):
+            return
+        kind = CLIPVisionConfig
+        if key[-2] == 'language_decoder':
+            name = value.get('model_type')
+            if name is None:
+                return
+            if name not in CONFIG_MAPPING:
+                self.fault((*key, 'model_type'), f'unknown model_type {name!r}{did_you_mean(name, CONFIG_MAPPING.keys())}')
+                return
+            kind = CONFIG_MAPPING[name]
+        elif member.__name__ != 'ClipVision':
+            return
+        arguments, _ = arguments_of(kind)
+        arguments |= {alias: Argument() for alias in kind.attribute_map} | {'model_type': Argument(str)}
+        arguments = {name: Argument(argument.hint) for name, argument in arguments.items()}
+        self.arguments(key, value, arguments)
+        for name in ('hidden_act', 'activation_function'):
+            if isinstance(value.get(name), str) and value[name] not in ACT2FN:
+                self.fault((*key, name), f'unknown activation {value[name]!r}{did_you_mean(value[name], ACT2FN.keys())}')
+
+    def dataloader(self, key: Key, value: dict) -> None:
+        arguments, _ = arguments_of(DataLoader)
+        made = ('dataset', 'batch_sampler', 'sampler', 'shuffle', 'collate_fn', 'generator', 'drop_last')
+        arguments = {name: Argument(a.hint) for name, a in arguments.items() if name not in made}
+        arguments |= {
+            'batch_size': Argument(int, required=True),
+            'dataset': Argument(dict, required=True),
+            'sampler': Argument(dict),
+            'num_workers': Argument(int),
+            'pad_to_multiple_of': Argument(int),
+        }
+        self.arguments(key, value, arguments)
+        if isinstance(value.get('dataset'), Mapping):
+            arguments, _ = arguments_of(InstructionDataset)
+            arguments = {n: a for n, a in arguments.items() if n not in ('entries', 'prompter', 'seed')}
+            arguments['sources'] = Argument(list, required=True)
+            self.arguments((*key, 'dataset'), value['dataset'], arguments)
+
+    def image_store(self, key: Key, value: Any) -> None:
+        if isinstance(value, Mapping):
+            self.member(ALL['IMAGE_STORES'])(key, value)
+
+    def optim_wrapper(self, key: Key, value: dict) -> None:
+        self.member(ALL['OPTIM_WRAPPERS'])(key, value)
+        clip = value.get('clip_grad')
+        if isinstance(clip, Mapping):
+            arguments, _ = arguments_of(torch.nn.utils.clip_grad_norm_)
+            self.arguments((*key, 'clip_grad'), clip, {n: a for n, a in arguments.items() if n != 'parameters'})
+        optimizer = value.get('optimizer')
+        if isinstance(optimizer, Mapping) and 'type' in optimizer and 'lr' not in optimizer:
+            self.fault((*key, 'optimizer'), f"the optimizer has no 'lr'{_near_key('lr', optimizer)}")
+
+    def default_hooks(self, key: Key, value: dict) -> None:
+        for name, hook in value.items():
+            if name not in DEFAULT_HOOKS:
+                near = did_you_mean(name, DEFAULT_HOOKS)
+                self.fault((*key, name), f'there is no default hook {name!r}{near} (others belong into custom_hooks)')
+            elif hook is not None:
+                self.member(ALL['HOOKS'], also=('priority',), built=True)((*key, name), hook)
+
+    # Rules
+
+    def member(
+        self,
+        registry: Any,
+        also: type | Sequence[str] = (),
+        given: Sequence[str] = (),
+        default: str | None = None,
+        built: bool = False,
+    ) -> Callable[[Key, Any], None]:
+        """A dict with 'type', a name in ``registry``, and the arguments of what the name stands for.
+
+        Args:
+            registry: where the names are.
+            also: keys that are taken beside the constructor's.
+            given: arguments that the builder passes, not the config.
+            default: the type of a dict that names none.
+            built: try the constructor: it costs nothing.
+        """
+
+        def rule(key: Key, value: Any) -> None:
+            if not isinstance(value, Mapping):
+                self.fault(key, f'expected a dict with the key \'type\', got {value!r}')
+                return
+            member = self.type_of(key, value, registry, default)
+            if member is None:
+                return
+            arguments, is_open = arguments_of(member)
+            arguments = {name: argument for name, argument in arguments.items() if name not in given}
+            if isinstance(also, type):
+                arguments |= {name: a for name, a in arguments_of(also)[0].items() if name in ENTRY_KEYS}
+            else:
+                arguments |= dict.fromkeys(also, Argument())
+            before = len(self.faults)
+            self.arguments(key, value, arguments, is_open)
+            if 'config' in value:
+                self.part_config((*key, 'config'), value['config'], member)
+            if built and len(self.faults) == before:
+                extra = () if isinstance(also, type) else also
+                try:
+                    member(**{name: item for name, item in value.items() if name != 'type' and name not in extra})
+                except Exception as error:
+                    self.fault(key, f'{member.__name__}: {error}')
+
+        return rule
+
+    def call(self, function: Callable) -> Callable[[Key, Any], None]:
+        """A dict of a function's arguments; the function is tried."""
+
+        def rule(key: Key, value: Mapping) -> None:
+            before = len(self.faults)
+            self.arguments(key, value, arguments_of(function)[0])
+            if len(self.faults) == before:
+                try:
+                    function(**value)
+                except Exception as error:
+                    self.fault(key, f'{key[-1]}: {error}')
+
+        return rule
+
+    def keys(self, arguments: Arguments) -> Callable[[Key, Any], None]:
+        """A dict of just these keys."""
+        return lambda key, value: self.arguments(key, value, arguments)
+
+    def each(self, rule: Callable[[Key, Any], None]) -> Callable[[Key, Any], None]:
+        """A list of what ``rule`` describes, or one of it."""
+
+        def every(key: Key, value: Any) -> None:
+            if isinstance(value, Mapping):
+                rule(key, value)
+            elif isinstance(value, (list, tuple)):
+                for number, item in enumerate(value):
+                    rule((*key, number), item)
+            elif value is not None:
+                self.fault(key, f'{key[-1]}: expected a list of dicts, got {value!r}')
+
+        return every
+
+    # Single checks
+
+    def fault(self, key: Key, message: str) -> None:
+        where = '.'.join(map(str, key[:-1]))
+        self.faults.append(self.source.fault(key, f'{where}: {message}' if where else message))
+
+    def value(self, key: Key, value: Any, hint: Any) -> bool:
+        wrong = misfit(value, hint)
+        if wrong:
+            self.fault(key, f'{key[-1]}: {wrong}')
+        return not wrong
+
+    def type_of(self, key: Key, value: Mapping, registry: Any, default: str | None = None) -> type | None:
+        name = value.get('type', default)
+        if name is None:
+            self.fault((*key, ''), f"no 'type' is named{_near_key('type', value)}")
+        elif not isinstance(name, str):
+            return name
+        else:
+            known = registry.names() if isinstance(registry, Registry) else list(registry.module_dict)
+            if name.rpartition('.')[2] in known:
+                return registry.get(name)
+            self.fault((*key, 'type'), f'there is no {registry.name} named {name!r}{did_you_mean(name, known)}')
+        return None
+
+    def arguments(self, key: Key, value: Mapping, arguments: Arguments, is_open: bool = False) -> None:
+        """Check the keys of a dict, their values, and what lies below them."""
+        for name, item in value.items():
+            if name in ('type', '_delete_', '_scope_'):
+                continue
+            if name not in arguments:
+                if not is_open:
+                    self.fault((*key, name), f'unknown key {name!r}{did_you_mean(name, [*arguments, "type"])}')
+                continue
+            rule = self.slots.get(name)
+            if rule is None or item is None or not isinstance(item, (Mapping, list, tuple)):
+                self.value((*key, name), item, arguments[name].hint)
+            else:
+                rule((*key, name), item)
+        for name, argument in arguments.items():
+            if argument.required and name not in value:
+                self.fault((*key, ''), f'the key {name!r} is missing{_near_key(name, value)}')
+
+    def paths(self, config: Mapping) -> None:
+        """Files that the data and the tokenizer name: there already, or made by the data builder."""
+        made = _made_files(config.get('data_builder'))
+        named: list[tuple[Key, Any]] = [(('tokenizer', 'path'), config.get('tokenizer', {}).get('path'))]
+        sources = config.get('train_dataloader', {}).get('dataset', {}).get('sources', [])
+        for number, entry in enumerate(sources if isinstance(sources, (list, tuple)) else []):
+            for name in ('instructions', 'train', 'images', 'annotations'):
+                if isinstance(entry, Mapping):
+                    named.append((('train_dataloader', 'dataset', 'sources', number, name), entry.get(name)))
+        for key, path in named:
+            if not isinstance(path, str) or Path(path).exists() or path in made:
+                continue
+            if key[0] == 'tokenizer' and HUB_ID.fullmatch(path) and not difflib.get_close_matches(path, made):
+                continue
+            near = did_you_mean(path, made or _siblings(Path(path))).partition('; known')[0]
+            self.fault(key, f'{key[-1]}: there is no {path!r}{near}')
+
+    def trial_model(self, value: Mapping) -> None:
+        """Build the model without memory, where the config alone says what it is."""
+        decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
+        if decoder.get('weights'):
+            return
+        text = dict(decoder.pop('config', {}))
+        for name in ('weights', 'revision', 'dtype'):
+            decoder.pop(name, None)
+            vision.pop(name, None)
+        others = {n: v for n, v in value.items() if n not in ('type', 'trainable', 'train_embeddings')}
+        parts = {**others, 'vision_encoder': vision, 'language_decoder': decoder if 'type' in decoder else None}
+        try:
+            with torch.device('meta'):
+                model = MODELS.get(value.get('type', 'Flamingo'))(FlamingoConfig(text_config=text, **parts))
+        except Exception as error:
+            self.fault(('model',), f'the model cannot be built: {type(error).__name__}: {error}')
+            return
+        try:
+            set_trainable(model, value.get('trainable', ['*']))
+        except ValueError as error:
+            self.fault(('model', 'trainable'), str(error))
+
+
+def _near_key(name: str, value: Mapping) -> str:
+    """Which present key may be the missing one, misspelt."""
+    close = difflib.get_close_matches(name, [str(key) for key in value], n=1, cutoff=0.5)
+    return f'; did you mean {name!r} where it says {close[0]!r}?' if close else ''
+
+
+def _made_files(cfg: Any) -> list[str]:
+    """What the data builder of a config writes."""
+    if not isinstance(cfg, Mapping) or cfg.get('type') not in ALL['BUILDERS'].names():
+        return []
+    try:
+        builder = ALL['BUILDERS'].build(dict(cfg))
+    except Exception:
+        return []  # its arguments are wrong, which is a fault of its own
+    return [str(path) for path in builder.files()]
+
+
+def _siblings(path: Path) -> list[str]:
+    """What stands beside a path that does not exist."""
+    folder = path.parent
+    while not folder.is_dir():
+        folder = folder.parent
+    return [str(p) for p in folder.iterdir()]
+
+

@@ -36,11 +36,12 @@ def main(argv: list[str] | None = None) -> int:
 
     import json
 
+    from mmgpt.engine.console import quiet
     from mmgpt.inference.chat import Chat, read_examples
     from mmgpt.inference.generation import GenerationSettings
-    from mmgpt.inference.startup import hide_progress_bars, import_plugins
+    from mmgpt.inference.plugins import import_plugins
 
-    hide_progress_bars()
+    quiet()
     try:
         import_plugins(args.plugins)
         chat = Chat.from_folder(

@@ -34,10 +34,19 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f'.{folder.name}.incomplete')
     shutil.rmtree(beside, ignore_errors=True)
+    set_generation_tokens(model, processor)
     model.save_pretrained(beside)
     processor.save_pretrained(beside)
     beside.replace(folder)
     return folder
+
+
+def set_generation_tokens(model: Any, processor: FlamingoProcessor) -> None:
+    """Makes ``model.generate`` end where the template's answers end, and pad with the tokenizer's padding."""
+    config = model.generation_config
+    config.bos_token_id = processor.tokenizer.bos_token_id
+    config.pad_token_id = processor.pad_token_id
+    config.eos_token_id = processor.stop_token_ids
 
 
 def load_folder(

@@ -74,7 +74,7 @@ def test_a_save_that_fails_leaves_nothing_that_looks_whole(tmp_path, monkeypatch
 
 
 def test_a_missing_folder_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no model folder .*nowhere'):
+    with pytest.raises(FileNotFoundError, match=r'no model folder .*nowhere'):
         load_folder(tmp_path / 'nowhere')
 
 
@@ -131,10 +131,10 @@ def test_a_plugin_is_never_imported_by_itself(tmp_path, monkeypatch):
 
     try:
         forget()
-        with pytest.raises(ImportError, match="'MeanPool' is a plugin.* import loud_plugin before"):
+        with pytest.raises(ImportError, match=r"'MeanPool' is a plugin.* import loud_plugin before"):
             AutoModelForImageTextToText.from_pretrained(saved)
         for load in (AutoProcessor.from_pretrained, load_folder):
-            with pytest.raises(ImportError, match="'Loud' is a plugin.* import loud_plugin before"):
+            with pytest.raises(ImportError, match=r"'Loud' is a plugin.* import loud_plugin before"):
                 load(saved)
         assert 'loud_plugin' not in sys.modules
 

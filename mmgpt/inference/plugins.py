@@ -1,4 +1,4 @@
-"""What the tools do before they load a model."""
+"""Plugins that a user names."""
 
 from __future__ import annotations
 
@@ -23,10 +23,3 @@ def import_plugins(modules: Iterable[str]) -> None:
             if error.name != module.partition('.')[0]:
                 raise  # the plugin was found; something that it imports was not
             raise ImportError(f'there is no module {module!r}; is its folder in PYTHONPATH?') from error
-
-
-def hide_progress_bars() -> None:
-    """Keeps Hugging Face's bars for loading weights out of a tool's output."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()

@@ -1,0 +1,60 @@
+"""Evaluates a model on the task of a config."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} Writes results.json (figures by task and number of shots) and predictions.jsonl.'
+    )
+    parser.add_argument('config', metavar='CONFIG', help='a config file with an evaluation')
+    parser.add_argument('model', metavar='MODEL', help='a model folder, such as work_dirs/otter_demo/hf')
+    parser.add_argument('--out', metavar='DIR', help='where to write; default: MODEL/evaluation')
+    parser.add_argument('--limit', type=int, metavar='N', help='at most so many questions of each kind')
+    parser.add_argument('--device', help='such as cpu or cuda:0; default: the accelerator where there is one')
+    parser.add_argument('--dtype', default='auto', help="such as bfloat16; default: the folder's own")
+    args = parser.parse_args(argv)
+    if args.limit is not None and args.limit < 1:
+        parser.error(f'--limit must be at least 1, got {args.limit}')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    args = parse(argv)
+
+    import json
+    from pathlib import Path
+
+    from mmgpt.engine.config import load_config
+    from mmgpt.engine.console import quiet
+    from mmgpt.hub.io import load_folder
+    from mmgpt.registry import TASKS
+
+    quiet()
+    try:
+        cfg = load_config(args.config)
+        if not cfg.get('evaluation'):
+            raise ValueError(f'{args.config} has no evaluation: add evaluation = dict(type=...), a task')
+        task = TASKS.build(dict(cfg.evaluation))
+        model, processor = load_folder(args.model, args.device, args.dtype)
+        out = Path(args.out or Path(args.model) / 'evaluation')
+        out.mkdir(parents=True, exist_ok=True)
+        results = task.results(task(model, processor, out, limit=args.limit))
+        (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+    except (OSError, ValueError, ImportError) as error:
+        print(f'test: {error}', file=sys.stderr)
+        return 2
+    for name, rows in results.items():
+        for row in rows:
+            print(f'{name}, {row["shots"]} shots: {row["mean"]:.4f}')
+    print(f'figures: {out / "results.json"}; answers: {out / "predictions.jsonl"}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

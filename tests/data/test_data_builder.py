@@ -105,7 +105,7 @@ def test_wrong_names_are_answered(config, prompter, mimicit):
 
 
 def test_a_tokenizer_that_is_not_there(tmp_path):
-    with pytest.raises(OSError, match='no tokenizer at .*give a folder'):
+    with pytest.raises(OSError, match=r'no tokenizer at .*give a folder'):
         build_tokenizer(dict(path=str(tmp_path)), Otter())
     with pytest.raises(TypeError, match=r"got \['folder'\] too"):
         build_tokenizer(dict(path=str(tmp_path), folder='x'), Otter())

@@ -113,7 +113,7 @@ def test_files_of_another_form_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'folder with \*.parquet'):
         ParquetImages(tmp_path)
     (tmp_path / 'x.parquet').write_bytes(b'no parquet')
-    with pytest.raises(ValueError, match='x.parquet: cannot be read as a Parquet file'):
+    with pytest.raises(ValueError, match=r'x.parquet: cannot be read as a Parquet file'):
         ParquetImages(tmp_path)
     pq.write_table(pa.table({'id': ['a'], 'bytes': ['b']}), tmp_path / 'x.parquet')
     with pytest.raises(

@@ -24,7 +24,7 @@ class ParquetImages(ImageStore):
 
     Only the ids are read when it is opened. A picture is read with its row group, and the last row group is kept, so
     the frames of a video, which lie side by side, cost one read. Files with small row groups are fast
-    (:func:`write_parquet_images` writes 64 rows); one with thousands per group decodes them all for each picture.
+    (:func:`write_parquet_images` writes 16 rows); one with thousands per group decodes them all for each picture.
 
     Args:
         path: a Parquet file, or a folder of them (read in the order of their names).
@@ -106,7 +106,7 @@ def _key_column(parquet: pq.ParquetFile, file: Path) -> str:
     return others[0]
 
 
-def write_parquet_images(path: str | Path, images: Iterable[tuple[str, bytes]], rows_per_group: int = 64) -> int:
+def write_parquet_images(path: str | Path, images: Iterable[tuple[str, bytes]], rows_per_group: int = 16) -> int:
     """Writes MIMIC-IT's ``XX.parquet``; pandas reads it as a frame indexed by image id with the column ``base64``.
 
     The file is written beside its place and renamed, so that a broken run leaves no half file.

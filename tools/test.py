@@ -30,17 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     import json
     from pathlib import Path
 
-    from mmgpt.engine.config import load_config
     from mmgpt.engine.console import quiet
     from mmgpt.hub.io import load_folder
-    from mmgpt.registry import TASKS
 
     quiet()
     try:
-        cfg = load_config(args.config)
-        if not cfg.get('evaluation'):
-            raise ValueError(f'{args.config} has no evaluation: add evaluation = dict(type=...), a task')
-        task = TASKS.build(dict(cfg.evaluation))
+        task = build_task(args.config)
         model, processor = load_folder(args.model, args.device, args.dtype)
         out = Path(args.out or Path(args.model) / 'evaluation')
         out.mkdir(parents=True, exist_ok=True)
@@ -54,6 +49,25 @@ def main(argv: list[str] | None = None) -> int:
             print(f'{name}, {row["shots"]} shots: {row["mean"]:.4f}')
     print(f'figures: {out / "results.json"}; answers: {out / "predictions.jsonl"}')
     return 0
+
+
+def build_task(config: str):
+    """The task of a config, which may be one that describes no training.
+
+    Raises:
+        OSError: there is no such config.
+        ValueError: it has no evaluation, or one that cannot be built.
+    """
+    from mmgpt.engine.config import load_config
+    from mmgpt.registry import TASKS
+
+    cfg = load_config(config, check=False)
+    if not cfg.get('evaluation'):
+        raise ValueError(f'{config} has no evaluation: add evaluation = dict(type=...) with the name of a task')
+    try:
+        return TASKS.build(dict(cfg.evaluation))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{config}: evaluation: {error.args[0]}') from error
 
 
 if __name__ == '__main__':

@@ -37,6 +37,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setitem(TASKS.module_dict, 'Naming', Naming)
     save_folder(tmp_path / 'model', *tiny.model_and_processor())
     (tmp_path / 'config.py').write_text("evaluation = dict(type='Naming', questions=4)\n")
+    (tmp_path / 'typo.py').write_text("evaluation = dict(type='Namng')\n")
+    (tmp_path / 'argument.py').write_text("evaluation = dict(type='Naming', qestions=4)\n")
     (tmp_path / 'plain.py').write_text('max_iters = 1\n')
     return tmp_path
 
@@ -68,7 +70,9 @@ def test_by_default_they_come_to_the_models_folder(place, capsys):
     [
         ('nowhere.py', 'model', 'nowhere.py'),
         ('config.py', 'nowhere', 'no model folder'),
-        ('plain.py', 'model', r'evaluation'),
+        ('plain.py', 'model', 'has no evaluation'),
+        ('typo.py', 'model', "did you mean 'Naming'"),
+        ('argument.py', 'model', 'qestions'),
     ],
 )
 def test_missing_input_is_one_message_and_code_2(place, capsys, config, model, told):

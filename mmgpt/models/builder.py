@@ -120,6 +120,5 @@ def _generation_config(tokenizer: Any, stop_token: str | None) -> GenerationConf
         ends.insert(0, _id_of(stop_token, tokenizer))
     ends = list(dict.fromkeys(ends))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends or [None])[-1]
-    return GenerationConfig(
-        do_sample=False, bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None, pad_token_id=pad
-    )
+    ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None, pad_token_id=pad)
+    return GenerationConfig(do_sample=False, use_cache=True, **ids)

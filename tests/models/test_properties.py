@@ -58,7 +58,7 @@ def test_cache_equals_no_cache(model, kind, attend, monkeypatch):
     length = inputs['input_ids'].shape[1]
     arguments = dict(max_new_tokens=6, eos_token_id=None, pad_token_id=tiny.PAD)
     arguments |= dict(return_dict_in_generate=True, output_logits=True)
-    cached = model.generate(**inputs, **arguments)
+    cached = model.generate(**inputs, **arguments, use_cache=True)
     whole = model.generate(**inputs, **arguments, use_cache=False)
     assert torch.equal(cached.sequences, whole.sequences)
     assert cached.sequences.shape[1] == length + 6
@@ -100,9 +100,9 @@ def test_padded_media_and_frames_change_nothing_at_all(model, attend, monkeypatc
 def test_generated_batch_equals_single(model, beams):
     rows = [tiny.row(kind) for kind in KINDS]
     arguments = dict(max_new_tokens=5, num_beams=beams, eos_token_id=None, pad_token_id=tiny.PAD)
-    together = model.generate(**tiny.padded(rows), **arguments)
+    together = model.generate(**tiny.padded(rows), **arguments, use_cache=True)
     for i, one in enumerate(rows):
-        alone = model.generate(**one, **arguments)
+        alone = model.generate(**one, **arguments, use_cache=True)
         assert torch.equal(together[i, -5:], alone[0, -5:])
 
 
@@ -170,7 +170,7 @@ def test_media_are_encoded_once_and_projected_once_per_generation(model):
         handles.append(block.attn.to_kv.register_forward_hook(lambda *_: projected.append(1)))
     inputs = tiny.row('several images')
     arguments = dict(max_new_tokens=5, num_beams=3, eos_token_id=None, pad_token_id=tiny.PAD)
-    model.generate(**inputs, **arguments)
+    model.generate(**inputs, **arguments, use_cache=True)
     for handle in handles:
         handle.remove()
     assert encoded == [2]
@@ -277,9 +277,9 @@ def test_last_logits_only(model):
 def test_marks_and_media_must_agree(model, marks, media, message):
     ids = torch.tensor([[1] + [tiny.MARK] * marks + [20]])
     pixels = torch.randn(1, media, 1, 3, tiny.SIZE, tiny.SIZE) if media else None
-    for call in (model, model.generate):
+    for call, arguments in ((model, {}), (model.generate, {'max_new_tokens': 1})):
         with pytest.raises(ValueError, match=message):
-            call(input_ids=ids, pixel_values=pixels)
+            call(input_ids=ids, pixel_values=pixels, **arguments)
 
 
 def test_a_gap_between_media_is_refused(model):

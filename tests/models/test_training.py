@@ -1,0 +1,255 @@
+"""The loss of a batch, its gradients, packing, activation checkpointing and compilation."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmgpt.models import loss as loss_module
+from mmgpt.models.language_decoders import MPT, CausalLM
+from mmgpt.structures import IGNORE_INDEX
+from tests.models import tiny
+
+KINDS = list(tiny.ROWS)
+EQUAL = dict(atol=2e-5, rtol=1e-4)
+
+
+@pytest.fixture(scope='module', params=(*tiny.FAMILIES, 'granite'))
+def model(request):
+    return tiny.model(request.param)
+
+
+def gradients(model, sums) -> torch.Tensor:
+    model.zero_grad(set_to_none=True)
+    sums.loss_sum.backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_loss_is_the_one_of_the_whole_models_logits(model):
+    batch = tiny.training_batch(KINDS)
+    sums = model.compute_loss(batch)
+    total = count = 0.0
+    for r, kind in enumerate(KINDS):
+        real = batch['segment_ids'][r] == 1
+        frames = batch['media_frames'][r]
+        frames = frames[(frames >= 0).any(-1)]
+        inputs = {'input_ids': batch['input_ids'][r][real][None], 'labels': batch['labels'][r][real][None]}
+        if len(frames):
+            inputs['pixel_values'] = batch['frames'][frames.clamp(min=0)][None]
+            inputs['frame_mask'] = (frames >= 0)[None]
+        n = int((inputs['labels'] != IGNORE_INDEX).sum())
+        mean = model(**inputs).loss
+        total, count = total + mean * n, count + n
+        place = {'text': 0, 'video': 2}.get(kind, 1)
+        assert kind == 'text' or sums.kind_counts[place] >= n
+    torch.testing.assert_close(sums.loss_sum, total, **EQUAL)
+    assert sums.weight_sum == count == sums.kind_counts.sum()
+    torch.testing.assert_close(sums.kind_losses.sum(), sums.loss_sum.detach(), **EQUAL)
+    assert sums.tokens == sum(len(ids) for ids, _ in tiny.ROWS.values())
+
+
+def test_packed_rows_equal_padded_ones(model):
+    assert model.decoder.traits.packing is not None
+    padded = model.compute_loss(tiny.training_batch(KINDS))
+    expected = gradients(model, padded)
+    packed = model.compute_loss(tiny.training_batch(KINDS, packed=True))
+    torch.testing.assert_close(packed.loss_sum, padded.loss_sum, **EQUAL)
+    for one, other in zip(packed[1:], padded[1:]):
+        torch.testing.assert_close(one, other, **EQUAL)
+    difference = (gradients(model, packed) - expected).norm() / expected.norm()
+    assert difference < 1e-5
+
+
+def test_packing_is_refused_where_no_way_of_masking_holds(monkeypatch):
+    model = tiny.model('llama')
+    model.decoder.traits = model.decoder.traits._replace(packing=None)
+    with pytest.raises(ValueError, match='LlamaForCausalLM.*no packing'):
+        model.compute_loss(tiny.training_batch(KINDS, packed=True))
+    model.compute_loss(tiny.training_batch(KINDS))
+
+
+def test_a_sample_is_never_predicted_from_the_one_before_it():
+    model = tiny.model('llama')
+    batch = tiny.training_batch(['text', 'text'], packed=True)
+    first = (batch['segment_ids'][0] == 2).nonzero()[0, 0]
+    before = model.compute_loss(batch)
+    batch['labels'][0, first] = batch['input_ids'][0, first]
+    batch['loss_weights'][0, first] = 1
+    after = model.compute_loss(batch)
+    assert torch.equal(before.loss_sum, after.loss_sum)
+    assert torch.equal(before.weight_sum, after.weight_sum)
+
+
+def test_gradients_of_micro_batches_equal_those_of_the_large_batch(model):
+    whole = gradients(model, model.compute_loss(tiny.training_batch(KINDS)))
+    batch = tiny.training_batch(KINDS)
+    model.zero_grad(set_to_none=True)
+    for r in range(len(KINDS)):
+        part = {key: value if key == 'frames' else value[r : r + 1] for key, value in batch.items()}
+        model.compute_loss(part).loss_sum.backward()
+    parts = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert (parts - whole).norm() / whole.norm() < 1e-6
+
+
+def test_weights_scale_the_loss():
+    model = tiny.model('llama')
+    batch = tiny.training_batch(KINDS)
+    plain = model.compute_loss(batch)
+    batch['loss_weights'] = batch['loss_weights'] * 3
+    heavy = model.compute_loss(batch)
+    torch.testing.assert_close(heavy.loss_sum, plain.loss_sum * 3)
+    torch.testing.assert_close(heavy.weight_sum, plain.weight_sum * 3)
+    assert torch.equal(heavy.kind_losses, plain.kind_losses)
+
+
+def test_chunked_loss_equals_the_whole(model, monkeypatch):
+    batch = tiny.training_batch(KINDS)
+    whole = model.compute_loss(batch)
+    expected = gradients(model, whole)
+    monkeypatch.setattr(loss_module, 'LOGITS_AT_ONCE', 3 * tiny.VOCABULARY)
+    chunked = model.compute_loss(batch)
+    torch.testing.assert_close(chunked.loss_sum, whole.loss_sum)
+    assert (gradients(model, chunked) - expected).norm() / expected.norm() < 1e-6
+
+
+def test_a_batch_of_text_skips_the_visual_side():
+    model = tiny.model('llama')
+    ran = []
+    model.vision_encoder.register_forward_hook(lambda *_: ran.append('vision'))
+    model.resampler.register_forward_hook(lambda *_: ran.append('resampler'))
+    for block in model.gated_blocks.values():
+        block.register_forward_hook(lambda *_: ran.append('block'))
+    model.compute_loss(tiny.training_batch(['text', 'text']))
+    assert not ran
+    model.compute_loss(tiny.training_batch(['text', 'image']))
+    assert ran == ['vision', 'resampler', 'block', 'block']
+
+
+def test_a_frame_that_several_rows_show_is_encoded_once():
+    model = tiny.model('llama')
+    batch = tiny.training_batch(['image', 'image'])
+    apart = copy.copy(batch)
+    apart['frames'] = batch['frames'][[0, 0]]
+    seen = []
+    model.vision_encoder.register_forward_hook(lambda m, args, out: seen.append(len(args[0])))
+    expected = model.compute_loss(apart)
+    batch['frames'], batch['media_frames'] = batch['frames'][:1], torch.zeros(2, 1, 1, dtype=torch.long)
+    torch.testing.assert_close(model.compute_loss(batch).loss_sum, expected.loss_sum)
+    assert seen == [2, 1]
+
+
+def test_cached_features_stand_for_frames():
+    model = tiny.model('llama')
+    batch = tiny.training_batch(KINDS)
+    expected = model.compute_loss(batch)
+    from mmgpt.models.vision_encoders.normalisation import normalise
+
+    encoder = model.vision_encoder
+    pixels = normalise(batch.pop('frames'), encoder.mean, encoder.std, torch.float32)
+    batch['vision_features'] = encoder(pixels).detach()
+    assert torch.equal(model.compute_loss(batch).loss_sum, expected.loss_sum)
+
+
+def test_marks_and_media_of_a_batch_must_agree():
+    model = tiny.model('llama')
+    batch = tiny.training_batch(KINDS)
+    batch['media_frames'][1] = -1
+    with pytest.raises(ValueError, match='row 1 has 1 <image> marks and 0 media'):
+        model.compute_loss(batch)
+
+
+def test_pads_on_the_left_equal_pads_on_the_right(model):
+    batch = tiny.training_batch(KINDS)
+    right = model.compute_loss(batch)
+    for name in ('input_ids', 'labels', 'segment_ids', 'loss_weights'):
+        shifts = (batch['segment_ids'] == 0).sum(1).tolist() if name == 'input_ids' else shifts
+        rows = [row.roll(shift) for row, shift in zip(batch[name], shifts)]
+        batch[name] = torch.stack(rows)
+    left = model.compute_loss(batch)
+    torch.testing.assert_close(left.loss_sum, right.loss_sum, **EQUAL)
+
+
+def test_activation_checkpointing_changes_no_gradient(model):
+    model = copy.deepcopy(model).train()
+    batch = tiny.training_batch(KINDS)
+    expected = gradients(model, model.compute_loss(batch))
+    kept = []
+    for block in model.gated_blocks.values():
+        block.attn.register_forward_hook(lambda *_: kept.append(torch.is_grad_enabled()))
+    model.activation_checkpointing_enable()
+    sums = model.compute_loss(batch)
+    forward_runs = len(kept)
+    difference = gradients(model, sums) - expected
+    assert difference.norm() / expected.norm() < 1e-6
+    assert len(kept) == 2 * forward_runs  # every gated block ran again in the backward pass
+
+
+@pytest.mark.parametrize('family', tiny.FAMILIES)
+def test_everything_trained_gets_a_gradient(family):
+    model = tiny.model(family)
+    model.compute_loss(tiny.training_batch(KINDS)).loss_sum.backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None and 'post_layernorm' not in n]
+    assert not without
+
+
+def test_one_batch_can_be_overfit():
+    model = tiny.model('llama', gates=False).train()
+    batch = tiny.training_batch(KINDS)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        sums = model.compute_loss(batch)
+        (sums.loss_sum / sums.weight_sum).backward()
+        optimizer.step()
+    assert sums.loss_sum / sums.weight_sum < 0.05
+    assert all(block.attn_gate.abs() > 0 for block in model.gated_blocks.values())
+
+
+@pytest.mark.parametrize(
+    ('family', 'packing', 'head_outside'),
+    [('llama', 'positions', True), ('mpt', 'float_mask', True), ('opt', 'bool_mask', True), ('granite', 'positions', False)],
+)
+def test_what_the_probe_finds(family, packing, head_outside):
+    decoder = tiny.model(family).decoder
+    assert type(decoder) is (MPT if family == 'mpt' else CausalLM)
+    assert decoder.traits == (packing, head_outside)
+
+
+def test_media_that_do_not_reach_the_layers_are_noticed_when_the_model_is_built():
+    with pytest.raises(ValueError, match=r'do not reach the layers of MptForCausalLM.*of 2 layers, 0 got them'):
+        tiny.model('mpt', language_decoder=dict(type='CausalLM'))
+
+
+def test_probing_leaves_the_random_state_alone():
+    from mmgpt.models.language_decoders import probe
+
+    lm = tiny.model('llama').language_model
+    probe._known.clear()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    assert CausalLM(lm).traits.head_outside
+    assert torch.equal(torch.rand(4), expected)
+
+
+def compiled_pair(backend: str):
+    """Two compiled models in one process against their plain selves."""
+    torch._dynamo.reset()
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
+    inputs = tiny.row('several images')
+    for seed in (0, 1):
+        model = tiny.model('llama', seed=seed)
+        with torch.no_grad():
+            expected = model(**inputs, use_cache=False).logits
+            compiled = torch.compile(model, backend=backend)
+            torch.testing.assert_close(compiled(**inputs, use_cache=False).logits, expected, **EQUAL)
+
+
+def test_two_compiled_models_in_one_process_are_both_right():
+    compiled_pair('eager')
+
+
+@pytest.mark.slow
+def test_two_models_compiled_by_inductor_are_both_right():
+    compiled_pair('inductor')

@@ -6,7 +6,7 @@ import json
 import mmap
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,15 @@ _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SPACE = re.compile(rb'[ \t\r\n]*+')
 _KEY = re.compile(rb'(' + _STRING + rb')[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 _SCALAR = re.compile(_STRING + rb'|-?[0-9][0-9.eE+-]*+|true|false|null', re.DOTALL)
-_FLAT = re.compile(rb'\{(?:[^{}\[\]"]|\[(?:[^{}\[\]"]|' + _STRING + rb')*+\]|' + _STRING + rb')*+\}', re.DOTALL)
+_FLAT = re.compile(rb'\{(?:[^{}\[\]"]++|\[(?:[^{}\[\]"]++|' + _STRING + rb')*+\]|' + _STRING + rb')*+\}', re.DOTALL)
 _BRACKET = re.compile(_STRING + rb'|[{}\[\]]', re.DOTALL)
+
+
+class _Members(NamedTuple):
+    keys: list[str]
+    bounds: list[int]  # where the values begin and end, in turn
+    end: int  # of the object
+    inner: _Members | None
 
 
 class JsonObject:
@@ -50,16 +57,17 @@ class JsonObject:
             raise FileNotFoundError(f'{self.path}: there is no such file (a JSON object was expected)')
         self._map = self._open()
         start = 3 if self._map[:3] == b'\xef\xbb\xbf' else 0
-        keys, spans, end = self._members(start)
-        if self._skip_space(end) != len(self._map):
-            raise self._fault(end, 'the end of the file')
-        if member is not None and member in keys:
-            start = int(spans[len(keys) - 1 - keys[::-1].index(member)][0])
-            keys, spans, _ = self._members(start)
-        elif member is not None and not optional:
-            raise ValueError(f'{self.path}: expected an object with the member "{member}", got one with {keys[:5]}')
-        self.keys = KeyIndex(keys)
-        self._spans = spans
+        found = self._members(start, member)
+        if self._skip_space(found.end) != len(self._map):
+            raise self._fault(found.end, 'the end of the file')
+        if found.inner is None and member is not None and not optional:
+            raise ValueError(
+                f'{self.path}: expected an object with the member "{member}" that is an object itself, '
+                f'got one with the members {found.keys[:5]}'
+            )
+        found = found.inner or found
+        self.keys = KeyIndex(found.keys)
+        self._spans = np.array(found.bounds, np.int64).reshape(-1, 2)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -91,25 +99,29 @@ class JsonObject:
                 return b''
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def _members(self, start: int) -> tuple[list[str], np.ndarray, int]:
-        """The keys of the object that begins at ``start``, the spans (n, 2) of its values, and where it ends."""
+    def _members(self, start: int, member: str | None = None) -> _Members:
+        """The object that begins at ``start``, and the one that is its ``member``, in one pass."""
         buffer = self._map
         position = self._expect(self._skip_space(start), b'{', 'an object {…}')
-        keys, bounds = [], []
+        keys, bounds, inner = [], [], None
         position = self._skip_space(position)
         if buffer[position : position + 1] == b'}':
-            return keys, np.zeros((0, 2), np.int64), position + 1
+            return _Members(keys, bounds, position + 1, inner)
         while True:
             key = _KEY.match(buffer, position)
             if key is None:
                 raise self._fault(position, 'a key and a colon')
             keys.append(self._text(key.group(1), position))
-            end = self._skip_value(key.end())
+            if keys[-1] == member and buffer[key.end() : key.end() + 1] == b'{':
+                inner = self._members(key.end())
+                end = inner.end
+            else:
+                end = self._skip_value(key.end())
             bounds += (key.end(), end)
             position = self._skip_space(end)
             mark = buffer[position : position + 1]
             if mark == b'}':
-                return keys, np.array(bounds, np.int64).reshape(-1, 2), position + 1
+                return _Members(keys, bounds, position + 1, inner)
             position = self._skip_space(self._expect(position, b',', 'a comma or the closing }'))
 
     def _text(self, literal: bytes, position: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def load_folder(
 
 def default_device() -> torch.device:
     """The accelerator where there is one, else the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device('cpu')
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device('cpu')
 
 
 def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
@@ -108,17 +110,23 @@ def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def hub_is_reachable() -> bool:
-    """Asks the hub once, within ``HUB_TIMEOUT``: its own client would repeat for half a minute."""
+    """Asks the hub once, for ``HUB_TIMEOUT`` seconds at most: its own client would repeat for half a minute."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
     if constants.is_offline_mode():
         return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
-    except Exception:  # which errors there are depends on the HTTP library that the hub's client uses
-        return False
-    return True
+    answers = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # which errors there are depends on the HTTP library of the hub's client
+            answers.append(get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT))
+
+    # In a thread of its own, since a time-out of the client does not bound the look-up of the host's name.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT)
+    return bool(answers)
 
 
 def _is_hub_id(name: str) -> bool:

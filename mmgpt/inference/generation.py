@@ -57,13 +57,16 @@ class GenerationSettings:
 
 
 class CallbackStreamer(TextStreamer):
-    """Hands each finished piece of an answer to a function, special tokens left out."""
+    """Hands each finished piece of an answer to a function, without special tokens and blanks at its beginning."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self._on_text = on_text
+        self._begun = False
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Called by ``TextStreamer`` when ``text`` can no longer change."""
+        text = text if self._begun else text.lstrip()
         if text:
+            self._begun = True
             self._on_text(text)

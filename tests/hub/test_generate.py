@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
 
 from mmgpt.hub.io import load_folder, save_folder
+from mmgpt.hub.processor import FlamingoProcessor
 from tests.hub import tiny
 from tests.hub.tiny import conversations
 
@@ -94,6 +95,36 @@ def test_sampling_follows_the_seed(loaded):
 
     assert torch.equal(draw(1), draw(1))
     assert len({tuple(draw(seed)[0].tolist()) for seed in range(4)}) > 1
+
+
+LANGUAGE_MODELS = {
+    'mpt': dict(d_model=32, n_heads=2, n_layers=2, expansion_ratio=1, max_seq_len=128),
+    'opt': dict(hidden_size=32, word_embed_proj_dim=32, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2),
+    'qwen3': dict(
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    ),
+}
+
+
+@pytest.mark.parametrize('without_media', ['skip', 'zero_attention'])
+@pytest.mark.parametrize('name', LANGUAGE_MODELS)
+def test_other_language_models_load_and_answer_in_batches(tmp_path, name, without_media):
+    """Llama's way with keywords, positions and masks is not everyone's."""
+    decoder = {'type': 'MPT' if name == 'mpt' else 'CausalLM', 'config': {'model_type': name, **LANGUAGE_MODELS[name]}}
+    prompts = tiny.prompter()
+    model = tiny.build(prompts, language_decoder=decoder, without_media=without_media)
+    save_folder(tmp_path / 'model', model, FlamingoProcessor.for_model(prompts, model))
+    loaded = load_folder(tmp_path / 'model', device='cpu')
+    batch = list(conversations().values())
+    together = answer(loaded, batch)
+    assert torch.equal(together, answer(loaded, batch, use_cache=False))
+    for i, messages in enumerate(batch):
+        assert torch.equal(together[i], answer(loaded, messages)[0]), KINDS[i]
 
 
 def test_several_answers_per_question(loaded):
@@ -188,6 +219,10 @@ def test_the_pipeline_answers(folder, loaded):
 
     ask = pipeline('image-text-to-text', model=str(folder), device='cpu')
     messages = conversations()['image']
-    got = ask(text=messages, return_full_text=False, generate_kwargs=dict(max_new_tokens=NEW, min_new_tokens=NEW))
-    ids = answer(loaded, messages)[0]
-    assert got[0]['generated_text'].strip() == loaded[1].decode(ids, skip_special_tokens=True).strip()
+    how = dict(return_full_text=False, generate_kwargs=dict(max_new_tokens=NEW, min_new_tokens=NEW))
+    got = ask(text=messages, **how)
+    expected = loaded[1].decode(answer(loaded, messages)[0], skip_special_tokens=True).strip()
+    assert got[0]['generated_text'].strip() == expected
+    text = loaded[1].apply_chat_template(messages, add_generation_prompt=True)
+    got = ask(text=text, images=[tiny.picture(0)], **how)
+    assert got[0]['generated_text'].strip() == expected

@@ -36,10 +36,10 @@ class Parts:
         trained = {
             name: _count(p for p in child.parameters() if p.requires_grad) for name, child in self.model.named_children()
         }
-        parts = ', '.join(f'{name} {_millions(size)}' for name, size in trained.items() if size)
+        parts = ', '.join(f'{name} {_short(size)}' for name, size in trained.items() if size)
         sampler = self.dataloader.batch_sampler
         return (
-            f'{_millions(count)} parameters, {_millions(sum(trained.values()))} of them trained: {parts}\n'
+            f'{_short(count)} parameters, {_short(sum(trained.values()))} of them trained: {parts}\n'
             f'{sum(sampler.quotas):,} samples an epoch, {sampler.batches_per_epoch:,.0f} batches of {sampler.batch_size}'
         )
 
@@ -87,5 +87,8 @@ def _count(parameters: Any) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def _millions(count: int) -> str:
-    return f'{count / 1e9:.2f} B' if count >= 1e9 else f'{count / 1e6:.2f} M'
+def _short(count: int) -> str:
+    for size, unit in ((1e9, 'B'), (1e6, 'M'), (1e3, 'k')):
+        if count >= size:
+            return f'{count / size:.3g} {unit}'
+    return str(count)

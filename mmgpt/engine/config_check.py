@@ -85,6 +85,7 @@ class _Check:
     def __init__(self, source: ConfigSource):
         self.source = source
         self.faults: list[Fault] = []
+        self.pretrained = False  # the language model is read from a folder or the hub
         self.slots: dict[str, Callable[[Key, Any], None]] = {
             'vision_encoder': self.member(ALL['VISION_ENCODERS'], also=('weights', 'revision')),
             'resampler': self.member(ALL['RESAMPLERS'], given=('width',)),
@@ -158,6 +159,8 @@ class _Check:
     def model(self, key: Key, value: dict) -> None:
         if not self.type_of(key, value, MODELS):
             return
+        decoder = value.get('language_decoder')
+        self.pretrained = isinstance(decoder, Mapping) and bool(decoder.get('weights'))
         arguments, _ = arguments_of(FlamingoConfig.__init__)
         arguments = {n: a for n, a in arguments.items() if n not in ('text_config', 'media_token_id', 'plugin_modules')}
         arguments |= {
@@ -179,6 +182,8 @@ class _Check:
         if key[-2] == 'language_decoder':
             name = value.get('model_type')
             if name is None:
+                if not self.pretrained:
+                    self.fault((*key, ''), f"the key 'model_type' is missing{_near_key('model_type', value)}")
                 return
             if name not in CONFIG_MAPPING:
                 self.fault((*key, 'model_type'), f'unknown model_type {name!r}{did_you_mean(name, CONFIG_MAPPING.keys())}')
@@ -374,9 +379,9 @@ class _Check:
 
     def trial_model(self, value: Mapping) -> None:
         """Build the model without memory, where the config alone says what it is."""
-        decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
-        if decoder.get('weights'):
+        if self.pretrained:
             return
+        decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
         text = dict(decoder.pop('config', {}))
         for name in ('weights', 'revision', 'dtype'):
             decoder.pop(name, None)
@@ -414,9 +419,10 @@ def _made_files(cfg: Any) -> list[str]:
 
 def _siblings(path: Path) -> list[str]:
     """What stands beside a path that does not exist."""
-    folder = path.parent
-    while not folder.is_dir():
-        folder = folder.parent
-    return [str(p) for p in folder.iterdir()]
+    known, wrong = path.parent, path
+    while not known.is_dir():
+        known, wrong = known.parent, known
+    rest = path.relative_to(wrong)
+    return [str(p / rest) for p in known.iterdir()]
 
 

@@ -80,7 +80,8 @@ def _read(path: Path, source: ConfigSource) -> None:
         tree = ast.parse(path.read_text(encoding='utf-8'), str(path))
     except SyntaxError as error:
         shown = (error.text or '').strip()
-        source.faults.append(Fault(str(path), error.lineno, f'{error.msg}: `{shown}`; correct the spelling of this line'))
+        advice = 'numbers look like 3, 0.5 or 1e-3' if 'literal' in error.msg else 'correct the spelling of this line'
+        source.faults.append(Fault(str(path), error.lineno, f'{error.msg}: `{shown}`; {advice}'))
         return
     bases: list[Path] = []
     for statement in tree.body:

@@ -172,6 +172,13 @@ class Runner(MMEngineRunner):
         )
         return OPTIM_WRAPPERS.build({**cfg, 'optimizer': OPTIMIZERS.build({**optimizer, 'params': groups})})
 
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale all learning rates by the samples of an optimiser step over ``base_batch_size``, where enabled."""
+        if auto_scale_lr and auto_scale_lr.get('enable'):
+            batch = self._train_dataloader.batch_sampler.batch_size * optim_wrapper._accumulative_counts * self.world_size
+            for group in optim_wrapper.optimizer.param_groups:
+                group['lr'] *= batch / auto_scale_lr['base_batch_size']
+
     def build_param_scheduler(self, scheduler: dict | list) -> list:
         """MMEngine's schedulers, stepped once per iteration."""
         schedulers = [scheduler] if isinstance(scheduler, dict) else scheduler

@@ -1,0 +1,160 @@
+"""A fault in a config is told with its file, its line and what was probably meant, and all faults at once."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import string
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from mmgpt.engine.config import ConfigError, load_config, parse_overrides
+
+from .project import write_project
+
+SHIPPED = sorted((Path(__file__).parents[2] / 'configs').glob('*.py'))
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory) -> Path:
+    return write_project(tmp_path_factory.mktemp('project'))
+
+
+def faults_of(path: Path, old: str, new: str) -> list[str]:
+    text = path.read_text()
+    assert old in text
+    edited = path.with_name('edited.py')
+    edited.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as error:
+        load_config(edited)
+    return [str(fault) for fault in error.value.faults]
+
+
+def test_a_good_config_has_no_fault(project):
+    assert load_config(project).train_cfg.max_iters == 12
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'suggestion'),
+    [
+        ('num_latents=2', 'num_latnets=2', "did you mean 'num_latents'"),
+        ("type='PerceiverResampler'", "type='PercieverResampler'", "did you mean 'PerceiverResampler'"),
+        ("type='AdamW'", "type='AdmaW'", "did you mean 'AdamW'"),
+        ("type='CosineAnnealingLR'", "type='CosinAnnealingLR'", "'CosineAnnealingLR'"),
+        ("attend='previous'", "attend='previuos'", "did you mean 'previous'"),
+        ("precision='fp32'", "precision='fp23'", "did you mean 'fp32'"),
+        ("model_type='llama'", "model_type='lama'", "did you mean 'llama'"),
+        ('num_hidden_layers=2', 'num_hiden_layers=2', "did you mean 'num_hidden_layers'"),
+        ("trainable=['resampler'", "trainable=['resmapler'", "did you mean 'resampler'"),
+        ('train_dataloader = dict', 'train_dataloder = dict', "did you mean 'train_dataloader'"),
+        ('optimizer=dict(', 'optimizer=dcit(', "did you mean 'dict'"),
+        ('max_keep_ckpts=2', 'max_kep_ckpts=2', "did you mean 'max_keep_ckpts'"),
+        ('checkpoint=dict', 'chekpoint=dict', "did you mean 'checkpoint'"),
+        ("retriever=dict(type='Rel", "retriever=dict(tpye='Rel", "did you mean 'type'"),
+        ("spacing='spaced'", "spacing='spacde'", "did you mean 'spaced'"),
+        ('CO_train.json', 'CO_trian.json', 'CO_train.json'),
+        ('lr=3e-3', 'rl=3e-3', "did you mean 'lr'"),
+        ('lr=3e-3', 'lr=3d-3', '1e-3'),
+        ('batch_size=3', "batch_size='3'", 'expected int'),
+    ],
+)
+def test_one_fault_is_told_with_line_and_suggestion(project, old, new, suggestion):
+    line = project.read_text().split(old)[0].count('\n') + 1
+    faults = faults_of(project, old, new)
+    assert any(suggestion in fault for fault in faults), faults
+    assert any(f'edited.py:{n}:' in fault for fault in faults for n in range(line - 3, line + 1)), (line, faults)
+
+
+def test_all_faults_are_told_at_once(project):
+    text = project.read_text()
+    edited = project.with_name('edited.py')
+    edited.write_text(text.replace('num_latents', 'num_latnets').replace("'AdamW'", "'AdmaW'").replace('seed=', 'sede='))
+    with pytest.raises(ConfigError, match='3 faults') as error:
+        load_config(edited)
+    assert all(word in str(error.value) for word in ('num_latents', 'AdamW', "'seed'"))
+
+
+def test_a_fault_of_a_base_is_told_in_the_base(project, tmp_path):
+    base = project.with_name('base.py')
+    base.write_text(project.read_text().replace('num_latents', 'num_latnets'))
+    child = project.with_name('child.py')
+    child.write_text("_base_ = ['base.py']\ntrain_cfg = dict(max_iters=3)\n")
+    with pytest.raises(ConfigError, match=r'base\.py:\d+: .*num_latents'):
+        load_config(child)
+    child.write_text("_base_ = ['bsae.py']\n")
+    with pytest.raises(ConfigError, match=r'child\.py:1: .*did you mean .*base\.py'):
+        load_config(child)
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*child\.py'):
+        load_config(project.with_name('chlid.py'))
+
+
+def test_overrides_change_values_and_are_checked(project):
+    cfg = load_config(project, ['randomness.seed=1', 'train_dataloader.dataset.sources.0.weight=0.5', 'work_dir=a b'])
+    assert cfg.randomness.seed == 1
+    assert cfg.train_dataloader.dataset.sources[0].weight == 0.5
+    assert cfg.work_dir == 'a b'
+    with pytest.raises(ConfigError, match=r"--cfg-options: .*did you mean 'max_iters'"):
+        load_config(project, ['train_cfg.max_itres=1'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('two  words ', 'two  words '),
+        ('1', 1),
+        ('1e-4', 1e-4),
+        ('true', True),
+        ('None', None),
+        ("(1, 'a b')", (1, 'a b')),
+        ('{"a": [1, null]}', {'a': [1, None]}),
+        ('a=b', 'a=b'),
+        ('', ''),
+    ],
+)
+def test_override_values_keep_blanks_and_types(text, value):
+    assert parse_overrides([f'key={text}']) == {'key': value}
+
+
+def test_an_override_without_equals_is_refused():
+    with pytest.raises(ValueError, match='key=value'):
+        parse_overrides(['key'])
+
+
+@pytest.mark.parametrize('path', [None, *SHIPPED], ids=lambda path: path.stem if path else 'tiny')
+def test_random_one_letter_edits_are_reported(project, path, tmp_path):
+    if path is not None:
+        path = Path(shutil.copytree(path.parent, tmp_path / 'configs')) / path.name
+    path = path or project
+    text = path.read_text()
+    draw = random.Random(0)
+    places = [i for i in letters(path) if text[i].isalpha()]
+    edited = path.with_name(f'edited_{path.name}')
+    silent = []
+    for place in draw.sample(places, 40):
+        letter = draw.choice([c for c in string.ascii_lowercase if c != text[place].lower()])
+        edited.write_text(text[:place] + letter + text[place + 1 :])
+        line = text[:place].count('\n')
+        try:
+            load_config(edited)
+            silent.append(edited.read_text().splitlines()[line])
+        except ConfigError as error:
+            if edited.name not in str(error):
+                silent.append(str(error))
+    assert not silent
+
+
+def letters(path: Path) -> list[int]:
+    """The places in a file that are neither comment nor docstring."""
+    starts = [0]
+    for line in path.read_text().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    with path.open('rb') as file:
+        tokens = list(tokenize.tokenize(file.readline))
+    places = []
+    for token in tokens:
+        if token.type in (tokenize.NAME, tokenize.STRING, tokenize.NUMBER) and not token.string.startswith('"""'):
+            begin = starts[token.start[0] - 1] + token.start[1]
+            places += range(begin, begin + len(token.string))
+    return places

@@ -1,0 +1,114 @@
+"""Accumulated gradients are those of the one large batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mmgpt.engine.module import TrainedModule
+from mmgpt.engine.optim import AccumulatingOptimWrapper, parameter_groups
+
+from .standin import Sentences, TinyModel, collate
+
+
+def wrapper(model: nn.Module, counts: int, **changes) -> AccumulatingOptimWrapper:
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
+    wrapped = AccumulatingOptimWrapper(optimizer, accumulative_counts=counts, **changes)
+    wrapped.initialize_count_status(model, 0, 100)
+    wrapped.zero_grad = lambda **_: None  # keep what was stepped with
+    return wrapped
+
+
+def gradients(sizes: list[int], **changes) -> torch.Tensor:
+    """The gradient of a step over micro-batches of these sizes, from the same twelve sentences."""
+    torch.manual_seed(0)
+    module = TrainedModule(TinyModel())
+    rows, wrapped = [Sentences()[n] for n in range(sum(sizes))], wrapper(module, len(sizes), **changes)
+    for size in sizes:
+        module.train_step(collate(rows[:size]), wrapped)
+        rows = rows[size:]
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize('sizes', [[4, 4, 4], [1, 2, 9], [1] * 12])
+@pytest.mark.parametrize('clip', [None, {'max_norm': 0.1}])
+def test_micro_batches_equal_the_large_batch(sizes, clip):
+    large = gradients([12], clip_grad=clip)
+    assert (gradients(sizes, clip_grad=clip) - large).norm() < 1e-6 * large.norm()
+
+
+def test_the_mean_over_micro_batches_is_another_gradient_and_an_option():
+    large, published = gradients([12]), gradients([1, 2, 9], reduction='batch')
+    torch.manual_seed(0)
+    module = TrainedModule(TinyModel())
+    rows = [Sentences()[n] for n in range(12)]
+    means = []
+    for part in (rows[:1], rows[1:3], rows[3:]):
+        module.zero_grad()
+        sums = module(collate(part))
+        (sums.loss_sum / sums.weight_sum).backward()
+        means.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
+    expected = torch.stack(means).mean(0)
+    assert (published - expected).norm() < 1e-6 * expected.norm()
+    assert (published - large).norm() > 1e-2 * large.norm()
+
+
+def test_the_gradient_is_clipped_once_per_window():
+    clipped = gradients([4, 4, 4], clip_grad={'max_norm': 0.1})
+    assert clipped.norm() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_a_window_without_targets_changes_nothing():
+    module = TrainedModule(TinyModel())
+    before = [p.clone() for p in module.parameters()]
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1.0)
+    wrapped = AccumulatingOptimWrapper(optimizer)
+    batch = collate([Sentences()[0]])
+    batch['labels'][:] = -100
+    module.train_step(batch, wrapped)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run():
+    module = TrainedModule(TinyModel())
+    with torch.no_grad():
+        module.model.head.weight[0, 0] = float('nan')
+    with pytest.raises(FloatingPointError, match='iteration 1'):
+        module.train_step(collate([Sentences()[0]]), wrapper(module, 1))
+
+
+def test_bf16_autocast_runs_the_matrix_products_in_bfloat16_and_keeps_float32_weights():
+    module, seen = TrainedModule(TinyModel()), []
+    module.model.head.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    module.train_step(collate([Sentences()[0]]), wrapper(module, 1, precision='bf16'))
+    assert seen == [torch.bfloat16]
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert {p.grad.dtype for p in module.parameters() if p.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize(('key', 'value'), [('precision', 'fp16'), ('reduction', 'sum'), ('accumulative_counts', 0)])
+def test_a_wrong_setting_is_refused(key, value):
+    with pytest.raises(ValueError, match=key):
+        AccumulatingOptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters()), **{key: value})
+
+
+def test_norms_biases_gates_and_embeddings_are_not_decayed():
+    groups = parameter_groups(TinyModel(), lr=0.1, weight_decay=0.01, lr_factors={'head.*': 0.5})
+    found = {name: (group['weight_decay'], group['lr']) for group in groups for name in group['names']}
+    assert found == {
+        'embedding.weight': (0.0, 0.1),
+        'norm.weight': (0.0, 0.1),
+        'norm.bias': (0.0, 0.1),
+        'attn_gate': (0.0, 0.1),
+        'head.weight': (0.01, 0.05),
+        'head.bias': (0.0, 0.05),
+    }  # and not the frozen tower
+
+
+def test_nothing_to_train_and_idle_patterns_are_refused():
+    model = TinyModel()
+    with pytest.raises(ValueError, match='nothing'):
+        parameter_groups(model, 0.1, 0.0, lr_factors={'nothing.*': 2.0})
+    with pytest.raises(ValueError, match='nothing is trained'):
+        parameter_groups(model.requires_grad_(False), 0.1, 0.0)

@@ -17,7 +17,7 @@ from mmgpt.data.prompter import Prompter
 from mmgpt.data.sources import Source
 from mmgpt.data.tokens import Tokens
 from mmgpt.data.vision_inputs import Transform
-from mmgpt.structures import Encoded, Medium, Sample, Turn
+from mmgpt.structures import KINDS, Encoded, Medium, Sample, Turn
 
 
 class Address(NamedTuple):
@@ -136,13 +136,14 @@ class InstructionDataset(Dataset):
             while tokens.cut and context:
                 context = context[1:]
                 tokens = self._tokens(context, sample, entry)
+            shown = [*context, sample] if entry.marks == 'every' else [sample]
             return Encoded(
                 id=sample.id,
                 input_ids=tokens.input_ids,
                 labels=tokens.labels,
                 media=tokens.media,
                 context_ids=tuple(example.id for example in context),
-                kind=sample.kind,
+                kind=max((example.kind for example in shown), key=KINDS.index),
                 weight=sample.weight * entry.loss_weight,
             )
 

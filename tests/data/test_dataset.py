@@ -116,6 +116,20 @@ def test_a_video_moves_as_one_and_sources_may_give_pictures_themselves(prompter)
     assert torch.equal(first, second)
 
 
+def test_a_text_after_examples_with_pictures_is_not_reported_as_text(tmp_path, mimicit, prompter):
+    records = json.loads((mimicit / 'XX_instructions.json').read_text())
+    records['data']['XX_INS_15']['rel_ins_ids'] = ['XX_INS_00']
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps(records))
+    source = MimicIt(tmp_path / 'XX_instructions.json', ParquetImages(mimicit / 'XX.parquet'))
+    entries = [
+        SourceEntry(source),
+        *(SourceEntry(source, RelatedInstructions(), marks) for marks in ('every', 'first')),
+    ]
+    dataset = InstructionDataset(entries, prompter)
+    encoded = [dataset.encode(Address(entry, 15)) for entry in range(3)]
+    assert [(e.kind, len(e.media)) for e in encoded] == [('text', 0), ('image', 1), ('text', 0)]
+
+
 def test_retrieval_draws_anew_each_epoch(source, prompter):
     dataset = InstructionDataset([SourceEntry(source, RelatedInstructions((0, 3)))], prompter)
     contexts = [dataset.encode(Address(0, 5, epoch)).context_ids for epoch in range(20)]

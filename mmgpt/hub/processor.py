@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedTokenizerBase
@@ -207,9 +208,9 @@ class FlamingoProcessor(ProcessorMixin):
         return encode(rendered, self.tokenizer, self.image_token)
 
     def _medium(self, entry: Any, is_video: bool) -> Medium:
-        if is_video:
+        if is_video and not isinstance(entry, Image.Image):
             return Medium(open_video(entry, self.num_frames))
-        return Medium(tuple(map(open_picture, entry)) if isinstance(entry, list | tuple) else (open_picture(entry),))
+        return Medium(tuple(map(open_picture, entry if isinstance(entry, list | tuple) else [entry])))
 
     def _features(
         self,
@@ -256,21 +257,12 @@ class FlamingoProcessor(ProcessorMixin):
 
 def _per_text(entries: Any, marks: Sequence[int]) -> list[list]:
     """Shares the entries of ``images`` out to the texts, as many as each has marks."""
-    if entries is None:
-        entries = []
-    elif not isinstance(entries, list | tuple):
-        entries = [entries]
-    nested = len(marks) > 1 and len(entries) == len(marks) and all(isinstance(e, list | tuple) for e in entries)
-    if len(marks) == 1 and len(entries) == 1 and isinstance(entries[0], list | tuple) and len(entries[0]) == marks[0]:
-        nested = True  # Hugging Face also writes one text's images as [[...]]
-    if nested:
-        rows = [list(row) for row in entries]
-    else:
-        if len(entries) != sum(marks):
-            raise ValueError(f'the text has {sum(marks)} <image> marks for {len(entries)} pictures')
+    entries = [] if entries is None else list(entries) if isinstance(entries, list | tuple) else [entries]
+    lengths = [len(entry) if isinstance(entry, list | tuple) else None for entry in entries]
+    if lengths == list(marks):  # a list per text
+        return [list(entry) for entry in entries]
+    if len(entries) == sum(marks):
         waiting = iter(entries)
-        rows = [[next(waiting) for _ in range(count)] for count in marks]
-    for i, (row, count) in enumerate(zip(rows, marks, strict=True)):
-        if len(row) != count:
-            raise ValueError(f'text {i} has {count} <image> marks for {len(row)} pictures')
-    return rows
+        return [[next(waiting) for _ in range(count)] for count in marks]
+    given = f'lists of {lengths}' if entries and None not in lengths else len(entries)
+    raise ValueError(f'the number of <image> marks of each text is {list(marks)}, of pictures {given}')

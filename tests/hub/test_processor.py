@@ -128,15 +128,21 @@ def test_pictures_of_several_texts_are_given_by_text_or_in_turn(processor):
     assert torch.equal(one['pixel_values'], processor(text=[texts[0]], images=[[picture(0)]])['pixel_values'])
     video = processor(text=texts[0], videos=[pictures])
     assert video['frame_mask'].tolist() == [[[True, True, True]]]
+    videos = processor(text=texts[:1] * 2, videos=[pictures[:2], pictures])
+    assert videos['frame_mask'].sum(-1).tolist() == [[2], [3]]
+    assert processor(text=texts[0], videos=[pictures[:1]])['frame_mask'].tolist() == [[[True]]]
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (dict(images=[picture()]), 'text is missing'),
-        (dict(text='<image>', images=[]), '1 <image> marks for 0 pictures'),
-        (dict(text='no mark', images=picture()), '0 <image> marks for 1 pictures'),
-        (dict(text=['<image>', '<image>'], images=[[picture()] * 2, []]), 'text 0 has 1 <image> marks for 2'),
+        (dict(text='<image>', images=[]), r'marks of each text is \[1\], of pictures 0'),
+        (dict(text='no mark', images=picture()), r'marks of each text is \[0\], of pictures 1'),
+        (
+            dict(text=['<image>', '<image>'], images=[[picture()] * 2, []]),
+            r'marks of each text is \[1, 1\], of pictures lists of \[2, 0\]',
+        ),
         (dict(text='<image>', images=picture(), videos=[picture()]), 'images or videos'),
         (dict(text=['a', 'longer text'], padding=False), 'padding=True'),
     ],

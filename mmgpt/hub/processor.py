@@ -196,8 +196,9 @@ class FlamingoProcessor(ProcessorMixin):
             raise ValueError('give images or videos: with both, the text does not tell which mark stands for which')
         texts = [text] if isinstance(text, str) else list(text)
         marks = [one.count(self.image_token) for one in texts]
-        entries = images if images is not None else videos
-        media = [[self._medium(entry, videos is not None) for entry in row] for row in _per_text(entries, marks)]
+        are_videos = videos is not None
+        shared = _per_text(videos if are_videos else images, marks, are_videos)
+        media = [[self._medium(entry, are_videos) for entry in row] for row in shared]
         rows = [self._encode_text(one, row) for one, row in zip(texts, media, strict=True)]
         if padding not in (True, 'longest') and len({len(row.input_ids) for row in rows}) > 1:
             raise ValueError(f'the texts differ in length: they need padding=True, got {padding!r}')
@@ -210,7 +211,10 @@ class FlamingoProcessor(ProcessorMixin):
     def _medium(self, entry: Any, is_video: bool) -> Medium:
         if is_video and not isinstance(entry, Image.Image):
             return Medium(open_video(entry, self.num_frames))
-        return Medium(tuple(map(open_picture, entry if isinstance(entry, list | tuple) else [entry])))
+        pictures = entry if isinstance(entry, list | tuple) else [entry]
+        if not pictures:
+            raise ValueError('a set of pictures needs at least one, got an empty list')
+        return Medium(tuple(map(open_picture, pictures)))
 
     def _features(
         self,
@@ -255,14 +259,15 @@ class FlamingoProcessor(ProcessorMixin):
         return {'pixel_values': values, 'frame_mask': mask}
 
 
-def _per_text(entries: Any, marks: Sequence[int]) -> list[list]:
-    """Shares the entries of ``images`` out to the texts, as many as each has marks."""
+def _per_text(entries: Any, marks: Sequence[int], are_videos: bool) -> list[list]:
+    """Shares the entries of ``images`` or ``videos`` out to the texts, as many as each has marks."""
     entries = [] if entries is None else list(entries) if isinstance(entries, list | tuple) else [entries]
     lengths = [len(entry) if isinstance(entry, list | tuple) else None for entry in entries]
     if lengths == list(marks):  # a list per text
         return [list(entry) for entry in entries]
-    if len(entries) == sum(marks):
+    by_text = len(marks) > 1 and entries and None not in lengths and not are_videos  # a video is a list of its own
+    if len(entries) == sum(marks) and not by_text:
         waiting = iter(entries)
         return [[next(waiting) for _ in range(count)] for count in marks]
-    given = f'lists of {lengths}' if entries and None not in lengths else len(entries)
+    given = f'lists of {lengths}' if by_text else len(entries)
     raise ValueError(f'the number of <image> marks of each text is {list(marks)}, of pictures {given}')

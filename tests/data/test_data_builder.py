@@ -50,6 +50,14 @@ def test_the_stream_is_the_same_for_any_number_of_workers(config, prompter, work
     assert any('frames' in batch and (batch['kinds'] == 0).any() for batch in single)  # text and pictures in one
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['spawn', 'forkserver'])
+def test_the_stream_is_the_same_however_workers_start(config, prompter, method):
+    single = take(build_dataloader(config, prompter), 6)
+    options = dict(num_workers=1, multiprocessing_context=method)
+    assert all(map(same, single, take(build_dataloader({**config, **options}, prompter), 6)))
+
+
 def test_a_resumed_stream_goes_on_exactly(config, prompter):
     whole = take(build_dataloader(config, prompter), 20)
     interrupted = build_dataloader({**config, 'num_workers': 2}, prompter)

@@ -143,6 +143,7 @@ def test_pictures_of_several_texts_are_given_by_text_or_in_turn(processor):
             dict(text=['<image>', '<image>'], images=[[picture()] * 2, []]),
             r'marks of each text is \[1, 1\], of pictures lists of \[2, 0\]',
         ),
+        (dict(text='<image>', images=[[]]), 'at least one'),
         (dict(text='<image>', images=picture(), videos=[picture()]), 'images or videos'),
         (dict(text=['a', 'longer text'], padding=False), 'padding=True'),
     ],

@@ -59,7 +59,9 @@ class LoRA:
     ) -> None:
         overrides = dict(slots) if isinstance(slots, Mapping) else dict.fromkeys(slots, {})
         if not overrides or (unknown := set(overrides) - set(SLOTS)):
-            raise ValueError(f'slots must be some of {", ".join(SLOTS)}; got {sorted(unknown) if overrides else "none"}')
+            raise ValueError(
+                f'slots must be some of {", ".join(SLOTS)}; got {sorted(unknown) if overrides else "none"}'
+            )
         self.ranks = {slot: (own.get('r', r), own.get('alpha', alpha)) for slot, own in overrides.items()}
         self.r, self.alpha, self.dropout, self.name, self.options = r, alpha, dropout, name, options
 
@@ -73,7 +75,9 @@ class LoRA:
         for slot in self.ranks:
             names = linear_layers(model, slot)
             if not names:
-                raise ValueError(f'the slot {slot!r} has no linear layer in {type(model).__name__}: take it out of slots')
+                raise ValueError(
+                    f'the slot {slot!r} has no linear layer in {type(model).__name__}: take it out of slots'
+                )
             patterns[slot] = '|'.join(sorted({re.sub(r'\.\d+\.', r'.\\d+.', escaped(name)) for name in names}))
         common = dict(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, bias='none')
         ranks = {patterns[slot]: rank for slot, (rank, _) in self.ranks.items() if rank != self.r}

@@ -29,7 +29,7 @@ def build_model(
 
             - ``vision_encoder`` may have ``weights`` (a hub id, folder or file) and ``revision``;
             - ``language_decoder`` has ``config`` (arguments of the language model's configuration, with
-              ``model_type``), or ``weights`` (a hub id or folder), ``revision``, ``dtype`` and then changes in ``config``;
+              ``model_type``), or ``weights`` (a hub id or folder), ``revision``, ``dtype`` and changes in ``config``;
             - ``trainable``: patterns over parameter names, default ``['*']``, see ``set_trainable``;
             - ``train_embeddings``: ``'all'`` also trains the input embedding and the output head, ``'new'`` only the
               rows of added tokens, None (default) what ``trainable`` says.
@@ -109,7 +109,7 @@ def _named(part: str, source: str, load: Any, *args: Any, **kwargs: Any) -> Any:
 def _id_of(token: str, tokenizer: Any) -> int:
     found = tokenizer.get_vocab().get(token)
     if found is None:
-        raise ValueError(f'the tokenizer has no token {token!r}: add the template\'s special tokens to it first')
+        raise ValueError(f"the tokenizer has no token {token!r}: add the template's special tokens to it first")
     return found
 
 

@@ -7,16 +7,21 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo import config as dynamo_config
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mmgpt.models.config import FlamingoConfig
-from mmgpt.models.cross_attention import span_mask
 from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
-from mmgpt.models.media_span import has_media, media_index, media_span, span_after
+from mmgpt.models.media import check_marks, look, look_on, marked_media, project
+from mmgpt.models.media_span import media_index
 from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS, require_plugins
 from mmgpt.structures import Batch, Media
+
+# torch.compile takes two modules of one class for equal unless it also looks at their hooks, and the gated blocks are
+# reached through hooks: a second compiled model would silently run the first one's blocks
+dynamo_config.skip_nnmodule_hook_guards = False
 
 
 class Frames(NamedTuple):
@@ -78,6 +83,20 @@ class Flamingo(PreTrainedModel, GenerationMixin):
     def _init_weights(self, module: nn.Module) -> None:
         """Does nothing: every part initialises itself when it is built."""
 
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Hugging Face's ``from_pretrained``, but strict.
+
+        Raises:
+            ValueError: weights are missing or unexpected; the message lists them.
+        """
+        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
+        faults = [f'{kind} {key}' for kind in ('missing', 'unexpected') for key in sorted(info[f'{kind}_keys'])]
+        if faults:
+            shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
+            raise ValueError(f'the weights in {name} are not those of its config:\n  {shown}')
+        return (model, info) if output_loading_info else model
+
     def get_input_embeddings(self) -> nn.Module:
         """The language model's input embedding."""
         return self.language_model.get_input_embeddings()
@@ -123,48 +142,6 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         out[exists] = latents
         return out
 
-    def _look(self, input_ids: Tensor, segment_ids: Tensor | None, latents: Tensor | None) -> Media | None:
-        """What the tokens of a call may look at. None: the gated blocks are not run."""
-        skip = self.config.without_media == 'skip'
-        token = self.config.media_token_id
-        if latents is None:
-            if skip:
-                return None
-            span = torch.zeros(*input_ids.shape, 2, dtype=torch.long, device=input_ids.device)
-            return Media(None, span, torch.ones_like(input_ids, dtype=torch.bool))
-        span = media_span(input_ids, segment_ids, token, self.config.attend)
-        gated = has_media(input_ids, segment_ids, token) if skip else torch.ones_like(input_ids, dtype=torch.bool)
-        return Media(latents, span, gated, mask=span_mask(span, latents.shape[1], latents.shape[2]))
-
-    def _project(self, media: Media) -> Media:
-        """Keys and values of all blocks, made once."""
-        made = {int(name): block.project_media(media.latents) for name, block in self.gated_blocks.items()}
-        return media._replace(latents=None, keys_values=made)
-
-    def _check_marks(self, input_ids: Tensor, exists: Tensor | None) -> None:
-        """Each row needs as many media (R, M) as it has marks, the missing ones at the end.
-
-        Raises:
-            ValueError: they differ.
-        """
-        marks = (input_ids == self.config.media_token_id).sum(1)
-        if exists is None:
-            if bool(marks.any()):
-                raise ValueError(
-                    f'row {int(marks.argmax())} has {int(marks.max())} <image> marks and no media: '
-                    'pass pixel_values, or remove the marks'
-                )
-            return
-        expected = torch.arange(exists.shape[1], device=exists.device) < marks[:, None]
-        if bool((marks != exists.sum(1)).any()):
-            row = int((marks != exists.sum(1)).nonzero()[0])
-            raise ValueError(
-                f'row {row} has {int(marks[row])} <image> marks and {int(exists[row].sum())} media: '
-                'there must be one medium per mark'
-            )
-        if not torch.equal(expected, exists):
-            raise ValueError('the media of a row must come before its padding; found a gap between two media')
-
     # ---- training
 
     def compute_loss(self, batch: Batch) -> LossSums:
@@ -183,12 +160,13 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         places = batch.get('media_frames')
         if places is not None and places.numel() == 0:
             places = None
-        self._check_marks(input_ids, None if places is None else (places >= 0).any(-1))
+        token = self.config.media_token_id
+        check_marks(input_ids, None if places is None else (places >= 0).any(-1), token)
         latents = None
         if places is not None and bool((places >= 0).any()):
             frames = Frames(batch.get('frames'), batch.get('vision_features'), places)
-            latents = self.encode_media(frames, media_index(input_ids, segment_ids, self.config.media_token_id))
-        media = self._look(input_ids, segment_ids, latents)
+            latents = self.encode_media(frames, media_index(input_ids, segment_ids, token))
+        media = look(self.config, input_ids, segment_ids, latents)
         targets = supervised(batch['labels'], segment_ids, batch.get('loss_weights'), batch.get('kinds'))
         text = dict(input_ids=input_ids, position_ids=batch.get('position_ids'), segment_ids=segment_ids)
         if self.decoder.traits.head_outside:
@@ -245,21 +223,16 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         """
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         if past:
-            media = self._look_from_cache(past_key_values, input_ids)
-        elif not isinstance(media, Media):
+            media = self._continued(past_key_values, input_ids)
+        else:
             if segment_ids is None and attention_mask is not None and attention_mask.ndim == 2:
                 segment_ids = attention_mask.long()
-            latents = media
-            if pixel_values is not None:
-                latents = self.encode_pixels(input_ids, pixel_values, frame_mask)
-            elif latents is not None:
-                self._check_marks(input_ids, self._media_of_marks(input_ids, latents.shape[1]))
-            elif input_ids is not None:
-                self._check_marks(input_ids, None)
-            text = input_ids if input_ids is not None else inputs_embeds[..., 0].long()
-            media = self._look(text, segment_ids, latents)
-            if latents is not None and not torch.is_grad_enabled():
-                media = self._project(media)
+            if not isinstance(media, Media):
+                text = input_ids if input_ids is not None else inputs_embeds[..., 0].long()
+                latents = self._latents(input_ids, pixel_values, frame_mask, media)
+                media = look(self.config, text, segment_ids, latents)
+            if media is not None and media.latents is not None and not torch.is_grad_enabled():
+                media = project(media, self.gated_blocks)
         inputs = dict(attention_mask=attention_mask, position_ids=position_ids)
         if not past and attention_mask is None and segment_ids is not None:
             inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
@@ -274,7 +247,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         if not past and outputs.get('past_key_values') is not None:
-            outputs.past_key_values.media = self._after(media, segment_ids)
+            outputs.past_key_values.media = look_on(self.config, media, segment_ids, self.resampler.num_latents)
         if labels is not None:
             targets = supervised(labels, segment_ids)
             outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
@@ -283,42 +256,33 @@ class Flamingo(PreTrainedModel, GenerationMixin):
     def encode_pixels(self, input_ids: Tensor, pixel_values: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """Latents (R, M, L, D) of the dense form of media that ``forward`` takes."""
         rows, count, frames = pixel_values.shape[:3]
+        token = self.config.media_token_id
         if frame_mask is None:
-            frame_mask = self._media_of_marks(input_ids, count)[..., None].expand(-1, -1, frames)
-        self._check_marks(input_ids, frame_mask.any(-1))
+            frame_mask = marked_media(input_ids, count, token)[..., None].expand(-1, -1, frames)
         frame_mask = frame_mask.bool()
+        check_marks(input_ids, frame_mask.any(-1), token)
         places = torch.full((rows, count, frames), -1, device=pixel_values.device)
         places[frame_mask] = torch.arange(int(frame_mask.sum()), device=pixel_values.device)
         return self.encode_media(Frames(pixel_values[frame_mask], None, places))
 
-    def _media_of_marks(self, input_ids: Tensor, count: int) -> Tensor:
-        """(R, M) bool: the media that exist when nothing but their greatest number per row is known."""
-        marks = (input_ids == self.config.media_token_id).sum(1)
-        if int(marks.max()) != count:
-            marks = torch.full_like(marks, count)  # some row has too many or too few: let the check say which
-        return torch.arange(count, device=input_ids.device) < marks[:, None]
+    def _latents(
+        self, input_ids: Tensor | None, pixels: Tensor | None, frame_mask: Tensor | None, latents: Tensor | None
+    ) -> Tensor | None:
+        """The latents of a call, from whichever form of media it was given, checked against the marks."""
+        if pixels is not None:
+            return self.encode_pixels(input_ids, pixels, frame_mask)
+        if input_ids is not None:
+            token = self.config.media_token_id
+            exists = None if latents is None else marked_media(input_ids, latents.shape[1], token)
+            check_marks(input_ids, exists, token)
+        return latents
 
-    def _after(self, media: Media | None, segment_ids: Tensor | None) -> Media | None:
-        """What the tokens may look at that are decoded after a prompt."""
-        if media is None:
-            return None
-        span = span_after(media.span, segment_ids, self.config.attend)
-        last = media.gated.any(1, keepdim=True)
-        if media.keys_values is None and media.latents is None:
-            return media._replace(span=span, gated=last)
-        if media.latents is not None:
-            media = self._project(media)
-        keys, _ = next(iter(media.keys_values.values()))
-        mask = span_mask(span, keys.shape[2] // self.resampler.num_latents, self.resampler.num_latents)
-        return media._replace(span=span, gated=last, mask=mask)
-
-    def _look_from_cache(self, cache: Any, input_ids: Tensor | None) -> Media | None:
-        """The media of a call that continues a cache: each new token sees what the row's last token saw."""
-        if input_ids is not None and not torch.compiler.is_compiling():
-            if bool((input_ids == self.config.media_token_id).any()):
-                raise ValueError('a cached prompt cannot be continued with new media: pass the whole prompt again')
-        media: Media | None = getattr(cache, 'media', None)
-        return media
+    def _continued(self, cache: Any, input_ids: Tensor | None) -> Media | None:
+        """The media of a call that continues a cache: they travel on it."""
+        compiling = torch.compiler.is_compiling()
+        if input_ids is not None and not compiling and bool((input_ids == self.config.media_token_id).any()):
+            raise ValueError('a cached prompt cannot be continued with new media: pass the whole prompt again')
+        return getattr(cache, 'media', None)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Drops the media once they are on the cache."""

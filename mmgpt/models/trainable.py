@@ -29,9 +29,7 @@ def set_trainable(model: nn.Module, patterns: Sequence[str]) -> None:
             close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
             hints.append(f'{pattern!r}' + (f' (did you mean {" or ".join(map(repr, close))}?)' if close else ''))
         children = ', '.join(name for name, _ in model.named_children())
-        raise ValueError(
-            f'trainable: no parameter is matched by {", ".join(hints)}; the model consists of {children}'
-        )
+        raise ValueError(f'trainable: no parameter is matched by {", ".join(hints)}; the model consists of {children}')
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -50,7 +50,7 @@ def test_number_of_patches_and_frames_is_free():
 
 def test_too_many_frames_and_media_are_refused():
     resampler = PerceiverResampler(width=16, depth=1, num_latents=4, max_frames=2, max_media=2)
-    with pytest.raises(ValueError, match='3 frames.*embeddings for 2'):
+    with pytest.raises(ValueError, match=r'3 frames.*embeddings for 2'):
         resampler(torch.randn(1, 3, 4, 16))
-    with pytest.raises(ValueError, match='3 media.*embeddings for 2'):
+    with pytest.raises(ValueError, match=r'3 media.*embeddings for 2'):
         resampler(torch.randn(1, 1, 4, 16), None, torch.tensor([2]))

@@ -272,7 +272,11 @@ def test_last_logits_only(model):
 
 @pytest.mark.parametrize(
     ('marks', 'media', 'message'),
-    [(2, 1, '2 <image> marks and 1 media'), (1, 2, '1 <image> marks and 2 media'), (1, 0, '1 <image> marks and no media')],
+    [
+        (2, 1, '2 <image> marks and 1 media'),
+        (1, 2, '1 <image> marks and 2 media'),
+        (1, 0, '1 <image> marks and no media'),
+    ],
 )
 def test_marks_and_media_must_agree(model, marks, media, message):
     ids = torch.tensor([[1] + [tiny.MARK] * marks + [20]])

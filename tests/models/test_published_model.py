@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.models.published import TOLERANCE, numbers, open_flamingo, settings
+from tests.models.published import TOLERANCE, numbers, open_flamingo, renamed, settings
 
 CASES = ['one_image.right', 'two_images.right', 'unequal.right', 'unequal.left']
 
@@ -99,8 +99,6 @@ def test_beam_ids(model, stored, use_cache):
 
 def test_gradients(model, stored):
     """Norms of the gradients of the mean loss over the batch of unequal rows, for every trained parameter."""
-    from tests.models.published import renamed
-
     model.zero_grad()
     model(**inputs(stored, 'unequal.right'), labels=stored['unequal.right.labels']).loss.backward()
     ours = dict(model.named_parameters())

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from mmgpt.models import loss as loss_module
-from mmgpt.models.language_decoders import MPT, CausalLM
+from mmgpt.models.language_decoders import MPT, CausalLM, probe
+from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.structures import IGNORE_INDEX
 from tests.models import tiny
 
@@ -64,7 +64,7 @@ def test_packed_rows_equal_padded_ones(model):
 def test_packing_is_refused_where_no_way_of_masking_holds(monkeypatch):
     model = tiny.model('llama')
     model.decoder.traits = model.decoder.traits._replace(packing=None)
-    with pytest.raises(ValueError, match='LlamaForCausalLM.*no packing'):
+    with pytest.raises(ValueError, match=r'LlamaForCausalLM.*no packing'):
         model.compute_loss(tiny.training_batch(KINDS, packed=True))
     model.compute_loss(tiny.training_batch(KINDS))
 
@@ -143,8 +143,6 @@ def test_cached_features_stand_for_frames():
     model = tiny.model('llama')
     batch = tiny.training_batch(KINDS)
     expected = model.compute_loss(batch)
-    from mmgpt.models.vision_encoders.normalisation import normalise
-
     encoder = model.vision_encoder
     pixels = normalise(batch.pop('frames'), encoder.mean, encoder.std, torch.float32)
     batch['vision_features'] = encoder(pixels).detach()
@@ -162,8 +160,8 @@ def test_marks_and_media_of_a_batch_must_agree():
 def test_pads_on_the_left_equal_pads_on_the_right(model):
     batch = tiny.training_batch(KINDS)
     right = model.compute_loss(batch)
+    shifts = (batch['segment_ids'] == 0).sum(1).tolist()
     for name in ('input_ids', 'labels', 'segment_ids', 'loss_weights'):
-        shifts = (batch['segment_ids'] == 0).sum(1).tolist() if name == 'input_ids' else shifts
         rows = [row.roll(shift) for row, shift in zip(batch[name], shifts)]
         batch[name] = torch.stack(rows)
     left = model.compute_loss(batch)
@@ -208,7 +206,12 @@ def test_one_batch_can_be_overfit():
 
 @pytest.mark.parametrize(
     ('family', 'packing', 'head_outside'),
-    [('llama', 'positions', True), ('mpt', 'float_mask', True), ('opt', 'bool_mask', True), ('granite', 'positions', False)],
+    [
+        ('llama', 'positions', True),
+        ('mpt', 'float_mask', True),
+        ('opt', 'bool_mask', True),
+        ('granite', 'positions', False),
+    ],
 )
 def test_what_the_probe_finds(family, packing, head_outside):
     decoder = tiny.model(family).decoder
@@ -222,8 +225,6 @@ def test_media_that_do_not_reach_the_layers_are_noticed_when_the_model_is_built(
 
 
 def test_probing_leaves_the_random_state_alone():
-    from mmgpt.models.language_decoders import probe
-
     lm = tiny.model('llama').language_model
     probe._known.clear()
     torch.manual_seed(3)

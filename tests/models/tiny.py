@@ -12,7 +12,9 @@ SIZE = 16  # pixels
 TEXT = {
     'llama': dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48),
     'mpt': dict(d_model=32, n_layers=4, n_heads=4, expansion_ratio=2, max_seq_len=64),
-    'opt': dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, ffn_dim=48, word_embed_proj_dim=32, dropout=0.0),
+    'opt': dict(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=4, ffn_dim=48, word_embed_proj_dim=32, dropout=0.0
+    ),
     'granite': dict(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, logits_scaling=4.0
     ),

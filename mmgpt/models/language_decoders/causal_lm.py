@@ -30,7 +30,8 @@ class LayerHook:
         self.layer = layer
         self.decoder = decoder
 
-    def __call__(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """The arguments that the layer gets instead."""
         media = self.decoder.take_media(kwargs)
         if media is None or self.block is None:
             return args, kwargs
@@ -86,9 +87,9 @@ class CausalLM:
 
     def attach(self, blocks: nn.ModuleDict) -> None:
         """Lets block ``blocks[str(i)]`` run before layer i. Layers without a block drop the media keyword."""
+        named = dict(blocks.items())
         for index, layer in enumerate(self.layers):
-            block = blocks[str(index)] if str(index) in blocks else None
-            layer.register_forward_pre_hook(LayerHook(block, index, self), with_kwargs=True)
+            layer.register_forward_pre_hook(LayerHook(named.get(str(index)), index, self), with_kwargs=True)
 
     def take_media(self, kwargs: dict[str, Any]) -> Media | None:
         """The media of the running call, taken out of a layer's keywords."""

@@ -81,9 +81,7 @@ class PerceiverResampler(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self, features: Tensor, frame_mask: Tensor | None = None, media_index: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, frame_mask: Tensor | None = None, media_index: Tensor | None = None) -> Tensor:
         """Latents of the media.
 
         Args:

@@ -90,7 +90,9 @@ class OpenClipVision(nn.Module):
         elif path.is_dir():
             path = path / 'open_clip_model.safetensors'
         if not path.is_file():
-            raise FileNotFoundError(f'no vision weights at {path}: give a .safetensors or .pt file, or hf-hub:owner/name')
+            raise FileNotFoundError(
+                f'no vision weights at {path}: give a .safetensors or .pt file, or hf-hub:owner/name'
+            )
         if path.suffix == '.safetensors':
             state = load_file(path)
         else:

@@ -1,1 +1,0 @@
-"""Adapters: classes in the registry ``ADAPTERS`` that put trained adapters into a built model."""

@@ -1,0 +1,92 @@
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mmgpt.models.vision_encoders import ClipVision, OpenClipVision
+from mmgpt.models.vision_encoders.normalisation import normalise
+from tests.models.published import FOLDER
+
+CLIP = dict(
+    hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+)
+VIT = dict(embed_dim=8, vision_cfg=dict(image_size=32, layers=2, width=16, head_width=8, patch_size=8))
+TIMM = dict(
+    embed_dim=8,
+    vision_cfg=dict(image_size=32, timm_model_name='test_vit', timm_model_pretrained=False, timm_pool='token'),
+)
+FRAMES = torch.rand(3, 3, 32, 32)
+
+
+@pytest.mark.parametrize(('make', 'argument'), [(ClipVision, CLIP), (OpenClipVision, VIT), (OpenClipVision, TIMM)])
+@torch.no_grad()
+def test_patches_with_and_without_the_final_norm(make, argument):
+    torch.manual_seed(0)
+    raw = make(argument).eval()
+    normed = make(argument, normalize_patches=True).eval()
+    normed.load_state_dict(raw.state_dict())
+    frames = torch.nn.functional.interpolate(FRAMES, raw.image_size)
+    patches = raw(frames)
+    assert patches.shape[::2] == (3, raw.width)
+    norm = next(getattr(raw.tower, name) for name in ('post_layernorm', 'ln_post', 'trunk') if hasattr(raw.tower, name))
+    norm = getattr(norm, 'norm', norm)
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    normed.load_state_dict(raw.state_dict())
+    assert torch.equal(raw(frames), patches)
+    torch.testing.assert_close(normed(frames), norm(patches))
+
+
+@torch.no_grad()
+def test_clip_gives_the_last_hidden_state_without_the_class_token():
+    encoder = ClipVision(CLIP).eval()
+    hidden = encoder.tower(pixel_values=FRAMES, output_hidden_states=True).hidden_states[-1]
+    assert torch.equal(encoder(FRAMES), hidden[:, 1:])
+
+
+def test_unknown_names_and_missing_files_are_said(tmp_path):
+    with pytest.raises(ValueError, match="no model 'ViT-Q-14'"):
+        OpenClipVision('ViT-Q-14')
+    with pytest.raises(FileNotFoundError, match='no vision weights'):
+        OpenClipVision(VIT).load_weights(str(tmp_path))
+
+
+@pytest.mark.parametrize('form', ['file', 'visual file', 'folder', 'pt'])
+def test_open_clip_weights(tmp_path, form):
+    whole = open_clip.CLIP(**VIT, text_cfg=dict(context_length=4, vocab_size=8, width=8, heads=1, layers=1))
+    state = dict(whole.state_dict())
+    path = tmp_path / 'open_clip_model.safetensors'
+    if form == 'visual file':
+        state = {key.removeprefix('visual.'): value for key, value in state.items() if key.startswith('visual.')}
+    if form == 'pt':
+        path = tmp_path / 'weights.pt'
+        torch.save({'state_dict': state}, path)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+    encoder = OpenClipVision(VIT)
+    encoder.load_weights(str(tmp_path if form == 'folder' else path))
+    for name, value in encoder.tower.state_dict().items():
+        assert torch.equal(value, whole.visual.state_dict()[name])
+
+
+def test_weights_of_another_architecture_are_refused():
+    with pytest.raises(ValueError, match='do not fit the architecture'):
+        OpenClipVision(TIMM).load_weights(str(FOLDER / 'tiny_clip/visual.safetensors'))
+
+
+def test_clip_weights(tmp_path):
+    saved = ClipVision(CLIP)
+    saved.tower.save_pretrained(tmp_path)
+    encoder = ClipVision(CLIP)
+    encoder.load_weights(str(tmp_path))
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, saved.state_dict()[name])
+    with pytest.raises(ValueError, match='hidden_size is 16, the config says 32'):
+        ClipVision({**CLIP, 'hidden_size': 32}).load_weights(str(tmp_path))
+
+
+def test_frames_are_normalised_once():
+    frames = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    out = normalise(frames, (0.5, 0.5, 0.0), (0.5, 0.25, 1.0), torch.float32)
+    torch.testing.assert_close(out.flatten(), torch.tensor([-1.0, (128 / 255 - 0.5) / 0.25, 1.0]))
+    assert torch.equal(normalise(out, (9, 9, 9), (9, 9, 9), torch.float32), out)

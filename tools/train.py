@@ -79,7 +79,8 @@ def dry_run(cfg) -> int:
     parts = build_parts(cfg)
     print(parts.summary())
     batch = next(iter(parts.dataloader))
-    print('a batch:', ', '.join(f'{name} {tuple(value.shape)}' for name, value in batch.items() if hasattr(value, 'shape')))
+    shapes = [f'{name} {tuple(value.shape)}' for name, value in batch.items() if hasattr(value, 'shape')]
+    print('a batch:', ', '.join(shapes))
     return 0
 
 

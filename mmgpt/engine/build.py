@@ -33,14 +33,13 @@ class Parts:
         Example: ``1.62 M parameters, 1.60 M of them trained: language_model 1.10 M, …``
         """
         count = _count(self.model.parameters())
-        trained = {
-            name: _count(p for p in child.parameters() if p.requires_grad) for name, child in self.model.named_children()
-        }
+        children = self.model.named_children()
+        trained = {name: _count(p for p in child.parameters() if p.requires_grad) for name, child in children}
         parts = ', '.join(f'{name} {_short(size)}' for name, size in trained.items() if size)
-        sampler = self.dataloader.batch_sampler
+        stream = self.dataloader.batch_sampler
         return (
             f'{_short(count)} parameters, {_short(sum(trained.values()))} of them trained: {parts}\n'
-            f'{sum(sampler.quotas):,} samples an epoch, {sampler.batches_per_epoch:,.0f} batches of {sampler.batch_size}'
+            f'{stream.epoch_size:,} samples an epoch, {stream.batches_per_epoch:,.0f} batches of {stream.batch_size}'
         )
 
 

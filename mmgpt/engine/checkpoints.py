@@ -43,8 +43,8 @@ def iteration_of(folder: Path) -> int:
 def list_checkpoints(root: Path) -> list[Path]:
     """The checkpoints of a run, oldest first; folders that were never finished are left out."""
     root = Path(root)
-    found = [p for p in root.iterdir() if _NAME.fullmatch(p.name) and (p / CHECKSUMS).is_file()] if root.is_dir() else []
-    return sorted(found, key=iteration_of)
+    folders = root.iterdir() if root.is_dir() else ()
+    return sorted((p for p in folders if _NAME.fullmatch(p.name) and (p / CHECKSUMS).is_file()), key=iteration_of)
 
 
 def latest_checkpoint(root: Path) -> tuple[Path | None, list[str]]:

@@ -123,7 +123,7 @@ def _import_plugins(cfg, source: ConfigSource) -> list[Fault]:
         try:
             importlib.import_module(module)
         except Exception as error:
-            near = did_you_mean(module, _modules_near(source.path)).partition('; known')[0]
+            near = did_you_mean(module, _modules_near(source.path), or_list=False)
             message = f'custom_imports: importing {module!r} failed: {type(error).__name__}: {error}{near}'
             if not near:
                 message += '; is its folder on PYTHONPATH?'
@@ -145,7 +145,7 @@ def _fault_of(error: Exception, source: ConfigSource) -> Fault:
     line = own[-1].lineno if own else None
     suggestion = ''
     if isinstance(error, AttributeError) and error.name and error.obj is not None:
-        suggestion = did_you_mean(error.name, dir(error.obj)).partition('; known')[0]
+        suggestion = did_you_mean(error.name, dir(error.obj), or_list=False)
     elif isinstance(error, ModuleNotFoundError) and error.name:
-        suggestion = did_you_mean(error.name, sys.stdlib_module_names).partition('; known')[0]
+        suggestion = did_you_mean(error.name, sys.stdlib_module_names, or_list=False)
     return Fault(str(source.path), line, f'{type(error).__name__}: {error}{suggestion}')

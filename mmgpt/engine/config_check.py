@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from mmengine import Config
-from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALIZERS
 from torch.utils.data import DataLoader
 from transformers import CLIPVisionConfig
@@ -26,15 +24,15 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from mmgpt.data.builder import ENTRY_KEYS
 from mmgpt.data.dataset import InstructionDataset, SourceEntry
 from mmgpt.data.vision_inputs import ImageTransform
+from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
 from mmgpt.engine.runner import DEFAULT_HOOKS
-from mmgpt.engine.signatures import Argument, arguments_of, misfit
+from mmgpt.engine.signatures import Argument, arguments_of
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.media_span import Attend
 from mmgpt.models.trainable import set_trainable
-from mmgpt.registry import ALL, MODELS, Registry
+from mmgpt.registry import ALL, MODELS
 
-Arguments = dict[str, Argument]
 TOP_LEVEL: Arguments = {
     'model': Argument(dict, required=True),
     'tokenizer': Argument(dict, required=True),
@@ -79,14 +77,13 @@ def check_config(cfg: Config, source: ConfigSource | None = None) -> list[Fault]
     return check.faults
 
 
-class _Check:
+class _Check(Rules):
     """One pass over a config."""
 
     def __init__(self, source: ConfigSource):
-        self.source = source
-        self.faults: list[Fault] = []
+        super().__init__(source)
         self.pretrained = False  # the language model is read from a folder or the hub
-        self.slots: dict[str, Callable[[Key, Any], None]] = {
+        self.slots |= {
             'vision_encoder': self.member(ALL['VISION_ENCODERS'], also=('weights', 'revision')),
             'resampler': self.member(ALL['RESAMPLERS'], given=('width',)),
             'cross_attention': self.member(ALL['CROSS_ATTENTIONS'], given=('width', 'media_width')),
@@ -94,7 +91,7 @@ class _Check:
                 ALL['LANGUAGE_DECODERS'], ('config', 'weights', 'revision', 'dtype'), ('lm',), default='CausalLM'
             ),
             'template': self.member(ALL['TEMPLATES'], built=True),
-            'sources': self.each(self.member(ALL['SOURCES'], also=SourceEntry)),
+            'sources': self.each(self.member(ALL['SOURCES'], also=_entry_keys())),
             'images': self.image_store,
             'retriever': self.member(ALL['RETRIEVERS'], built=True),
             'augment': self.each(self.member(ALL['TRANSFORMS'], built=True)),
@@ -111,7 +108,7 @@ class _Check:
         config = cfg.to_dict() if hasattr(cfg, 'to_dict') else dict(cfg)
         self.top_level(config)
         given = {name: value for name, value in config.items() if name in TOP_LEVEL and value is not None}
-        parts: dict[str, Callable[[Key, Any], None]] = {
+        parts: dict[str, Rule] = {
             'model': self.model,
             'tokenizer': self.keys({'path': Argument(str, required=True), 'revision': Argument(str | None)}),
             'template': self.slots['template'],
@@ -129,8 +126,12 @@ class _Check:
                 {'seed': Argument(int | None), 'diff_rank_seed': Argument(bool), 'deterministic': Argument(bool)}
             ),
             'env_cfg': self.keys(
-                {'cudnn_benchmark': Argument(bool), 'mp_cfg': Argument(dict), 'dist_cfg': Argument(dict),
-                 'resource_limit': Argument(int)}
+                {
+                    'cudnn_benchmark': Argument(bool),
+                    'mp_cfg': Argument(dict),
+                    'dist_cfg': Argument(dict),
+                    'resource_limit': Argument(int),
+                }
             ),
             'custom_imports': self.keys(
                 {'imports': Argument(str | list[str], required=True), 'allow_failed_imports': Argument(bool)}
@@ -174,8 +175,9 @@ class _Check:
         }
         self.arguments(key, value, arguments)
 
-    def part_config(self, key: Key, value: Any, member: type) -> None:
-        """The inline configuration of a tower or language model."""
+    def inside(self, key: Key, value: Mapping, member: type) -> None:
+        """The inline configuration of a tower or a language model."""
+        key, value = (*key, 'config'), value.get('config')
         if not isinstance(value, Mapping):
             return
         kind = CLIPVisionConfig
@@ -183,10 +185,11 @@ class _Check:
             name = value.get('model_type')
             if name is None:
                 if not self.pretrained:
-                    self.fault((*key, ''), f"the key 'model_type' is missing{_near_key('model_type', value)}")
+                    self.fault((*key, ''), f"the key 'model_type' is missing{near_key('model_type', value)}")
                 return
             if name not in CONFIG_MAPPING:
-                self.fault((*key, 'model_type'), f'unknown model_type {name!r}{did_you_mean(name, CONFIG_MAPPING.keys())}')
+                near = did_you_mean(name, CONFIG_MAPPING.keys())
+                self.fault((*key, 'model_type'), f'unknown model_type {name!r}{near}')
                 return
             kind = CONFIG_MAPPING[name]
         elif member.__name__ != 'ClipVision':
@@ -196,8 +199,10 @@ class _Check:
         arguments = {name: Argument(argument.hint) for name, argument in arguments.items()}
         self.arguments(key, value, arguments)
         for name in ('hidden_act', 'activation_function'):
-            if isinstance(value.get(name), str) and value[name] not in ACT2FN:
-                self.fault((*key, name), f'unknown activation {value[name]!r}{did_you_mean(value[name], ACT2FN.keys())}')
+            activation = value.get(name)
+            if isinstance(activation, str) and activation not in ACT2FN:
+                near = did_you_mean(activation, ACT2FN.keys())
+                self.fault((*key, name), f'unknown activation {activation!r}{near}')
 
     def dataloader(self, key: Key, value: dict) -> None:
         arguments, _ = arguments_of(DataLoader)
@@ -229,7 +234,7 @@ class _Check:
             self.arguments((*key, 'clip_grad'), clip, {n: a for n, a in arguments.items() if n != 'parameters'})
         optimizer = value.get('optimizer')
         if isinstance(optimizer, Mapping) and 'type' in optimizer and 'lr' not in optimizer:
-            self.fault((*key, 'optimizer'), f"the optimizer has no 'lr'{_near_key('lr', optimizer)}")
+            self.fault((*key, 'optimizer'), f"the optimizer has no 'lr'{near_key('lr', optimizer)}")
 
     def default_hooks(self, key: Key, value: dict) -> None:
         for name, hook in value.items():
@@ -238,127 +243,6 @@ class _Check:
                 self.fault((*key, name), f'there is no default hook {name!r}{near} (others belong into custom_hooks)')
             elif hook is not None:
                 self.member(ALL['HOOKS'], also=('priority',), built=True)((*key, name), hook)
-
-    # Rules
-
-    def member(
-        self,
-        registry: Any,
-        also: type | Sequence[str] = (),
-        given: Sequence[str] = (),
-        default: str | None = None,
-        built: bool = False,
-    ) -> Callable[[Key, Any], None]:
-        """A dict with 'type', a name in ``registry``, and the arguments of what the name stands for.
-
-        Args:
-            registry: where the names are.
-            also: keys that are taken beside the constructor's.
-            given: arguments that the builder passes, not the config.
-            default: the type of a dict that names none.
-            built: try the constructor: it costs nothing.
-        """
-
-        def rule(key: Key, value: Any) -> None:
-            if not isinstance(value, Mapping):
-                self.fault(key, f'expected a dict with the key \'type\', got {value!r}')
-                return
-            member = self.type_of(key, value, registry, default)
-            if member is None:
-                return
-            arguments, is_open = arguments_of(member)
-            arguments = {name: argument for name, argument in arguments.items() if name not in given}
-            if isinstance(also, type):
-                arguments |= {name: a for name, a in arguments_of(also)[0].items() if name in ENTRY_KEYS}
-            else:
-                arguments |= dict.fromkeys(also, Argument())
-            before = len(self.faults)
-            self.arguments(key, value, arguments, is_open)
-            if 'config' in value:
-                self.part_config((*key, 'config'), value['config'], member)
-            if built and len(self.faults) == before:
-                extra = () if isinstance(also, type) else also
-                try:
-                    member(**{name: item for name, item in value.items() if name != 'type' and name not in extra})
-                except Exception as error:
-                    self.fault(key, f'{member.__name__}: {error}')
-
-        return rule
-
-    def call(self, function: Callable) -> Callable[[Key, Any], None]:
-        """A dict of a function's arguments; the function is tried."""
-
-        def rule(key: Key, value: Mapping) -> None:
-            before = len(self.faults)
-            self.arguments(key, value, arguments_of(function)[0])
-            if len(self.faults) == before:
-                try:
-                    function(**value)
-                except Exception as error:
-                    self.fault(key, f'{key[-1]}: {error}')
-
-        return rule
-
-    def keys(self, arguments: Arguments) -> Callable[[Key, Any], None]:
-        """A dict of just these keys."""
-        return lambda key, value: self.arguments(key, value, arguments)
-
-    def each(self, rule: Callable[[Key, Any], None]) -> Callable[[Key, Any], None]:
-        """A list of what ``rule`` describes, or one of it."""
-
-        def every(key: Key, value: Any) -> None:
-            if isinstance(value, Mapping):
-                rule(key, value)
-            elif isinstance(value, (list, tuple)):
-                for number, item in enumerate(value):
-                    rule((*key, number), item)
-            elif value is not None:
-                self.fault(key, f'{key[-1]}: expected a list of dicts, got {value!r}')
-
-        return every
-
-    # Single checks
-
-    def fault(self, key: Key, message: str) -> None:
-        where = '.'.join(map(str, key[:-1]))
-        self.faults.append(self.source.fault(key, f'{where}: {message}' if where else message))
-
-    def value(self, key: Key, value: Any, hint: Any) -> bool:
-        wrong = misfit(value, hint)
-        if wrong:
-            self.fault(key, f'{key[-1]}: {wrong}')
-        return not wrong
-
-    def type_of(self, key: Key, value: Mapping, registry: Any, default: str | None = None) -> type | None:
-        name = value.get('type', default)
-        if name is None:
-            self.fault((*key, ''), f"no 'type' is named{_near_key('type', value)}")
-        elif not isinstance(name, str):
-            return name
-        else:
-            known = registry.names() if isinstance(registry, Registry) else list(registry.module_dict)
-            if name.rpartition('.')[2] in known:
-                return registry.get(name)
-            self.fault((*key, 'type'), f'there is no {registry.name} named {name!r}{did_you_mean(name, known)}')
-        return None
-
-    def arguments(self, key: Key, value: Mapping, arguments: Arguments, is_open: bool = False) -> None:
-        """Check the keys of a dict, their values, and what lies below them."""
-        for name, item in value.items():
-            if name in ('type', '_delete_', '_scope_'):
-                continue
-            if name not in arguments:
-                if not is_open:
-                    self.fault((*key, name), f'unknown key {name!r}{did_you_mean(name, [*arguments, "type"])}')
-                continue
-            rule = self.slots.get(name)
-            if rule is None or item is None or not isinstance(item, (Mapping, list, tuple)):
-                self.value((*key, name), item, arguments[name].hint)
-            else:
-                rule((*key, name), item)
-        for name, argument in arguments.items():
-            if argument.required and name not in value:
-                self.fault((*key, ''), f'the key {name!r} is missing{_near_key(name, value)}')
 
     def paths(self, config: Mapping) -> None:
         """Files that the data and the tokenizer name: there already, or made by the data builder."""
@@ -374,7 +258,7 @@ class _Check:
                 continue
             if key[0] == 'tokenizer' and HUB_ID.fullmatch(path) and not difflib.get_close_matches(path, made):
                 continue
-            near = did_you_mean(path, made or _siblings(Path(path))).partition('; known')[0]
+            near = did_you_mean(path, made or _siblings(Path(path)), or_list=False)
             self.fault(key, f'{key[-1]}: there is no {path!r}{near}')
 
     def trial_model(self, value: Mapping) -> None:
@@ -400,10 +284,9 @@ class _Check:
             self.fault(('model', 'trainable'), str(error))
 
 
-def _near_key(name: str, value: Mapping) -> str:
-    """Which present key may be the missing one, misspelt."""
-    close = difflib.get_close_matches(name, [str(key) for key in value], n=1, cutoff=0.5)
-    return f'; did you mean {name!r} where it says {close[0]!r}?' if close else ''
+def _entry_keys() -> Arguments:
+    """What a source's dict holds for the mixture."""
+    return {name: argument for name, argument in arguments_of(SourceEntry)[0].items() if name in ENTRY_KEYS}
 
 
 def _made_files(cfg: Any) -> list[str]:
@@ -424,5 +307,3 @@ def _siblings(path: Path) -> list[str]:
         known, wrong = known.parent, known
     rest = path.relative_to(wrong)
     return [str(p / rest) for p in known.iterdir()]
-
-

@@ -47,18 +47,24 @@ class ConfigSource:
         return Fault(str(self.path), None, message)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean …?' with the closest names, else what is known, else nothing.
+def did_you_mean(name: str, known: Iterable[str], or_list: bool = True) -> str:
+    """'; did you mean …?' with the closest names; without a close one what is known, if that is not too much.
+
+    Args:
+        name: what was written.
+        known: what could have been meant.
+        or_list: list what is known where nothing is close.
 
     Example:
         >>> did_you_mean('dpeth', ['depth', 'heads'])
         "; did you mean 'depth'?"
     """
     known = sorted({str(k) for k in known})
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches
+    close = near(name, known, n=3, cutoff=0.6) or near(name, known, n=1, cutoff=0.4)
     if close:
         return f'; did you mean {" or ".join(map(repr, close))}?'
-    return f'; known are: {", ".join(known)}' if known and len(known) <= 40 else ''
+    return f'; known are: {", ".join(known)}' if or_list and 0 < len(known) <= 40 else ''
 
 
 def read_source(path: str | Path) -> ConfigSource:
@@ -182,5 +188,5 @@ def _undefined(tree: ast.Module) -> list[tuple[ast.Name, set[str]]]:
             defined.add(node.name)
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
     own = {name for name in defined if not name.startswith('__') and not hasattr(builtins, name)}
-    known = own | {'dict', 'list', 'tuple', 'range', 'int', 'float', 'str', 'True', 'False', 'None', 'len', 'min', 'max'}
+    known = own | {'dict', 'list', 'tuple', 'range', 'int', 'float', 'str', 'len', 'True', 'False', 'None'}
     return [(node, known) for node in nodes if node.id not in defined]

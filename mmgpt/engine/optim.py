@@ -127,6 +127,11 @@ class AccumulatingOptimWrapper(OptimWrapper):
         return [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
 
     @property
+    def accumulative_counts(self) -> int:
+        """Micro-batches of a window."""
+        return self._accumulative_counts
+
+    @property
     def inside_window(self) -> bool:
         """Whether gradients are held that no step has used yet."""
         return self._window_weight is not None

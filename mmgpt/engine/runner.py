@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from mmengine import Config
-from mmengine.dist import barrier, get_rank, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -34,14 +33,7 @@ from mmgpt.engine.checkpoints import (
 )
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import NO_DECAY, parameter_groups
-from mmgpt.engine.state import (
-    load_message_hub_state,
-    load_optimizer_state,
-    message_hub_state,
-    optimizer_state,
-    plain,
-    rng_state,
-)
+from mmgpt.engine.training_state import load_training_state, save_training_state
 from mmgpt.engine.weights import load_weights, save_weights
 from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS
 
@@ -175,9 +167,10 @@ class Runner(MMEngineRunner):
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale all learning rates by the samples of an optimiser step over ``base_batch_size``, where enabled."""
         if auto_scale_lr and auto_scale_lr.get('enable'):
-            batch = self._train_dataloader.batch_sampler.batch_size * optim_wrapper._accumulative_counts * self.world_size
+            samples = self._train_dataloader.batch_sampler.batch_size * self.world_size
+            samples *= optim_wrapper.accumulative_counts
             for group in optim_wrapper.optimizer.param_groups:
-                group['lr'] *= batch / auto_scale_lr['base_batch_size']
+                group['lr'] *= samples / auto_scale_lr['base_batch_size']
 
     def build_param_scheduler(self, scheduler: dict | list) -> list:
         """MMEngine's schedulers, stepped once per iteration."""
@@ -211,7 +204,7 @@ class Runner(MMEngineRunner):
         if is_main_process():
             with written_whole(target, share=self._newest) as folder:
                 self.save_pretrained(folder)
-                self._save_training_state(folder / 'training', iteration)
+                save_training_state(self, folder / 'training')
             self._newest = target
             if keep:
                 prune_checkpoints(self.checkpoint_root, keep)
@@ -237,26 +230,6 @@ class Runner(MMEngineRunner):
         save_weights(self.bare_model, Path(folder), share=self._newest)
         if self.processor is not None:
             self.processor.save_pretrained(folder)
-
-    def _save_training_state(self, folder: Path, iteration: int) -> None:
-        folder.mkdir()
-        tensors, optimizer = optimizer_state(self.optim_wrapper.optimizer)
-        checkpoint = {
-            'loop': self.train_loop.state_dict(),
-            'seed': self.seed,
-            'log_dirs': self.log_dirs,
-            'optimizer': optimizer,
-            'window': self.optim_wrapper.window_state(),
-            'param_schedulers': [plain(s.state_dict()) for s in self.param_schedulers or []],
-            'message_hub': message_hub_state(self.message_hub),
-        }
-        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        torch.save(plain(checkpoint), folder / 'state.pt')
-        torch.save(rng_state(), folder / f'rng_{get_rank():05d}.pt')
-        save_file(tensors, folder / 'optimizer.safetensors')
-        if self.optim_wrapper.inside_window:
-            gradients = {n: p.grad.contiguous() for n, p in self.bare_model.named_parameters() if p.grad is not None}
-            save_file(gradients, folder / f'gradients_{get_rank():05d}.safetensors')
 
     def load_or_resume(self) -> None:
         """Resume as ``resume`` says (True: the newest whole checkpoint, or a folder), else load ``load_from``."""
@@ -284,7 +257,7 @@ class Runner(MMEngineRunner):
         if is_main_process() and list_checkpoints(self.checkpoint_root):
             aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
             self.checkpoint_root.rename(aside)
-            self.logger.warning(f'the checkpoints of an earlier run are now in {aside}; --resume would have continued it')
+            self.logger.warning(f"an earlier run's checkpoints are now in {aside}; --resume would have continued it")
 
     def resume(self, folder: Path) -> None:
         """Continue exactly where the checkpoint in ``folder`` was written.
@@ -292,27 +265,7 @@ class Runner(MMEngineRunner):
         Raises:
             CheckpointError: when weights or optimiser do not fit the config.
         """
-        training = Path(folder) / 'training'
         load_weights(self.bare_model, folder)
-        checkpoint = torch.load(training / 'state.pt', map_location='cpu', weights_only=True)
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        device = next(self.bare_model.parameters()).device
-        tensors = load_file(training / 'optimizer.safetensors')
-        try:
-            load_optimizer_state(self.optim_wrapper.optimizer, tensors, checkpoint['optimizer'])
-        except ValueError as error:
-            raise CheckpointError(f'{folder}: {error}') from None
-        for scheduler, state in zip(self.param_schedulers or [], checkpoint['param_schedulers'], strict=True):
-            scheduler.load_state_dict(state)
-        load_message_hub_state(self.message_hub, checkpoint['message_hub'])
-        rng = torch.load(training / f'rng_{get_rank():05d}.pt', weights_only=True)
-        self.train_loop.load_state_dict(checkpoint['loop'], rng)
-        window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
-        self.optim_wrapper.load_window_state(window)
-        if self.optim_wrapper.inside_window:
-            gradients = load_file(training / f'gradients_{get_rank():05d}.safetensors', device=str(device))
-            for name, parameter in self.bare_model.named_parameters():
-                parameter.grad = gradients.get(name)
-        self.log_dirs = [*dict.fromkeys([*checkpoint['log_dirs'], *self.log_dirs])]
-        self._newest = Path(folder)
+        load_training_state(self, folder / 'training')
+        self._newest = folder
         self.logger.info(f'Resumed {folder} after {self.iter} iterations')

@@ -12,14 +12,12 @@ from typing import Any, Literal, Union
 
 from mmgpt.engine.config_source import did_you_mean
 
-ANY = Any
-
 
 @dataclass(frozen=True)
 class Argument:
     """One key: what its value should be (a type hint), and whether it may be left out."""
 
-    hint: Any = ANY
+    hint: Any = Any
     required: bool = False
 
 
@@ -32,9 +30,7 @@ def arguments_of(function: Callable) -> tuple[dict[str, Argument], bool]:
         >>> arguments_of(lambda depth, heads=8: None)
         ({'depth': Argument(hint=typing.Any, required=True), 'heads': Argument(hint=typing.Any, required=False)}, False)
     """
-    if dataclasses.is_dataclass(function):
-        return _arguments(function)
-    if not inspect.isclass(function):
+    if dataclasses.is_dataclass(function) or not inspect.isclass(function):
         return _arguments(function)
     found: dict[str, Argument] = {}
     for base in function.__mro__:
@@ -70,12 +66,12 @@ def _arguments(function: Callable) -> tuple[dict[str, Argument], bool]:
 
 def _hint(annotation: Any, scope: Mapping[str, Any]) -> Any:
     if annotation is inspect.Parameter.empty:
-        return ANY
+        return Any
     if isinstance(annotation, str):
         try:
-            return eval(annotation, dict(scope))  # noqa: S307 (the annotation of installed code, not of a config)
+            return eval(annotation, dict(scope))  # an annotation of installed code
         except Exception:
-            return ANY  # a name that is imported for type checkers only
+            return Any  # a name that is imported for type checkers only
     return annotation
 
 
@@ -90,8 +86,8 @@ def misfit(value: Any, hint: Any) -> str | None:
     """
     if _fits(value, hint):
         return None
-    options = [option for part in _options(hint) if typing.get_origin(part) is Literal for option in typing.get_args(part)]
-    near = did_you_mean(value, options).partition('; known')[0] if isinstance(value, str) and options else ''
+    words = [word for part in _options(hint) if typing.get_origin(part) is Literal for word in typing.get_args(part)]
+    near = did_you_mean(value, words, or_list=False) if isinstance(value, str) else ''
     return f'expected {_name(hint)}, got {value!r}{near}'
 
 
@@ -130,6 +126,8 @@ def _name(hint: Any) -> str:
     for part in _options(hint):
         if typing.get_origin(part) is Literal:
             parts += [repr(option) for option in typing.get_args(part)]
+        elif part in (None, type(None)):
+            parts.append('None')
         else:
-            parts.append('None' if part is type(None) else getattr(part, '__name__', str(part)) if not typing.get_args(part) else str(part))
+            parts.append(str(part) if typing.get_args(part) else getattr(part, '__name__', str(part)))
     return ' or '.join(parts)

@@ -22,7 +22,12 @@ model = dict(
     vision_encoder=dict(
         type='ClipVision',
         config=dict(
-            hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
         ),
     ),
     resampler=dict(type='PerceiverResampler', depth=1, num_latents=2, heads=2, head_width=8),

@@ -42,7 +42,7 @@ class TinyModel(PreTrainedModel):
         hidden = self.embedding(batch['input_ids'][:, :-1])
         hidden = self.dropout(self.norm(hidden + self.attn_gate.tanh() * self.tower(hidden)))
         labels = batch['labels'][:, 1:].reshape(-1)
-        losses = F.cross_entropy(self.head(hidden).flatten(0, 1).float(), labels, reduction='none', ignore_index=IGNORE_INDEX)
+        losses = F.cross_entropy(self.head(hidden).flatten(0, 1).float(), labels, reduction='none')
         weight = (labels != IGNORE_INDEX).double().sum()
         per_kind = torch.zeros(len(KINDS), dtype=torch.float64)
         per_kind[0] = 1.0

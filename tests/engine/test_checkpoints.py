@@ -104,8 +104,8 @@ def test_pruning_keeps_the_newest(tmp_path):
 
 
 def test_frozen_weights_are_written_once_and_shared(tmp_path):
-    runner = Runner(TinyModel(), None, loader(), config(tmp_path, **{'default_hooks.checkpoint.interval': 2,
-                                                                     'default_hooks.checkpoint.type': 'CheckpointHook'}))
+    cfg = config(tmp_path, **{'default_hooks.checkpoint': {'type': 'CheckpointHook', 'interval': 2}})
+    runner = Runner(TinyModel(), None, loader(), cfg)
     runner.train()
     folders = list_checkpoints(tmp_path / 'checkpoints')
     assert len({(folder / FROZEN).stat().st_ino for folder in folders}) == 1

@@ -70,7 +70,9 @@ def test_one_fault_is_told_with_line_and_suggestion(project, old, new, suggestio
 def test_all_faults_are_told_at_once(project):
     text = project.read_text()
     edited = project.with_name('edited.py')
-    edited.write_text(text.replace('num_latents', 'num_latnets').replace("'AdamW'", "'AdmaW'").replace('seed=', 'sede='))
+    for old, new in (('num_latents', 'num_latnets'), ("'AdamW'", "'AdmaW'"), ('seed=', 'sede=')):
+        text = text.replace(old, new)
+    edited.write_text(text)
     with pytest.raises(ConfigError, match='3 faults') as error:
         load_config(edited)
     assert all(word in str(error.value) for word in ('num_latents', 'AdamW', "'seed'"))

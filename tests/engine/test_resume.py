@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmgpt.engine.runner import Runner
+
 from .standin import TinyModel, config, loader
 
 

@@ -56,7 +56,8 @@ def draw_curves(curves: dict[str, dict[int, float]], path: Path) -> None:
     for axes, (group, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         for name in names:
             steps = sorted(curves[name])
-            axes.plot(steps, [curves[name][step] for step in steps], label=name, marker='.', linewidth=2 if name == group else 1)
+            width = 2 if name == group else 1
+            axes.plot(steps, [curves[name][step] for step in steps], label=name, marker='.', linewidth=width)
         axes.set(title=PANELS[group], xlabel='iteration')
         axes.grid(alpha=0.3)
         if len(names) > 1:

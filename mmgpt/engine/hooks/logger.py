@@ -17,9 +17,10 @@ from mmgpt.structures import KINDS
 class LoggerHook(Hook):
     """Every ``interval`` iterations writes the figures of those iterations to all visualizer backends.
 
-    ``loss`` is Σ w·CE / Σ w over the interval and all processes, ``loss/image`` … the mean CE of one kind of sample, ``tokens_per_second`` counts tokens without padding, ``data_wait`` is the fraction of time spent waiting for
-    data. Sums stay on the device until they are written, and an open interval is part of a checkpoint, so that a
-    resumed run logs what an uninterrupted one logs. The newest figures are ``runner.figures``.
+    ``loss`` is Σ w·CE / Σ w over the interval and all processes, ``loss/image`` … the mean CE of a kind of sample;
+    ``tokens_per_second`` counts tokens without padding, ``data_wait`` is the fraction of time spent waiting for data.
+    Sums stay on the device until they are written, and an open interval is part of a checkpoint, so that a resumed
+    run logs what an uninterrupted one logs. The newest figures are ``runner.figures``.
 
     Args:
         interval: iterations between two entries.

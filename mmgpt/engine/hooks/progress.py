@@ -37,8 +37,7 @@ class ProgressHook(Hook):
         if is_main_process() and sys.stdout.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            columns = (TextColumn('training'), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn('{task.fields[text]}'))
-            self._bar = Progress(*columns)
+            self._bar = Progress(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn('{task.fields[text]}'))
             self._bar.start()
             self._task = self._bar.add_task('training', total=runner.max_iters, completed=runner.iter, text='')
 

@@ -49,8 +49,11 @@ class SamplesHook(Hook):
             for row in range(min(self.num, len(data_batch['input_ids']))):
                 prompt, expected = question(data_batch, row, model.config.media_token_id)
                 answer = self._answer(model, prompt)
-                texts = {'prompt': prompt['input_ids'][0], 'expected': expected, 'generated': answer}
-                texts = {name: tokenizer.decode(ids, skip_special_tokens=name != 'prompt') for name, ids in texts.items()}
+                texts = {
+                    'prompt': tokenizer.decode(prompt['input_ids'][0]),
+                    'expected': tokenizer.decode(expected, skip_special_tokens=True),
+                    'generated': tokenizer.decode(answer, skip_special_tokens=True),
+                }
                 entries.append({'step': runner.iter + 1, 'id': data_batch['sample_ids'][row][0], **texts})
         self._write(runner, entries)
 

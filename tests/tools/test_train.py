@@ -1,0 +1,235 @@
+"""Training through its tool: as a user runs it, killed and resumed, and with parts from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmgpt.engine.weights import read_weights
+from tests.engine.project import write_project
+from tools import train
+
+ROOT = Path(__file__).parents[2]
+
+WITNESS = '''
+"""A plugin that notes what happens in each iteration, and kills the process where it is told to."""
+import json, os, signal
+from mmengine.hooks import Hook
+from mmgpt.registry import HOOKS
+
+@HOOKS.register_module()
+class Witness(Hook):
+    priority = 'LOWEST'  # after the checkpoint
+
+    def __init__(self, file, kill_after=None):
+        self.file, self.kill_after = file, kill_after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        entry = dict(
+            iteration=runner.iter + 1,
+            loss=outputs['sums'].loss_sum.item(),
+            ids=[ids[0] for ids in data_batch['sample_ids']],
+            pixels=int(data_batch['frames'].long().sum()) if 'frames' in data_batch else 0,
+            dropout=runner.bare_model.language_model.model.layers[0].self_attn.training,
+            workers=runner.train_dataloader.num_workers,
+            inside_window=runner.optim_wrapper.inside_window,
+        )
+        with open(self.file, 'a') as file:
+            file.write(json.dumps(entry) + '\\n')
+        if self.kill_after == runner.iter + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+def exit_code_of_process(arguments: list[str], plugins: Path) -> int:
+    """Run the tool in a process of its own."""
+    environment = {**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{plugins}'}
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), *arguments]
+    return subprocess.run(command, env=environment, cwd=plugins, check=False).returncode
+
+
+def losses(work_dir: Path) -> dict[int, tuple]:
+    found = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            if 'loss' in entry:
+                found[entry['step']] = (entry['loss'], entry['lr'], entry.get('grad_norm'))
+    return found
+
+
+def test_killed_inside_a_window_and_resumed_is_bit_identical(tmp_path, monkeypatch):
+    """kill -9 after iteration 7 of 12; checkpoints at 5 and 10, accumulation windows of 3: nothing is on a border."""
+    (tmp_path / 'witness.py').write_text(WITNESS)
+    config = str(write_project(tmp_path / 'project', imports=('witness',)))
+    options = ['train_dataloader.num_workers=2', 'default_hooks.checkpoint.interval=5']
+    options += ['default_hooks.logger.interval=1']
+
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def arguments(name: str, *more: str, kill_after: int | None = None) -> list[str]:
+        hook = {'type': 'Witness', 'file': str(tmp_path / f'{name}.jsonl'), 'kill_after': kill_after}
+        changes = [*options, f'custom_hooks={[hook]}']
+        return [config, '--work-dir', str(tmp_path / name), *more, '--cfg-options', *changes]
+
+    assert exit_code_of_process(arguments('cut', kill_after=7), plugins=tmp_path) == -9
+    assert [p.name for p in (tmp_path / 'cut' / 'checkpoints').iterdir()] == ['iter_000005']
+    assert train.main(arguments('cut', '--resume')) == 0
+    assert train.main(arguments('whole')) == 0
+
+    seen = [json.loads(line) for line in (tmp_path / 'whole.jsonl').read_text().splitlines()]
+    again = [json.loads(line) for line in (tmp_path / 'cut.jsonl').read_text().splitlines()]
+    assert [entry['iteration'] for entry in again] == [*range(1, 8), *range(6, 13)]
+    assert again[:7] == seen[:7]
+    assert again[7:] == seen[5:]
+    assert losses(tmp_path / 'whole') == losses(tmp_path / 'cut')
+    assert len(losses(tmp_path / 'cut')) == 12
+    last = [tmp_path / name / 'checkpoints' / 'iter_000012' for name in ('whole', 'cut')]
+    optimizers = [load_file(folder / 'training' / 'optimizer.safetensors') for folder in last]
+    for first, second in (map(read_weights, last), optimizers):
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    saved = tmp_path / 'cut' / 'checkpoints' / 'iter_000010' / 'training'
+    facts = {
+        'dropout': all(entry['dropout'] for entry in seen),
+        'shuffled': seen[0]['ids'] != sorted(seen[0]['ids']) or seen[1]['ids'] != sorted(seen[1]['ids']),
+        'workers': seen[0]['workers'],
+        'killed inside a window': seen[6]['inside_window'],
+        'saved inside a window': (saved / 'gradients_00000.safetensors').exists(),
+        'augmented': any(entry['pixels'] % 255 for entry in seen),  # the pictures are plain; turned corners are not
+    }
+    print(facts)
+    assert facts == {**dict.fromkeys(facts, True), 'workers': 2}
+
+
+def test_the_tool_trains_saves_and_says_where(tmp_path, capsys):
+    config = write_project(tmp_path / 'project')
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--cfg-options', 'train_cfg.max_iters=6']) == 0
+    shown = capsys.readouterr().out
+    assert '6/6 100 %' in shown
+    for word in ('loss', 'image', 'text', 'tokens/s', 'samples/s', 'left', str(tmp_path / 'w' / 'hf')):
+        assert word in shown
+    assert len(shown.splitlines()) < 8
+
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / 'w' / 'hf')
+    processor = AutoProcessor.from_pretrained(tmp_path / 'w' / 'hf')
+    inputs = processor.apply_chat_template(
+        [{'role': 'user', 'content': 'say red'}],
+        add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors='pt',
+    )  # fmt: skip
+    assert model.generate(**inputs, max_new_tokens=2).shape[1] > inputs['input_ids'].shape[1]
+    log = next((tmp_path / 'w').glob('*/vis_data'))
+    assert (log / 'scalars.json').exists()
+    assert list(log.glob('events.out.tfevents.*'))
+    assert (tmp_path / 'w' / 'curves.png').stat().st_size > 1000
+    samples = [json.loads(line) for line in (log.parent / 'samples.jsonl').read_text().splitlines()]
+    assert {'prompt', 'expected', 'generated', 'step', 'id'} <= samples[0].keys()
+    assert samples[0]['prompt'].endswith('<answer>')
+    assert any('gates/0.attn' in line for line in (log / 'scalars.json').read_text().splitlines())
+
+
+PLUGIN = '''
+"""A resampler, a template and a source from outside the package."""
+import torch
+from mmgpt.data.sources import Source
+from mmgpt.data.templates import Otter
+from mmgpt.registry import RESAMPLERS, SOURCES, TEMPLATES
+from mmgpt.structures import Sample, Turn
+
+@RESAMPLERS.register_module()
+class MeanPool(torch.nn.Module):
+    def __init__(self, width, scale=1.0):
+        super().__init__()
+        self.width, self.num_latents = width, 1
+        self.scale = torch.nn.Parameter(torch.tensor([scale]))
+
+    def forward(self, features, frame_mask=None, media_index=None):
+        return features.mean(dim=(1, 2))[:, None] * self.scale
+
+@TEMPLATES.register_module()
+class Shouting(Otter):
+    def __init__(self, loud=True):
+        super().__init__(spacing='spaced')
+        self.loud = loud
+
+    def to_dict(self):
+        return {'type': 'Shouting', 'loud': self.loud}
+
+@SOURCES.register_module()
+class Echo(Source):
+    def __init__(self, words):
+        super().__init__('echo')
+        self.words = list(words)
+
+    def __len__(self):
+        return len(self.words)
+
+    def __getitem__(self, index):
+        turns = Turn('user', 'say ' + self.words[index]), Turn('assistant', self.words[index])
+        return Sample(f'echo_{index}', turns, source='echo')
+
+    def find(self, id):
+        return self[int(id.removeprefix('echo_'))]
+'''
+
+
+def test_parts_from_outside_train_through_their_config(tmp_path, monkeypatch):
+    (tmp_path / 'outside.py').write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = write_project(
+        tmp_path / 'project',
+        imports=('outside',),
+        replacements={
+            "type='PerceiverResampler', depth=1, num_latents=2, heads=2, head_width=8": "type='MeanPool', scale=0.5",
+            "dict(type='Otter', spacing='spaced')": "dict(type='Shouting', loud=False)",
+            "dict(type='MimicIt', instructions='{}/TX_instructions.json', weight=1.0)".format(
+                tmp_path / 'project'
+            ): "dict(type='Echo', words=['red', 'blue'], weight=3.0)",
+        },
+    )
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--cfg-options', 'train_cfg.max_iters=4']) == 0
+    weights = read_weights(tmp_path / 'w' / 'hf')
+    assert weights['resampler.scale'].item() != 0.5
+    assert json.loads((tmp_path / 'w/hf/config.json').read_text())['resampler']['type'] == 'MeanPool'
+
+
+def test_faults_are_told_and_nothing_is_written(tmp_path, capsys):
+    config = write_project(tmp_path / 'project', replacements={'num_latents': 'num_latnets'})
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w')]) == 2
+    assert "did you mean 'num_latents'" in capsys.readouterr().err
+    assert train.main([str(tmp_path / 'project' / 'tni.py')]) == 2
+    assert 'tiny.py' in capsys.readouterr().err
+    assert not (tmp_path / 'w').exists()
+
+
+def test_the_seed_reaches_weights_and_order(tmp_path, capsys):
+    from mmgpt.engine.build import build_parts
+    from mmgpt.engine.config import load_config
+
+    config = write_project(tmp_path / 'project')
+    seen = []
+    for seed in (0, 1, 1):
+        parts = build_parts(load_config(config, [f'randomness.seed={seed}']))
+        order = [tuple(address) for address in next(iter(parts.dataloader.batch_sampler))]
+        seen.append((parts.model.gated_blocks['0'].attn.to_q.weight.sum().item(), order))
+    assert seen[1] == seen[2]
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] != seen[1][1]
+
+
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
+def test_several_processes_are_refused_in_words(launcher, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train.main(['config.py', '--launcher', launcher])
+    assert exit_.value.code == 2
+    assert 'not available yet' in capsys.readouterr().err

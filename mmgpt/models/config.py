@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from transformers import AutoConfig, PretrainedConfig
+
+from mmgpt.models.media_span import Attend
 
 
 class FlamingoConfig(PretrainedConfig):
@@ -47,6 +49,10 @@ class FlamingoConfig(PretrainedConfig):
     ) -> None:
         if without_media not in ('skip', 'zero_attention'):
             raise ValueError(f"without_media must be 'skip' or 'zero_attention', got {without_media!r}")
+        if attend not in get_args(Attend):
+            raise ValueError(f'attend must be one of {", ".join(get_args(Attend))}, got {attend!r}')
+        if cross_attn_every_n_layers < 1:
+            raise ValueError(f'cross_attn_every_n_layers must be at least 1, got {cross_attn_every_n_layers}')
         if not isinstance(text_config, PretrainedConfig):
             text_config = dict(text_config or {'model_type': 'llama'})
             text_config = AutoConfig.for_model(text_config.pop('model_type'), **text_config)

@@ -107,7 +107,7 @@ class GatedCrossAttention(GradientCheckpointingLayer):
         Returns:
             (R, S, D); equal to ``x`` where ``media.gated`` is False.
         """
-        out = x
+        out = x.to(self.attn_gate.dtype)  # the language model may be kept in half precision beside float32 blocks
         if media.keys_values is not None or media.latents is not None:
             if media.keys_values is not None:
                 keys, values = media.keys_values[layer]
@@ -116,6 +116,6 @@ class GatedCrossAttention(GradientCheckpointingLayer):
             mask = media.mask
             if mask is None:
                 mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
-            out = out + self.attn(x, keys, values, media.span, mask) * self.attn_gate.tanh()
+            out = out + self.attn(out, keys, values, media.span, mask) * self.attn_gate.tanh()
         out = out + self.ff(out) * self.ff_gate.tanh()
         return torch.where(media.gated.unsqueeze(-1), out.to(x.dtype), x)

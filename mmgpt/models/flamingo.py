@@ -45,7 +45,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         language_model: one that is loaded already; default: a new one from ``config.text_config``.
 
     Raises:
-        ValueError: the media would not reach every layer of the language model.
+        ValueError: no layer gets a gated block, or the media would not reach every layer of the language model.
         ImportError: a part comes from a plugin that was not imported; the message names the module.
     """
 
@@ -76,6 +76,10 @@ class Flamingo(PreTrainedModel, GenerationMixin):
                 if (index + 1) % every == 0
             }
         )
+        if not self.gated_blocks:
+            raise ValueError(
+                f'cross_attn_every_n_layers={every} leaves no block in {len(self.decoder.layers)} layers: lower it'
+            )
         _ = self.decoder.traits  # raises where the media do not reach every layer
         self.decoder.attach(self.gated_blocks)
         self.post_init()
@@ -221,7 +225,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         Raises:
             ValueError: marks and media differ in number.
         """
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
         if past:
             media = self._continued(past_key_values, input_ids)
         else:

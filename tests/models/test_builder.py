@@ -79,6 +79,15 @@ def test_weights_of_a_language_model_are_loaded_and_its_embedding_grows(lm_folde
             assert torch.equal(parameter, layer[name])
 
 
+@families
+def test_a_language_model_in_half_precision_beside_float32_parts(lm_folder, tokenizer):
+    decoder = dict(with_weights(lm_folder)['language_decoder'], dtype='bfloat16')
+    model = build(config(language_decoder=decoder), tokenizer).eval()
+    assert {p.dtype for p in model.language_model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.gated_blocks.parameters()} == {torch.float32}
+    assert model(**inputs(tokenizer)).logits.dtype == torch.bfloat16
+
+
 def test_an_embedding_never_shrinks(tokenizer, tmp_path):
     lm = tiny.model('llama').language_model
     lm.resize_token_embeddings(len(tokenizer) + 100, mean_resizing=False)
@@ -105,6 +114,10 @@ def test_wrong_settings_are_named(tokenizer, value):
         build(config(train_embeddings=value), tokenizer)
     with pytest.raises(ValueError, match='without_media must be'):
         build(config(without_media=value), tokenizer)
+    with pytest.raises(ValueError, match="all_next, got 'nearest'"):
+        build(config(attend='nearest'), tokenizer)
+    with pytest.raises(ValueError, match='leaves no block in 4 layers'):
+        build(config(cross_attn_every_n_layers=5), tokenizer)
     with pytest.raises(KeyError, match="did you mean 'PerceiverResampler'"):
         build(config(resampler=dict(type='PerceiverResampeler')), tokenizer)
 

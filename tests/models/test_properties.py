@@ -106,6 +106,24 @@ def test_generated_batch_equals_single(model, beams):
         assert torch.equal(together[i, -5:], alone[0, -5:])
 
 
+def test_static_cache_equals_the_growing_one(model):
+    batch = tiny.padded([tiny.row(kind) for kind in KINDS])
+    arguments = dict(max_new_tokens=5, eos_token_id=None, pad_token_id=tiny.PAD, use_cache=True)
+    growing = model.generate(**batch, **arguments)
+    assert torch.equal(model.generate(**batch, **arguments, cache_implementation='static'), growing)
+
+
+def test_several_samples_of_one_prompt_see_its_media(model):
+    inputs = tiny.row('several images')
+    arguments = dict(max_new_tokens=3, eos_token_id=None, pad_token_id=tiny.PAD, output_logits=True, use_cache=True)
+    arguments |= dict(do_sample=True, num_return_sequences=3, return_dict_in_generate=True)
+    out = model.generate(**inputs, **arguments)
+    expected = logits_of(model, inputs)[0, -1]
+    assert out.sequences.shape[0] == 3
+    for logits in out.logits[0]:
+        torch.testing.assert_close(logits, expected, **EQUAL)
+
+
 def test_a_sample_without_media_equals_the_bare_model_inside_a_mixed_batch(model):
     batch = tiny.padded([tiny.row('video'), tiny.row('text'), tiny.row('several images')])
     bare = model.language_model(input_ids=batch['input_ids'], attention_mask=batch['attention_mask']).logits

@@ -183,6 +183,17 @@ def test_activation_checkpointing_changes_no_gradient(model):
     assert len(kept) == 2 * forward_runs  # every gated block ran again in the backward pass
 
 
+def test_autocast_in_half_precision_is_near_and_sums_in_float32(model):
+    batch = tiny.training_batch(KINDS)
+    expected = model.compute_loss(batch)
+    with torch.autocast('cpu', torch.bfloat16):
+        half = model.compute_loss(batch)
+    assert half.loss_sum.dtype == torch.float32
+    assert half.loss_sum != expected.loss_sum
+    torch.testing.assert_close(half.loss_sum, expected.loss_sum, rtol=0.02, atol=0)
+    assert gradients(model, half).isfinite().all()
+
+
 @pytest.mark.parametrize('family', tiny.FAMILIES)
 def test_everything_trained_gets_a_gradient(family):
     model = tiny.model(family)

@@ -242,8 +242,14 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'passed over a damaged checkpoint: {fault}')
             if folder is not None:
                 self.resume(folder)
+            else:
+                self.logger.warning(f'no checkpoint to resume in {self.checkpoint_root}: starting from the beginning')
         elif self._resume:
             folder = Path(self._resume)
+            if not folder.is_dir():
+                newest = (list_checkpoints(folder.parent) or list_checkpoints(self.checkpoint_root))[-1:]
+                hint = f'; the newest is {newest[0]}' if newest else ''
+                raise CheckpointError(f'there is no checkpoint {folder} to resume{hint}')
             if faults := verify_checkpoint(folder):
                 raise CheckpointError('cannot resume:\n  ' + '\n  '.join(faults))
             self.resume(folder)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine import Config
 from safetensors.torch import load_file
 
 from mmgpt.engine.weights import read_weights
@@ -201,6 +203,86 @@ def test_parts_from_outside_train_through_their_config(tmp_path, monkeypatch):
     weights = read_weights(tmp_path / 'w' / 'hf')
     assert weights['resampler.scale'].item() != 0.5
     assert json.loads((tmp_path / 'w/hf/config.json').read_text())['resampler']['type'] == 'MeanPool'
+
+
+TOOLING = '''
+"""A data builder and an evaluation task from outside the package."""
+import shutil
+from pathlib import Path
+from mmgpt.registry import BUILDERS, TASKS
+
+@BUILDERS.register_module()
+class Copies:
+    def __init__(self, origin, folder):
+        self.origin, self.folder = Path(origin), Path(folder)
+
+    def files(self):
+        return [self.folder / path.relative_to(self.origin) for path in self.origin.rglob('*')]
+
+    def is_built(self):
+        return self.folder.exists()
+
+    def build(self):
+        shutil.copytree(self.origin, self.folder)
+
+@TASKS.register_module()
+class Measure:
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def __call__(self, model, processor, work_dir):
+        assert not model.training and processor.tokenizer is not None and work_dir.is_dir()
+        return {'reading': 0.5 * self.factor}
+'''
+
+
+def test_data_is_built_first_and_the_model_evaluated_last(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'tooling.py').write_text(TOOLING)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = write_project(tmp_path / 'project', imports=('tooling',))
+    shutil.copytree(tmp_path / 'project', tmp_path / 'origin')
+    for path in (tmp_path / 'project').iterdir():
+        if path != config:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    data = tmp_path / 'data'
+    text = config.read_text().replace(str(tmp_path / 'project'), str(data))
+    text += f"data_builder = dict(type='Copies', origin='{tmp_path / 'origin'}', folder='{data}')\n"
+    config.write_text(text + "evaluation = dict(type='Measure', factor=0.5)\n")
+    work_dir = tmp_path / 'w'
+    options = ['--cfg-options', 'train_cfg.max_iters=3', 'randomness.seed=5']
+
+    assert train.main([str(config), '--work-dir', str(work_dir), '--no-validate', *options]) == 0
+    assert not (work_dir / 'metrics.json').exists()
+    assert train.main([str(config), '--work-dir', str(work_dir), '--resume', *options]) == 0
+    metrics = json.loads((work_dir / 'metrics.json').read_text())
+    assert metrics['reading'] == 0.25
+    assert metrics['seed'] == 5
+    assert metrics['train_seconds'] > 0
+    assert metrics['config'] == str(config)
+    assert capsys.readouterr().out.count('building the data set') == 1
+
+    shutil.rmtree(data)
+    config.write_text(config.read_text().replace('CO_train.json', 'CO_trayn.json'))
+    assert train.main([str(config)]) == 2
+    assert "did you mean '" + str(data / 'CO_train.json') in capsys.readouterr().err
+    assert not data.exists()
+
+
+def test_a_dry_run_builds_everything_and_trains_nothing(tmp_path, capsys):
+    config = write_project(tmp_path / 'project')
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--dry-run']) == 0
+    shown = capsys.readouterr().out
+    assert 'of them trained' in shown
+    assert 'input_ids (3, ' in shown
+    assert not (tmp_path / 'w').exists()
+
+
+def test_amp_turns_autocast_on(tmp_path):
+    args = train.parse(['c.py', '--amp', '--work-dir', 'w', '--resume'])
+    cfg = train.configure(Config({'optim_wrapper': {'precision': 'fp32'}}), args)
+    assert cfg.optim_wrapper.precision == 'bf16'
+    assert cfg.resume is True
+    assert cfg.work_dir == 'w'
 
 
 def test_faults_are_told_and_nothing_is_written(tmp_path, capsys):

@@ -27,25 +27,23 @@ class ProgressHook(Hook):
         if interval < 1:
             raise ValueError(f'interval must be at least 1, got {interval}')
         self.interval = interval
-        self._bar = None
-        self._task = None
+        self._display: _Display | None = None
         self._start = (0, 0.0)  # iteration and time
 
     def before_train(self, runner) -> None:
         """Open the bar."""
         self._start = (runner.iter, time.perf_counter())
-        if is_main_process() and sys.stdout.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            self._bar = Progress(BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn('{task.fields[text]}'))
-            self._bar.start()
-            self._task = self._bar.add_task('training', total=runner.max_iters, completed=runner.iter, text='')
+        if is_main_process():
+            if runner.iter:
+                print(f'continuing after iteration {runner.iter}', flush=True)
+            if sys.stdout.isatty():
+                self._display = _Display(runner.max_iters, runner.iter)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Move the bar, or print a line when one is due."""
         done = runner.iter + 1
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, text=f'{self._left(runner)}  {figures_text(runner.figures)}')
+        if self._display is not None:
+            self._display.show(done, self._left(runner), figures_text(runner.figures))
         elif is_main_process() and (done % self.interval == 0 or done == runner.max_iters):
             percent = 100 * done // runner.max_iters
             line = f'{done:>{len(str(runner.max_iters))}}/{runner.max_iters} {percent:3d} %  {self._left(runner)}'
@@ -53,9 +51,9 @@ class ProgressHook(Hook):
 
     def after_train(self, runner) -> None:
         """Close the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._display is not None:
+            self._display.close()
+            self._display = None
 
     def _left(self, runner) -> str:
         """The time left, from the pace of this process."""
@@ -63,6 +61,37 @@ class ProgressHook(Hook):
         done = runner.iter + 1
         seconds = (time.perf_counter() - clock) / (done - iteration) * (runner.max_iters - done)
         return f'{timedelta(seconds=round(seconds))} left'
+
+
+class _Display:
+    """A bar, and the figures in a line below it.
+
+    Args:
+        total: iterations of the run.
+        done: iterations done before.
+    """
+
+    def __init__(self, total: int, done: int):
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TextColumn('{task.fields[left]}'))
+        self._bar = Progress(*columns)
+        self._task = self._bar.add_task('', total=total, completed=done, left='')
+        self._live = Live(self._bar, refresh_per_second=4)
+        self._live.start()
+
+    def show(self, done: int, left: str, figures: str) -> None:
+        """Show the newest state."""
+        from rich.console import Group
+        from rich.text import Text
+
+        self._bar.update(self._task, completed=done, left=left)
+        self._live.update(Group(self._bar, Text(figures)))
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        self._live.stop()
 
 
 def figures_text(figures: dict[str, float]) -> str:

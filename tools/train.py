@@ -107,7 +107,7 @@ def evaluate(cfg, runner) -> None:
     metrics = task(runner.bare_model.eval(), runner.processor, Path(cfg.work_dir))
     metrics |= {
         'seed': runner.seed,
-        'train_seconds': round(runner.train_loop.train_seconds, 1),
+        'train_seconds': round(runner.train_loop.train_seconds, 2),
         'config': cfg.filename,
     }
     path = Path(cfg.work_dir) / 'metrics.json'

@@ -173,13 +173,17 @@ class Runner(MMEngineRunner):
                 group['lr'] *= samples / auto_scale_lr['base_batch_size']
 
     def build_param_scheduler(self, scheduler: dict | list) -> list:
-        """MMEngine's schedulers, stepped once per iteration."""
+        """MMEngine's schedulers, stepped once per iteration.
+
+        One without an ``end`` lasts to the end of the run; one that would begin after it is left out, so that a run
+        can be shortened by ``max_iters`` alone.
+        """
         schedulers = [scheduler] if isinstance(scheduler, dict) else scheduler
         return super().build_param_scheduler([{'by_epoch': False, **cfg} for cfg in schedulers])
 
     def _build_param_scheduler(self, scheduler: list, optim_wrapper: OptimWrapper) -> list:
-        end = {'end': self.max_iters}
-        return [PARAM_SCHEDULERS.build({**end, **cfg}, default_args={'optimizer': optim_wrapper}) for cfg in scheduler]
+        cfgs = [{'end': self.max_iters, **cfg} for cfg in scheduler if cfg.get('begin', 0) < self.max_iters]
+        return [PARAM_SCHEDULERS.build(cfg, default_args={'optimizer': optim_wrapper}) for cfg in cfgs]
 
     def _maybe_compile(self, target: str) -> None:
         if self.cfg.get('compile'):

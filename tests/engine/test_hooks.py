@@ -130,6 +130,12 @@ def test_the_learning_rate_follows_the_schedule_per_iteration(tmp_path):
     assert rates == sorted(rates[:3]) + sorted(rates[3:], reverse=True)
 
 
+def test_a_run_shorter_than_its_warm_up_leaves_the_later_scheduler_out(tmp_path):
+    runner = Runner(TinyModel(), None, loader(), config(tmp_path, **{'train_cfg.max_iters': 2}))
+    runner.train()
+    assert [type(scheduler).__name__ for scheduler in runner.param_schedulers] == ['LinearLR']
+
+
 def test_console_line_and_curves(tmp_path):
     text = figures_text(
         {'loss': 0.5, 'loss/video': 0.25, 'lr': 1e-3, 'tokens_per_second': 12345.0, 'samples_per_second': 9.0}

@@ -71,8 +71,8 @@ def build_runner(cfg: Config) -> Runner:
 def prepare_data(cfg: Config) -> None:
     """Let the config's ``data_builder`` write its data set, where that is not there yet.
 
-    A data builder has ``folder``, ``files()`` (the paths it writes, known before they are there), ``is_built()`` and
-    ``build()``; its constructor does nothing.
+    A data builder has ``folder``, ``is_built()`` and ``build()``; its constructor does nothing. With ``files()``, the
+    paths that it will write, a config that names another one is refused before anything is built.
     """
     if cfg.get('data_builder'):
         builder = BUILDERS.build(dict(cfg.data_builder))

@@ -7,7 +7,6 @@ the model is built without memory (on the meta device), so that what constructor
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -246,20 +245,23 @@ class _Check(Rules):
 
     def paths(self, config: Mapping) -> None:
         """Files that the data and the tokenizer name: there already, or made by the data builder."""
-        made = _made_files(config.get('data_builder'))
-        named: list[tuple[Key, Any]] = [(('tokenizer', 'path'), config.get('tokenizer', {}).get('path'))]
-        sources = config.get('train_dataloader', {}).get('dataset', {}).get('sources', [])
-        for number, entry in enumerate(sources if isinstance(sources, (list, tuple)) else []):
+        builder = _builder(config.get('data_builder'))
+        named = {('tokenizer', 'path'): _at(config, 'tokenizer', 'path')}
+        for number, entry in enumerate(_at(config, 'train_dataloader', 'dataset', 'sources') or ()):
             for name in ('instructions', 'train', 'images', 'annotations'):
-                if isinstance(entry, Mapping):
-                    named.append((('train_dataloader', 'dataset', 'sources', number, name), entry.get(name)))
-        for key, path in named:
-            if not isinstance(path, str) or Path(path).exists() or path in made:
+                named['train_dataloader', 'dataset', 'sources', number, name] = _at(entry, name)
+        for key, path in named.items():
+            if not isinstance(path, str) or Path(path).exists():
                 continue
-            if key[0] == 'tokenizer' and HUB_ID.fullmatch(path) and not difflib.get_close_matches(path, made):
+            if builder is not None and not builder.is_built() and Path(path).is_relative_to(builder.folder):
+                known = [str(file) for file in builder.files()] if hasattr(builder, 'files') else [path]
+                if path in known:
+                    continue
+            elif key[0] == 'tokenizer' and HUB_ID.fullmatch(path):
                 continue
-            near = did_you_mean(path, made or _siblings(Path(path)), or_list=False)
-            self.fault(key, f'{key[-1]}: there is no {path!r}{near}')
+            else:
+                known = _siblings(Path(path)) + ([str(builder.folder / Path(path).name)] if builder else [])
+            self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
 
     def trial_model(self, value: Mapping) -> None:
         """Build the model without memory, where the config alone says what it is."""
@@ -289,15 +291,21 @@ def _entry_keys() -> Arguments:
     return {name: argument for name, argument in arguments_of(SourceEntry)[0].items() if name in ENTRY_KEYS}
 
 
-def _made_files(cfg: Any) -> list[str]:
-    """What the data builder of a config writes."""
+def _builder(cfg: Any) -> Any:
+    """The data builder of a config, None where it has none or a wrong one, which is a fault of its own."""
     if not isinstance(cfg, Mapping) or cfg.get('type') not in ALL['BUILDERS'].names():
-        return []
+        return None
     try:
-        builder = ALL['BUILDERS'].build(dict(cfg))
+        return ALL['BUILDERS'].build(dict(cfg))
     except Exception:
-        return []  # its arguments are wrong, which is a fault of its own
-    return [str(path) for path in builder.files()]
+        return None
+
+
+def _at(value: Any, *keys: str) -> Any:
+    """What stands below a mapping, None where nothing does."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _siblings(path: Path) -> list[str]:

@@ -194,7 +194,8 @@ class _Check(Rules):
         elif member.__name__ != 'ClipVision':
             return
         arguments, _ = arguments_of(kind)
-        arguments |= {alias: Argument() for alias in kind.attribute_map} | {'model_type': Argument(str)}
+        arguments |= {alias: Argument() for alias in kind.attribute_map}
+        arguments |= {'model_type': Argument(str), 'attn_implementation': Argument(str)}
         arguments = {name: Argument(argument.hint) for name, argument in arguments.items()}
         self.arguments(key, value, arguments)
         for name in ('hidden_act', 'activation_function'):

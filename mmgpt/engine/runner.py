@@ -186,11 +186,13 @@ class Runner(MMEngineRunner):
         return [PARAM_SCHEDULERS.build(cfg, default_args={'optimizer': optim_wrapper}) for cfg in cfgs]
 
     def _maybe_compile(self, target: str) -> None:
-        if self.cfg.get('compile'):
+        """Compile the loss with ``torch.compile(**cfg.compile)``, where the config asks for it."""
+        if options := self.cfg.get('compile'):
             import torch._dynamo
 
             torch._dynamo.config.skip_nnmodule_hook_guards = False  # else two models share one graph, silently wrong
-        super()._maybe_compile(target)
+            module = self.model
+            module.forward = torch.compile(module.forward, **(options if isinstance(options, dict) else {}))
 
     # Checkpoints
 

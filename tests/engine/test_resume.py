@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmgpt.engine.build import build_parts, build_runner
+from mmgpt.engine.config import load_config
 from mmgpt.engine.runner import Runner
 
+from .project import write_project
 from .standin import TinyModel, config, loader
 
 
@@ -18,20 +21,25 @@ def train(work_dir: Path, stop_after: int | None = None, **changes) -> tuple[dic
     cfg = config(work_dir, **changes)
     torch.manual_seed(0)
     runner = Runner(TinyModel(dropout=0.3), None, loader(num_workers=cfg.get('workers', 0)), cfg)
-    if stop_after is not None:
-        run_iter = runner.train_loop.run_iter
-
-        def killed(batch):
-            if runner.iter == stop_after:
-                raise KeyboardInterrupt
-            run_iter(batch)
-
-        runner.train_loop.run_iter = killed
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
+    run(runner, stop_after)
     return dict(runner.bare_model.state_dict()), logged(work_dir)
+
+
+def run(runner: Runner, stop_after: int | None) -> None:
+    """Train; ``stop_after`` iterations of it leave the run as a kill would."""
+    if stop_after is None:
+        runner.train()
+        return
+    run_iter = runner.train_loop.run_iter
+
+    def killed(batch):
+        if runner.iter == stop_after:
+            raise KeyboardInterrupt
+        run_iter(batch)
+
+    runner.train_loop.run_iter = killed
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
 
 
 def logged(work_dir: Path) -> dict[int, dict[str, float]]:
@@ -53,3 +61,36 @@ def test_resumed_is_uninterrupted(tmp_path, interval, stop):
 
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
     assert resumed_figures == figures
+
+
+@pytest.mark.parametrize('embeddings', ["'all'", "'new'", 'None'])
+def test_a_real_model_resumes_whatever_of_its_embeddings_is_trained(tmp_path, embeddings):
+    replacements = {"train_embeddings='all'": f'train_embeddings={embeddings}'}
+    if embeddings != "'all'":
+        replacements["trainable=['resampler', 'gated_blocks', 'language_model']"] = (
+            "trainable=['resampler', 'gated_blocks', 'language_model.model.layers']"
+        )
+    path = write_project(tmp_path / 'project', replacements=replacements)
+
+    def weights(name: str, stop_after: int | None = None, **changes) -> dict[str, torch.Tensor]:
+        cfg = load_config(path, ['default_hooks.checkpoint.interval=4', 'train_cfg.max_iters=7'])
+        cfg.merge_from_dict({'work_dir': str(tmp_path / name), **changes})
+        runner = build_runner(cfg)
+        run(runner, stop_after)
+        return dict(runner.bare_model.state_dict())
+
+    before = dict(build_parts(load_config(path)).model.state_dict())
+    whole = weights('whole')
+    weights('cut', stop_after=5)
+    resumed = weights('cut', resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    changed = {name for name in whole if not torch.equal(whole[name], before[name])}
+    assert ('language_model.model.embed_tokens.weight' in changed) == (embeddings != 'None')
+    assert not any(name.startswith('vision_encoder') for name in changed)
+
+
+def test_compiled_training_is_the_same_training(tmp_path):
+    plain, figures = train(tmp_path / 'plain')
+    compiled, compiled_figures = train(tmp_path / 'compiled', compile={'backend': 'eager'})
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-6) for name in plain)
+    assert figures.keys() == compiled_figures.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,14 +18,16 @@ from mmgpt.structures import Kind, Medium, Sample, Turn
 class MimicIt(Source):
     """Instructions of a task ``XX``: ``XX_instructions.json``, images by id, and optionally ``XX_train.json``.
 
-    The images of an instruction are the frames of ONE medium: a picture, a pair or set of pictures, a video. The file
-    is indexed and mapped into memory, a record is parsed when it is asked for.
+    The images of an instruction are the frames of ONE medium: a picture, a pair or set of pictures, a video; with
+    ``media='each'`` every image is a medium with a mark of its own, as chat messages have them. The file is indexed
+    and mapped into memory, a record is parsed when it is asked for.
 
     Args:
         instructions: ``{"meta": ..., "data": {id: {"instruction", "answer", "image_ids", "rel_ins_ids"}}}``.
         images: the images' store; None = text only, the instructions' image ids are ignored.
         train: ``{id: [context id, ...]}``: the ids to train on, and their contexts instead of ``rel_ins_ids``.
         kind: under which the loss of instructions with images is reported, 'image' or 'video'.
+        media: 'one' medium for all images of an instruction, or one for 'each'.
         max_frames: of a longer medium so many frames are kept, evenly spaced as in the published loader.
         name: of the source; None = the file's name without ``_instructions.json``.
 
@@ -40,15 +42,19 @@ class MimicIt(Source):
         images: ImageStore | None = None,
         train: str | Path | None = None,
         kind: Kind = 'image',
+        media: Literal['one', 'each'] = 'one',
         max_frames: int | None = None,
         name: str | None = None,
     ) -> None:
         if kind not in ('image', 'video'):
             raise ValueError(f"kind must be 'image' or 'video', got {kind!r}; instructions without images are 'text'")
+        if media not in ('one', 'each'):
+            raise ValueError(f"media must be 'one' or 'each', got {media!r}")
         if max_frames is not None and max_frames < 1:
             raise ValueError(f'max_frames must be at least 1 or None, got {max_frames}')
         super().__init__(name or Path(instructions).stem.removesuffix('_instructions'), images)
         self.kind = kind
+        self.media = media
         self.max_frames = max_frames
         self._records = JsonObject(instructions, member='data')
         self._train = None if train is None else JsonObject(train)
@@ -96,7 +102,10 @@ class MimicIt(Source):
             frames = ()
         elif self.max_frames is not None and len(frames) > self.max_frames:
             frames = tuple(frames[int(i)] for i in np.linspace(0, len(frames) - 1, self.max_frames))
-        media = (Medium(frames),) if frames else ()
+        if self.media == 'each':
+            media = tuple(Medium((frame,)) for frame in frames)
+        else:
+            media = (Medium(frames),) if frames else ()
         return Sample(
             id=self._records.keys[place],
             turns=(Turn('user', question, media), Turn('assistant', answer)),

@@ -1,0 +1,139 @@
+# A tiny Otter, trained from scratch on a CPU in a few minutes on real handwritten digits; then evaluated on held-out ones.
+_base_ = ['_base_/runtime.py']
+
+data = 'data/otter_demo'
+width = 128
+attention = 'eager'  # at this size faster on a CPU than the fused kernels
+
+model = dict(
+    type='Flamingo',
+    vision_encoder=dict(
+        type='ClipVision',
+        config=dict(
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=32,
+            patch_size=16,
+            initializer_range=0.2,
+            attn_implementation=attention,
+        ),
+        mean=[0.3053] * 3,  # of the digits
+        std=[0.3760] * 3,
+    ),
+    resampler=dict(type='PerceiverResampler', depth=1, num_latents=4, heads=4, head_width=32, max_frames=4, initial_scale=0.02),
+    language_decoder=dict(
+        type='CausalLM',
+        config=dict(
+            model_type='llama',
+            hidden_size=width,
+            intermediate_size=352,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            max_position_embeddings=512,
+            rope_parameters=dict(rope_type='default', rope_theta=100.0),
+            initializer_range=0.02,
+            tie_word_embeddings=True,
+            attn_implementation=attention,
+        ),
+    ),
+    cross_attention=dict(type='GatedCrossAttention', heads=4, head_width=32, feedforward_ratio=4, initial_gate=0.5),
+    cross_attn_every_n_layers=2,
+    attend='previous',
+    without_media='skip',
+    trainable=['*'],
+)
+tokenizer = dict(path=f'{data}/tokenizer')
+template = dict(type='Otter', spacing='spaced')
+image_transform = dict(size=32, resize='squash', interpolation='bicubic')
+
+augment = [dict(type='RandomAffine', degrees=12.0, translate=0.08, scale=(0.88, 1.12), shear=8.0)]
+digits = dict(type='MimicIt', images=f'{data}/DG.parquet', augment=augment)
+related = 'RelatedInstructions'
+sources = [
+    dict(
+        **digits,
+        instructions=f'{data}/NAME_instructions.json',
+        train=f'{data}/NAME_train.json',
+        retriever=dict(type=related),
+        num_samples=400,
+    ),
+    dict(
+        **digits,
+        instructions=f'{data}/READ_instructions.json',
+        train=f'{data}/READ_train.json',
+        retriever=dict(type=related, num=(2, 5)),
+        num_samples=250,
+    ),
+    dict(
+        **digits,
+        instructions=f'{data}/CMP_instructions.json',
+        train=f'{data}/CMP_train.json',
+        retriever=dict(type=related, num=(0, 2)),
+        media='each',
+        num_samples=100,
+    ),
+    dict(
+        **digits,
+        name='CMP set',
+        instructions=f'{data}/CMP_instructions.json',
+        train=f'{data}/CMP_train.json',
+        retriever=dict(type=related, num=(0, 2)),
+        num_samples=30,
+    ),
+    dict(
+        **digits,
+        instructions=f'{data}/VID_instructions.json',
+        train=f'{data}/VID_train.json',
+        retriever=dict(type=related, num=(0, 1)),
+        kind='video',
+        num_samples=80,
+    ),
+    dict(
+        **digits,
+        instructions=f'{data}/COUNT_instructions.json',
+        train=f'{data}/COUNT_train.json',
+        retriever=dict(type=related, num=(1, 5)),
+        num_samples=80,
+    ),
+    dict(
+        **digits,
+        instructions=f'{data}/CONV_instructions.json',
+        train=f'{data}/CONV_train.json',
+        retriever=dict(type=related),
+        marks='first',
+        num_samples=40,
+    ),
+    dict(
+        type='MimicIt',
+        instructions=f'{data}/TXT_instructions.json',
+        train=f'{data}/TXT_train.json',
+        retriever=dict(type=related, num=(2, 4)),
+        num_samples=20,
+    ),
+]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    prefetch_factor=4,
+    dataset=dict(sources=sources, max_seq_len=128),
+    sampler=dict(type='MixtureSampler'),
+)
+
+optim_wrapper = dict(
+    type='AccumulatingOptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
+    clip_grad=dict(max_norm=1.0),
+    precision='bf16',
+    lr_factors={'*embed_tokens*': 10.0},
+)
+max_iters = 900
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.02, end=70),
+    dict(type='CosineAnnealingLR', begin=70, eta_min_ratio=0.02),
+]
+train_cfg = dict(type='IterLoop', max_iters=max_iters)
+
+data_builder = dict(type='DigitsBuilder', folder=data)
+evaluation = dict(type='DigitsEvaluation')

@@ -1,0 +1,159 @@
+"""The data set of the digits demo: real pictures in exactly the files that the full-size runs read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmgpt.data.builders import digit_tasks
+from mmgpt.data.builders.digit_pictures import Digits, load_digit_pictures, png
+from mmgpt.data.builders.digit_tasks import NAMES, Task, image_id
+from mmgpt.data.image_stores.parquet import write_parquet_images
+from mmgpt.data.templates import Otter
+from mmgpt.registry import BUILDERS
+from mmgpt.structures import Turn
+
+META = {'version': '1', 'time': '1998-07', 'author': 'E. Alpaydin, C. Kaynak: optdigits, UCI'}
+
+
+@BUILDERS.register_module()
+class DigitsBuilder:
+    """Writes the digits demo as MIMIC-IT files, with a sentencepiece tokenizer trained on its own text.
+
+    ::
+
+        folder/DG.parquet               all pictures: digits 0000 to 1436 of optdigits, and composed ones
+        folder/XX_instructions.json     the records of a task: READ CONV CMP VID COUNT TXT NAME
+        folder/XX_train.json            its ids to train on, each with its context
+        folder/tokenizer/               a LLaMA tokenizer
+        folder/names.json               the made-up names
+
+    The folder is written beside its place and renamed when it is whole. Its content depends on the arguments alone.
+    The held-out pictures are not in it.
+
+    Args:
+        folder: where to write.
+        seed: of everything that is drawn.
+        episodes: number of in-context naming episodes.
+        size: number of comparisons, of videos and of composed pictures each.
+
+    Example:
+        >>> DigitsBuilder('data/otter_demo').build()  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | Path, seed: int = 0, episodes: int = 20_000, size: int = 4_000) -> None:
+        if episodes < 1 or size < 1:
+            raise ValueError(f'episodes and size must be at least 1, got {episodes} and {size}')
+        self.folder = Path(folder)
+        self.seed = seed
+        self.episodes = episodes
+        self.size = size
+
+    def is_built(self) -> bool:
+        """Whether the folder is there; a folder is never there in part."""
+        return self.folder.is_dir()
+
+    def build(self) -> None:
+        """Writes the folder.
+
+        Raises:
+            ImportError: scikit-learn is missing; the message says what to install.
+            FileExistsError: the folder is there already.
+        """
+        if self.folder.exists():
+            raise FileExistsError(f'{self.folder} is there already: delete it to build the data set anew')
+        digits = load_digit_pictures()
+        partial = self.folder.with_name(f'.{self.folder.name}.{os.getpid()}.part')
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            self._write(partial, digits)
+            partial.rename(self.folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _write(self, folder: Path, digits: Digits) -> None:
+        images = {image_id(index): picture for index, picture in enumerate(digits.pictures)}
+        tasks = self._tasks(digits, images)
+        write_parquet_images(folder / 'DG.parquet', ((key, png(picture)) for key, picture in images.items()))
+        for task in tasks:
+            _write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
+            _write_json(folder / f'{task.name}_train.json', task.contexts)
+        _write_json(folder / 'names.json', list(NAMES))
+        write_tokenizer(folder / 'tokenizer', _texts(tasks))
+
+    def _tasks(self, digits: Digits, images: dict[str, Image.Image]) -> list[Task]:
+        rngs = map(np.random.default_rng, np.random.SeedSequence(self.seed).spawn(7))
+        return [
+            digit_tasks.reading(digits, next(rngs)),
+            digit_tasks.dialogue(digits, next(rngs)),
+            digit_tasks.comparison(digits, next(rngs), self.size),
+            digit_tasks.video(digits, next(rngs), self.size),
+            digit_tasks.counting(digits, next(rngs), self.size, images.__setitem__),
+            digit_tasks.text_only(next(rngs)),
+            digit_tasks.naming(digits, next(rngs), self.episodes),
+        ]
+
+
+def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
+    """Trains a small sentencepiece model on texts and writes it as a LLaMA tokenizer.
+
+    Pieces may span words, so that a question that occurs often is few tokens; bytes cover what the texts do not hold.
+
+    Args:
+        folder: to write, with ``tokenizer.model`` and ``tokenizer_config.json``.
+        texts: without special tokens.
+    """
+    import sentencepiece
+    from transformers import LlamaTokenizer
+
+    folder.mkdir(parents=True)
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type='bpe',
+        vocab_size=1000,
+        hard_vocab_limit=False,
+        split_by_whitespace=False,
+        split_by_unicode_script=False,
+        max_sentencepiece_length=64,
+        character_coverage=1.0,
+        byte_fallback=True,
+        normalization_rule_name='identity',
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=False,
+        num_threads=1,
+        minloglevel=2,
+    )
+    (folder / 'tokenizer.model').write_bytes(model.getvalue())
+    config = {'tokenizer_class': 'LlamaTokenizer', 'legacy': False, 'model_max_length': 512}
+    _write_json(folder / 'tokenizer_config.json', config)
+    LlamaTokenizer.from_pretrained(folder).save_pretrained(folder)
+
+
+def _texts(tasks: Iterable[Task]) -> Iterator[str]:
+    """What stands between special tokens, each text as often as it is in the records, but names all alike often."""
+    template = Otter(spacing='spaced')
+    marks = sorted(template.special_tokens, key=len)
+    for task in tasks:
+        records = [*task.records.values()][:5000] if task.name == 'NAME' else task.records.values()
+        for record in records:
+            turns = [Turn('user', record['instruction']), Turn('assistant', record['answer'])]
+            text = template.render(turns).text
+            for mark in marks:
+                text = text.replace(mark, '\n')
+            yield from filter(None, text.split('\n'))
+    for name in NAMES * 400:
+        yield f' {name}'
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=None) + '\n', encoding='utf-8')

@@ -57,7 +57,7 @@ class LoRA:
         name: str = 'default',
         **options: Any,
     ) -> None:
-        overrides = dict(slots) if isinstance(slots, Mapping) else dict.fromkeys(slots, {})
+        overrides = dict(slots) if isinstance(slots, Mapping) else {slot: {} for slot in slots}
         if not overrides or (unknown := set(overrides) - set(SLOTS)):
             raise ValueError(
                 f'slots must be some of {", ".join(SLOTS)}; got {sorted(unknown) if overrides else "none"}'

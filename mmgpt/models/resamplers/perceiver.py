@@ -51,6 +51,8 @@ class PerceiverResampler(nn.Module):
         feedforward_ratio: width of the feed-forward blocks, in units of ``width``. Default: 4.
         max_frames: if given, each frame's place in its medium has an embedding; a medium has at most so many frames.
         max_media: if given, each medium's place in its sample has an embedding; a sample has at most so many media.
+        initial_scale: standard deviation of the latents and embeddings at the start. Default: 1, as published; with a
+            small one the latents differ between pictures from the first step on.
 
     Example:
         >>> resampler = PerceiverResampler(width=32, depth=1, num_latents=8)
@@ -68,13 +70,14 @@ class PerceiverResampler(nn.Module):
         feedforward_ratio: int = 4,
         max_frames: int | None = None,
         max_media: int | None = None,
+        initial_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.width = width
         self.num_latents = num_latents
-        self.latents = nn.Parameter(torch.randn(num_latents, width))
-        self.frame_embs = None if max_frames is None else nn.Parameter(torch.randn(max_frames, width))
-        self.media_time_embs = None if max_media is None else nn.Parameter(torch.randn(max_media, 1, width))
+        self.latents = nn.Parameter(initial_scale * torch.randn(num_latents, width))
+        self.frame_embs = None if max_frames is None else nn.Parameter(initial_scale * torch.randn(max_frames, width))
+        self.media_time_embs = None if max_media is None else nn.Parameter(initial_scale * torch.randn(max_media, 1, width))
         self.layers = nn.ModuleList(
             nn.ModuleList((PerceiverAttention(width, heads, head_width), feed_forward(width, feedforward_ratio)))
             for _ in range(depth)

@@ -58,12 +58,12 @@ class CausalLM:
 
     def __init__(self, lm: PreTrainedModel) -> None:
         self.lm = lm
-        self._layers_name = _find_layers(lm)
+        self.layers_name = _find_layers(lm)  # below the language model
 
     @property
     def layers(self) -> nn.ModuleList:
         """The decoder layers."""
-        return self.lm.get_submodule(self._layers_name)
+        return self.lm.get_submodule(self.layers_name)
 
     @property
     def width(self) -> int:

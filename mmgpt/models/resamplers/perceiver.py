@@ -77,7 +77,9 @@ class PerceiverResampler(nn.Module):
         self.num_latents = num_latents
         self.latents = nn.Parameter(initial_scale * torch.randn(num_latents, width))
         self.frame_embs = None if max_frames is None else nn.Parameter(initial_scale * torch.randn(max_frames, width))
-        self.media_time_embs = None if max_media is None else nn.Parameter(initial_scale * torch.randn(max_media, 1, width))
+        self.media_time_embs = (
+            None if max_media is None else nn.Parameter(initial_scale * torch.randn(max_media, 1, width))
+        )
         self.layers = nn.ModuleList(
             nn.ModuleList((PerceiverAttention(width, heads, head_width), feed_forward(width, feedforward_ratio)))
             for _ in range(depth)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.feedforward import feed_forward
 from mmgpt.models.media_span import media_span as media_span  # part of this module's face
 from mmgpt.registry import CROSS_ATTENTIONS
@@ -52,7 +52,7 @@ class MaskedCrossAttention(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, span: Tensor, mask: Tensor) -> Tensor:
         """Attention's result (R, S, D) for text x (R, S, D)."""
-        out = F.scaled_dot_product_attention(self._split(self.to_q(self.norm(x))), keys, values, attn_mask=mask)
+        out = dot_product_attention(self._split(self.to_q(self.norm(x))), keys, values, mask)
         out = self.to_out(out.transpose(1, 2).flatten(2))
         return torch.where(span[..., 1:] > span[..., :1], out, 0)
 

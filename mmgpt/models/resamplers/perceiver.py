@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.feedforward import feed_forward
 from mmgpt.registry import RESAMPLERS
 
@@ -27,9 +28,7 @@ class PerceiverAttention(nn.Module):
         """Features (M, K, D), latents (M, L, D), mask (M, 1, 1, K + L) or None -> (M, L, D)."""
         latents = self.norm_latents(latents)
         keys, values = self.to_kv(torch.cat((self.norm_media(features), latents), 1)).chunk(2, -1)
-        out = F.scaled_dot_product_attention(
-            self._split(self.to_q(latents)), self._split(keys), self._split(values), attn_mask=mask
-        )
+        out = dot_product_attention(self._split(self.to_q(latents)), self._split(keys), self._split(values), mask)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:

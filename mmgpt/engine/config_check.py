@@ -7,6 +7,7 @@ the model is built without memory (on the meta device), so that what constructor
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALI
 from torch.utils.data import DataLoader
 from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import RopeParameters
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmgpt.data.builder import ENTRY_KEYS
@@ -142,7 +144,7 @@ class _Check(Rules):
                 rule((name,), given[name])
         self.paths(given)
         if not any(fault for fault in self.faults):
-            self.trial_model(given['model'])
+            self.trial_model(given['model'], given['optim_wrapper'].get('lr_factors') or {})
 
     def top_level(self, config: dict) -> None:
         variables = {name for name in self.source.top_level if name in self.source.used}
@@ -198,6 +200,9 @@ class _Check(Rules):
         arguments |= {'model_type': Argument(str), 'attn_implementation': Argument(str)}
         arguments = {name: Argument(argument.hint) for name, argument in arguments.items()}
         self.arguments(key, value, arguments)
+        if isinstance(value.get('rope_parameters'), Mapping):
+            known = {name: Argument() for name in RopeParameters.__annotations__}
+            self.arguments((*key, 'rope_parameters'), value['rope_parameters'], known)
         for name in ('hidden_act', 'activation_function'):
             activation = value.get(name)
             if isinstance(activation, str) and activation not in ACT2FN:
@@ -261,11 +266,13 @@ class _Check(Rules):
             elif key[0] == 'tokenizer' and HUB_ID.fullmatch(path):
                 continue
             else:
-                known = _siblings(Path(path)) + ([str(builder.folder / Path(path).name)] if builder else [])
+                known = _siblings(Path(path))
+                if builder and not Path(path).is_relative_to(builder.folder):
+                    known.append(str(builder.folder / Path(path).name))
             self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
 
-    def trial_model(self, value: Mapping) -> None:
-        """Build the model without memory, where the config alone says what it is."""
+    def trial_model(self, value: Mapping, lr_factors: Mapping) -> None:
+        """Build the model without memory, where the config alone says what it is, and try the patterns of names."""
         if self.pretrained:
             return
         decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
@@ -285,6 +292,12 @@ class _Check(Rules):
             set_trainable(model, value.get('trainable', ['*']))
         except ValueError as error:
             self.fault(('model', 'trainable'), str(error))
+        names = [name for name, _ in model.named_parameters()]
+        for pattern in lr_factors:
+            if not fnmatch.filter(names, pattern):
+                parts = {part for name in names for part in name.split('.')}
+                near = did_you_mean(pattern.strip('*.'), parts, or_list=False)
+                self.fault(('optim_wrapper', 'lr_factors', pattern), f'{pattern!r} matches no parameter{near}')
 
 
 def _entry_keys() -> Arguments:

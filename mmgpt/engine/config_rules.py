@@ -24,6 +24,7 @@ class Rules:
     def __init__(self, source: ConfigSource):
         self.source = source
         self.faults: list[Fault] = []
+        self._told: set[tuple] = set()
         self.slots: dict[str, Rule] = {}  # what stands under a key of this name, wherever that is
 
     def member(
@@ -100,7 +101,10 @@ class Rules:
     def fault(self, key: Key, message: str) -> None:
         """Note a fault at a key."""
         where = '.'.join(map(str, key[:-1]))
-        self.faults.append(self.source.fault(key, f'{where}: {message}' if where else message))
+        fault = self.source.fault(key, f'{where}: {message}' if where else message)
+        if (fault.file, fault.line, message) not in self._told:  # what several places share is told once
+            self._told.add((fault.file, fault.line, message))
+            self.faults.append(fault)
 
     def value(self, key: Key, value: Any, hint: Any) -> bool:
         """Whether a value is what a type hint asks for."""

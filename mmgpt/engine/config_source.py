@@ -97,10 +97,11 @@ def _read(path: Path, source: ConfigSource) -> None:
     for base in bases:
         _read(base, source)
     source.files.append(path)
+    variables = {name: value for statement in tree.body for name, value in _assigned(statement)}
     for statement in tree.body:
         for name, value in _assigned(statement):
             source.top_level[name] = (path, statement.lineno)
-            _index((name,), value, path, source.places)
+            _index((name,), value, path, source.places, variables)
     source.used |= _read_names(tree)
     source.faults += [
         Fault(str(path), node.lineno, f'the name {node.id!r} is not defined{did_you_mean(node.id, known)}')
@@ -144,22 +145,32 @@ def _closest_file(path: Path) -> str:
     return f'; did you mean {" or ".join(close)}?' if close else ''
 
 
-def _index(key: Key, value: ast.expr, path: Path, places: dict[Key, tuple[Path, int]]) -> None:
-    """Note where a value and what it contains stand."""
+def _index(
+    key: Key, value: ast.expr, path: Path, places: dict[Key, tuple[Path, int]], variables: dict[str, ast.expr]
+) -> None:
+    """Note where a value and what it contains stand; what a variable holds stands where the variable is set."""
+    if isinstance(value, ast.Name) and value.id in variables and len(key) < 20:  # a variable may be made of itself
+        value = variables[value.id]
     places[key] = (path, value.lineno)
     if isinstance(value, ast.Call):
         for argument in value.keywords:
-            if argument.arg:
-                _index((*key, argument.arg), argument.value, path, places)
-                places[(*key, argument.arg)] = (path, argument.lineno)
+            if argument.arg is None:  # dict(**shared, …)
+                if isinstance(argument.value, ast.Name) and argument.value.id == key[0]:
+                    continue
+                here = places[key]
+                _index(key, argument.value, path, places, variables)
+                places[key] = here
+            else:
+                _index((*key, argument.arg), argument.value, path, places, variables)
+                if not isinstance(argument.value, ast.Name):
+                    places[(*key, argument.arg)] = (path, argument.lineno)
     elif isinstance(value, ast.Dict):
         for name, item in zip(value.keys, value.values):
             if isinstance(name, ast.Constant):
-                _index((*key, name.value), item, path, places)
-                places[(*key, name.value)] = (path, name.lineno)
+                _index((*key, name.value), item, path, places, variables)
     elif isinstance(value, (ast.List, ast.Tuple)):
         for number, item in enumerate(value.elts):
-            _index((*key, number), item, path, places)
+            _index((*key, number), item, path, places, variables)
 
 
 def _read_names(tree: ast.Module) -> set[str]:

@@ -97,6 +97,8 @@ def _options(hint: Any) -> tuple:
 
 def _fits(value: Any, hint: Any) -> bool:
     origin = typing.get_origin(hint)
+    if isinstance(value, bytes):  # no key takes them: a letter slipped in before a string
+        return False
     if origin in (Union, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(hint))
     if origin is Literal:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers import AutoTokenizer
 
@@ -15,6 +16,15 @@ from mmgpt.data.prompter import Prompter
 from mmgpt.data.templates import Otter
 from mmgpt.data.tokens import add_special_tokens
 from mmgpt.data.vision_inputs import ImageTransform
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _one_thread():
+    """Tensors this small lose far more time to waiting threads than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tokenizer_corpus() -> list[str]:

@@ -1,4 +1,4 @@
-# A tiny Otter, trained from scratch on a CPU in a few minutes on real handwritten digits; then evaluated on held-out ones.
+# A tiny Otter, trained from scratch on a CPU in minutes, on real handwritten digits; then evaluated on held-out ones.
 _base_ = ['_base_/runtime.py']
 
 data = 'data/otter_demo'
@@ -22,7 +22,15 @@ model = dict(
         mean=[0.3053] * 3,  # of the digits
         std=[0.3760] * 3,
     ),
-    resampler=dict(type='PerceiverResampler', depth=1, num_latents=4, heads=4, head_width=32, max_frames=4, initial_scale=0.02),
+    resampler=dict(
+        type='PerceiverResampler',
+        depth=1,
+        num_latents=4,
+        heads=4,
+        head_width=32,
+        max_frames=4,
+        initial_scale=0.02,
+    ),
     language_decoder=dict(
         type='CausalLM',
         config=dict(
@@ -38,7 +46,7 @@ model = dict(
             attn_implementation=attention,
         ),
     ),
-    cross_attention=dict(type='GatedCrossAttention', heads=4, head_width=32, feedforward_ratio=4, initial_gate=0.5),
+    cross_attention=dict(type='GatedCrossAttention', heads=4, head_width=32, feedforward_ratio=4, initial_gate=1.5),
     cross_attn_every_n_layers=2,
     attend='previous',
     without_media='skip',

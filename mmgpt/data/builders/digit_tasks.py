@@ -136,9 +136,7 @@ def video(digits: Digits, rng: np.random.Generator, size: int) -> Task:
     return task
 
 
-def counting(
-    digits: Digits, rng: np.random.Generator, size: int, store: Callable[[str, Image.Image], None]
-) -> Task:
+def counting(digits: Digits, rng: np.random.Generator, size: int, store: Callable[[str, Image.Image], None]) -> Task:
     """How many digits a composed picture shows.
 
     Args:

@@ -33,8 +33,8 @@ def readme() -> str:
 
 EXTRAS = {
     'demo': ['scikit-learn>=1.4'],  # the pictures of the digits demo and its baselines
-    'video': ['opencv-python>=4.9'],  # reads video files; lists of pictures need nothing
-    'dev': ['pytest>=8', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4'],
+    'video': ['av>=13'],  # reads video files; lists of pictures need nothing
+    'dev': ['pytest>=8', 'av>=13', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4'],
 }
 
 setup(

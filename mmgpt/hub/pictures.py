@@ -57,7 +57,7 @@ def open_video(value: Any, num_frames: int | None = None) -> tuple[Image.Image, 
 
     Raises:
         OSError: there is no such file, or no frame of it can be read.
-        ImportError: a video file without OpenCV.
+        ImportError: a video file without PyAV.
     """
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         if not value:
@@ -108,25 +108,17 @@ def _data_url(url: str) -> bytes:
 
 def _read_video(path: Path, num_frames: int | None) -> tuple[Image.Image, ...]:
     try:
-        import cv2
+        import av
     except ImportError as error:
-        raise ImportError('reading a video file needs OpenCV: pip install "mmgpt[video]"') from error
-    capture = cv2.VideoCapture(str(path))
+        raise ImportError('reading a video file needs PyAV: pip install "mmgpt[video]"') from error
     try:
-        total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if not capture.isOpened() or total < 1:
-            raise OSError(f'{path} is not a video that OpenCV can read')
+        with av.open(path) as video:  # counted, since what a file says of its length need not be true
+            total = sum(packet.size > 0 for packet in video.demux(video=0))
         wanted = set(evenly_spaced(total, num_frames))
-        frames = []
-        for i in range(total):
-            if not capture.grab():  # a file may promise more frames than it holds
-                break
-            if i in wanted:
-                ok, frame = capture.retrieve()
-                if ok:
-                    frames.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
-    finally:
-        capture.release()
+        with av.open(path) as video:
+            frames = tuple(frame.to_image() for i, frame in enumerate(video.decode(video=0)) if i in wanted)
+    except (av.FFmpegError, IndexError) as error:
+        raise OSError(f'{path} is not a video that can be read: {error}') from error
     if not frames:
         raise OSError(f'no frame of the video {path} could be read')
-    return tuple(frames)
+    return frames

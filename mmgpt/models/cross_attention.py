@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -53,11 +54,11 @@ class MaskedCrossAttention(nn.Module):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, span: Tensor, mask: Tensor) -> Tensor:
         """Attention's result (R, S, D) for text x (R, S, D)."""
         out = dot_product_attention(self._split(self.to_q(self.norm(x))), keys, values, mask)
-        out = self.to_out(out.transpose(1, 2).flatten(2))
+        out = self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
         return torch.where(span[..., 1:] > span[..., :1], out, 0)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
 
 
 @CROSS_ATTENTIONS.register_module()

@@ -15,7 +15,6 @@ MODULES = {
     'open_clip_torch': 'open_clip',
     'pillow': 'PIL',
     'protobuf': 'google',
-    'opencv_python': 'cv2',
     'scikit_learn': 'sklearn',
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmgpt.models.attention import dot_product_attention
@@ -29,10 +30,10 @@ class PerceiverAttention(nn.Module):
         latents = self.norm_latents(latents)
         keys, values = self.to_kv(torch.cat((self.norm_media(features), latents), 1)).chunk(2, -1)
         out = dot_product_attention(self._split(self.to_q(latents)), self._split(keys), self._split(values), mask)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        return self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
 
 
 @RESAMPLERS.register_module()

@@ -29,8 +29,11 @@ def build_model(
 
             - ``vision_encoder`` may have ``weights`` (a hub id, folder or file) and ``revision``;
             - ``language_decoder`` has ``config`` (arguments of the language model's configuration, with
-              ``model_type``), or ``weights`` (a hub id or folder), ``revision``, ``dtype`` and changes in ``config``;
-            - ``trainable``: patterns over parameter names, default ``['*']``, see ``set_trainable``;
+              ``model_type``), or ``weights`` (a hub id or folder), ``revision``, ``dtype`` and in ``config`` what is
+              said again or changed;
+            - ``adapter``: low-rank adapters on the loaded weights, always trained, see ``mmgpt.models.adapters``;
+            - ``trainable``: patterns over parameter names, default ``['*']``, beside an adapter nothing, see
+              ``set_trainable``;
             - ``train_embeddings``: ``'all'`` also trains the input embedding and the output head, ``'new'`` only the
               rows of added tokens, None (default) what ``trainable`` says.
         tokenizer: with the template's tokens already added; the embedding grows to hold all of its tokens and never
@@ -50,7 +53,8 @@ def build_model(
     """
     cfg = copy.deepcopy(dict(cfg))
     model_type = MODELS.get(cfg.pop('type', 'Flamingo'))
-    trainable, embeddings = cfg.pop('trainable', ['*']), cfg.pop('train_embeddings', None)
+    adapted = cfg.get('adapter') is not None
+    trainable, embeddings = cfg.pop('trainable', [] if adapted else ['*']), cfg.pop('train_embeddings', None)
     if embeddings not in ('all', 'new', None):
         raise ValueError(f"train_embeddings must be 'all', 'new' or None, got {embeddings!r}")
     ids = {token: _id_of(token, tokenizer) for token in (media_token, *special_tokens)}
@@ -71,6 +75,11 @@ def build_model(
         model.resize_token_embeddings(len(tokenizer))
     model.generation_config = _generation_config(tokenizer, stop_token)
     set_trainable(model, trainable)
+    if adapted:
+        from mmgpt.models.adapters import adapter_parameters  # here, since peft is slow to import
+
+        for _, parameter in adapter_parameters(model):
+            parameter.requires_grad_(True)
     if embeddings == 'all':
         model.get_input_embeddings().requires_grad_(True)
         model.get_output_embeddings().requires_grad_(True)
@@ -89,9 +98,15 @@ def _language_model(lm: dict[str, Any], tokenizer: Any) -> tuple[PretrainedConfi
         for name in ('bos_token_id', 'eos_token_id', 'pad_token_id'):
             changes.setdefault(name, getattr(tokenizer, name))
         return AutoConfig.for_model(changes.pop('model_type'), **changes), None
+    expected = changes.pop('model_type', None)
     arguments = dict(revision=lm['revision'], dtype=lm['dtype'] or 'auto', **changes)
     load = AutoModelForCausalLM.from_pretrained
     model = _named('language_decoder', lm['weights'], load, lm['weights'], **arguments)
+    if expected not in (None, model.config.model_type):
+        raise ValueError(
+            f'the config says that language_decoder is of model_type {expected!r}, but the weights {lm["weights"]!r} '
+            f'are of {model.config.model_type!r}: correct one of them'
+        )
     return model.config, model
 
 

@@ -95,6 +95,19 @@ def test_an_embedding_never_shrinks(tokenizer, tmp_path):
     assert build(with_weights(tmp_path), tokenizer).get_input_embeddings().num_embeddings == len(tokenizer) + 100
 
 
+@pytest.mark.parametrize('lm_folder', ['llama'], indirect=True)
+def test_a_config_beside_weights_says_what_they_are(lm_folder, tokenizer):
+    cfg = with_weights(lm_folder)
+    plain = build(cfg, tokenizer)
+    said = plain.config.text_config.to_dict()
+    inline = {name: said[name] for name in ('model_type', 'hidden_size', 'num_hidden_layers')}
+    decoder = dict(cfg['language_decoder'], config=inline)
+    model = build({**cfg, 'language_decoder': decoder}, tokenizer)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    with pytest.raises(ValueError, match=f"'opt'.*are of '{inline['model_type']}'"):
+        build({**cfg, 'language_decoder': dict(decoder, config=dict(model_type='opt'))}, tokenizer)
+
+
 def test_missing_weights_say_which_part_and_what_to_do(tokenizer, tmp_path):
     with pytest.raises(OSError, match=r'model\.language_decoder cannot be loaded(.|\n)*Give a folder'):
         build(config(language_decoder=dict(type='CausalLM', weights=str(tmp_path / 'no'))), tokenizer)

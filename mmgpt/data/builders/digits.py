@@ -48,7 +48,7 @@ class DigitsBuilder:
         >>> DigitsBuilder('data/otter_demo').build()  # doctest: +SKIP
     """
 
-    def __init__(self, folder: str | Path, seed: int = 0, episodes: int = 20_000, size: int = 4_000) -> None:
+    def __init__(self, folder: str | Path, seed: int = 0, episodes: int = 20_000, size: int = 8_000) -> None:
         if episodes < 1 or size < 1:
             raise ValueError(f'episodes and size must be at least 1, got {episodes} and {size}')
         self.folder = Path(folder)

@@ -7,9 +7,10 @@ the model is built without memory (on the meta device), so that what constructor
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
-import re
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from mmgpt.data.dataset import InstructionDataset, SourceEntry
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
+from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, source_files
 from mmgpt.engine.runner import DEFAULT_HOOKS
 from mmgpt.engine.signatures import Argument, arguments_of
 from mmgpt.models.config import FlamingoConfig
@@ -60,7 +62,6 @@ TOP_LEVEL: Arguments = {
     'resume': Argument(bool | str),
     'compile': Argument(bool | dict),
 }
-HUB_ID = re.compile(r'[\w.-]+(/[\w.-]+)?')
 
 
 def check_config(cfg: Config, source: ConfigSource | None = None) -> list[Fault]:
@@ -91,6 +92,7 @@ class _Check(Rules):
             'language_decoder': self.member(
                 ALL['LANGUAGE_DECODERS'], ('config', 'weights', 'revision', 'dtype'), ('lm',), default='CausalLM'
             ),
+            'adapter': self.member(ALL['ADAPTERS'], built=True),
             'template': self.member(ALL['TEMPLATES'], built=True),
             'sources': self.each(self.member(ALL['SOURCES'], also=_entry_keys())),
             'images': self.image_store,
@@ -143,8 +145,8 @@ class _Check(Rules):
             if name in given and self.value((name,), given[name], TOP_LEVEL[name].hint):
                 rule((name,), given[name])
         self.paths(given)
-        if not any(fault for fault in self.faults):
-            self.trial_model(given['model'], given['optim_wrapper'].get('lr_factors') or {})
+        if not self.faults and 'model' in given:
+            self.trial_model(given['model'], (given.get('optim_wrapper') or {}).get('lr_factors') or {})
 
     def top_level(self, config: dict) -> None:
         variables = {name for name in self.source.top_level if name in self.source.used}
@@ -152,8 +154,11 @@ class _Check(Rules):
         for name in dict.fromkeys(unknown):
             if name not in variables and not callable(config.get(name)):
                 self.fault((name,), f'unknown key {name!r}{did_you_mean(name, [*TOP_LEVEL, "_base_"])}')
+        needed = {name for name, argument in TOP_LEVEL.items() if argument.required}
+        if config.get('evaluation') is not None and not needed & {name for name in config if config[name] is not None}:
+            needed = set()  # it says how to evaluate, and describes no training
         for name, argument in TOP_LEVEL.items():
-            if argument.required and config.get(name) is None:
+            if name in needed and config.get(name) is None:
                 self.fault((name,), f'the config has no {name!r}')
             elif name in config and not isinstance(config[name], (dict, list)):
                 self.value((name,), config[name], argument.hint)
@@ -250,33 +255,47 @@ class _Check(Rules):
                 self.member(ALL['HOOKS'], also=('priority',), built=True)((*key, name), hook)
 
     def paths(self, config: Mapping) -> None:
-        """Files that the data and the tokenizer name: there already, or made by the data builder."""
-        builder = _builder(config.get('data_builder'))
-        named = {('tokenizer', 'path'): _at(config, 'tokenizer', 'path')}
-        for number, entry in enumerate(_at(config, 'train_dataloader', 'dataset', 'sources') or ()):
-            for name in ('instructions', 'train', 'images', 'annotations'):
-                named['train_dataloader', 'dataset', 'sources', number, name] = _at(entry, name)
-        for key, path in named.items():
+        """Slips in what names files, folders and weights; whether they are there is asked where a run begins."""
+        builder = data_builder(config)
+        if builder is not None:
+            usual = inspect.signature(type(builder)).parameters.get('folder')
+            self.slip(('data_builder', 'folder'), str(builder.folder), [str(usual.default)] if usual else [])
+        files = source_files(config)
+        files['tokenizer', 'path'] = _at(config, 'tokenizer', 'path')
+        for key, path in files.items():
             if not isinstance(path, str) or Path(path).exists():
                 continue
-            if builder is not None and not builder.is_built() and Path(path).is_relative_to(builder.folder):
-                known = [str(file) for file in builder.files()] if hasattr(builder, 'files') else [path]
-                if path in known:
-                    continue
-            elif key[0] == 'tokenizer' and HUB_ID.fullmatch(path):
-                continue
-            else:
+            below = builder is not None and Path(path).is_relative_to(builder.folder)
+            if below and hasattr(builder, 'files'):
+                known = [str(file) for file in builder.files()]
+                if path not in known:
+                    self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
+            elif not below or builder.is_built():
                 known = _siblings(Path(path))
-                if builder and not Path(path).is_relative_to(builder.folder):
+                if builder is not None and not below:
                     known.append(str(builder.folder / Path(path).name))
-            self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
+                close = difflib.get_close_matches(path, known, n=1, cutoff=0.85)
+                if close:
+                    self.fault(key, f'{key[-1]}: there is no {path!r}; did you mean {close[0]!r}?')
+        self.slip(('tokenizer', 'path'), _at(config, 'tokenizer', 'path'), KNOWN_ON_THE_HUB)
+        for part in ('vision_encoder', 'language_decoder'):
+            self.slip(('model', part, 'weights'), _at(config, 'model', part, 'weights'), KNOWN_ON_THE_HUB)
+
+    def slip(self, key: Key, name: Any, known: Sequence[str]) -> None:
+        """A fault where a name that is not there differs from a known one by a single letter."""
+        if not isinstance(name, str) or Path(name).exists():
+            return
+        for other in known:
+            pairs = [(a, b) for a, b in zip(name, other) if a != b]
+            if len(name) == len(other) and len(pairs) == 1 and (pairs[0][0] + pairs[0][1]).isalpha():
+                self.fault(key, f'{key[-1]}: there is no {name!r}; did you mean {other!r}?')
 
     def trial_model(self, value: Mapping, lr_factors: Mapping) -> None:
         """Build the model without memory, where the config alone says what it is, and try the patterns of names."""
-        if self.pretrained:
-            return
         decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
         text = dict(decoder.pop('config', {}))
+        if 'model_type' not in text:
+            return  # what it is stands beside its weights only
         for name in ('weights', 'revision', 'dtype'):
             decoder.pop(name, None)
             vision.pop(name, None)
@@ -303,16 +322,6 @@ class _Check(Rules):
 def _entry_keys() -> Arguments:
     """What a source's dict holds for the mixture."""
     return {name: argument for name, argument in arguments_of(SourceEntry)[0].items() if name in ENTRY_KEYS}
-
-
-def _builder(cfg: Any) -> Any:
-    """The data builder of a config, None where it has none or a wrong one, which is a fault of its own."""
-    if not isinstance(cfg, Mapping) or cfg.get('type') not in ALL['BUILDERS'].names():
-        return None
-    try:
-        return ALL['BUILDERS'].build(dict(cfg))
-    except Exception:
-        return None
 
 
 def _at(value: Any, *keys: str) -> Any:

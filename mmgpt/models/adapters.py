@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
+import torch
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    set_peft_model_state_dict,
+)
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from mmgpt.registry import ADAPTERS
 
 SLOTS = ('self_attention', 'cross_attention', 'gated_feedforward', 'decoder_mlp')
+OPTIONS = {field.name for field in dataclasses.fields(LoraConfig)}
 
 
 @ADAPTERS.register_module()
@@ -41,7 +54,7 @@ class LoRA:
         options: peft's own, passed to ``peft.LoraConfig``: ``use_dora``, ``use_rslora``, ``init_lora_weights``, …
 
     Raises:
-        ValueError: a slot that there is not, or none.
+        ValueError: a slot that there is not, or none; an option that peft does not have.
 
     Example:
         >>> LoRA(slots=['self_attention', 'cross_attention'], r=8).ranks
@@ -57,6 +70,10 @@ class LoRA:
         name: str = 'default',
         **options: Any,
     ) -> None:
+        for option in options.keys() - OPTIONS:
+            close = difflib.get_close_matches(option, [*OPTIONS, 'slots', 'alpha', 'dropout', 'name'], n=1)
+            hint = f'; did you mean {close[0]!r}?' if close else ''
+            raise ValueError(f'peft.LoraConfig has no option {option!r}{hint}')
         overrides = dict(slots) if isinstance(slots, Mapping) else {slot: {} for slot in slots}
         if not overrides or (unknown := set(overrides) - set(SLOTS)):
             raise ValueError(
@@ -91,8 +108,18 @@ class LoRA:
         )
 
     def inject(self, model: PreTrainedModel) -> None:
-        """Puts the adapter into ``model``. Only adapters are trained afterwards: mark what else is."""
-        model.add_adapter(self.config(model), self.name)
+        """Puts the adapter into ``model``. Only adapters are trained afterwards: mark what else is.
+
+        The adapter's weights are float32 beside a language model in half precision: steps of a usual size are lost in
+        the rounding of bfloat16.
+        """
+        config = self.config(model)
+        if next(model.parameters()).is_meta:
+            config.init_lora_weights = True  # the others read the weights, which are not there yet
+        inject_adapter_in_model(config, model, self.name)
+        for _, parameter in adapter_parameters(model):
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                parameter.data = parameter.data.float()
 
 
 def linear_layers(model: PreTrainedModel, slot: str) -> list[str]:
@@ -109,15 +136,110 @@ def linear_layers(model: PreTrainedModel, slot: str) -> list[str]:
     return names
 
 
+def is_adapted(model: nn.Module) -> bool:
+    """Whether the model holds an adapter."""
+    return any(True for _ in _adapted(model))
+
+
+def adapter_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters of all adapters, by their full names."""
+    for name, layer in _adapted(model):
+        for own, parameter in layer.named_parameters():
+            if not own.startswith('base_layer.'):
+                yield f'{name}.{own}', parameter
+
+
+def adapted_names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a plain model under the names they have in the adapted ``model``; others as they are."""
+    layers = {name for name, _ in _adapted(model)}
+    renamed = {}
+    for key, value in state.items():
+        layer, _, own = key.rpartition('.')
+        renamed[f'{layer}.base_layer.{own}' if layer in layers else key] = value
+    return renamed
+
+
+def restart_adapters(model: PreTrainedModel) -> None:
+    """Initialises all adapters anew, for weights that came after them: DoRA, PiSSA and others start from the weights.
+
+    In place: an optimiser keeps its hold on the parameters.
+    """
+    for _, layer in _adapted(model):
+        for name in layer.lora_A:
+            alone = nn.ModuleDict({'layer': copy.deepcopy(layer.get_base_layer())})
+            own = dict(r=layer.r[name], lora_alpha=layer.lora_alpha[name], rank_pattern={}, alpha_pattern={})
+            config = dataclasses.replace(model.peft_config[name], target_modules=['layer'], **own)
+            inject_adapter_in_model(config, alone, name)
+            layer.load_state_dict(alone['layer'].state_dict(), strict=False)
+
+
+def save_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'default') -> None:
+    """Writes an adapter in peft's layout: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    ``load_adapter`` and ``peft.PeftModel.from_pretrained`` put it on the plain model again.
+
+    Args:
+        model: holds the adapter.
+        folder: made where it is not there.
+        name: of the adapter.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    config = copy.copy(model.peft_config[name])
+    config.inference_mode = True  # as peft writes it: whoever loads it to train says so
+    config.save_pretrained(folder)
+    state = get_peft_model_state_dict(model, adapter_name=name)
+    tensors = {f'base_model.model.{key}': value.contiguous() for key, value in state.items()}
+    save_file(tensors, Path(folder) / 'adapter_model.safetensors', metadata={'format': 'pt'})
+
+
+def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'default') -> None:
+    """Puts an adapter that ``save_adapter`` or peft wrote on a model, for use.
+
+    ``model.save_pretrained`` then writes the adapter alone, as in transformers; unload it to save the whole model.
+
+    Args:
+        model: without an adapter of that name.
+        folder: in peft's layout.
+        name: the adapter's name in the model.
+
+    Raises:
+        ValueError: the adapter's weights are not those of its config on this model; the message lists them.
+    """
+    state = load_file(Path(folder) / 'adapter_model.safetensors')
+    state = {key.removeprefix('base_model.model.'): value for key, value in state.items()}
+    inject_adapter_in_model(PeftConfig.from_pretrained(folder), model, name)
+    expected = get_peft_model_state_dict(model, adapter_name=name).keys()
+    if faults := sorted(expected ^ state.keys()):
+        shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
+        raise ValueError(
+            f'the weights of the adapter in {folder} do not fit the model; missing or unexpected:\n  {shown}'
+        )
+    set_peft_model_state_dict(model, state, name)
+    model._hf_peft_config_loaded = True
+
+
+def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """The state of the plain model that computes what the adapted one does; ``model`` itself is left as it is."""
+    state = model.state_dict()
+    for name, layer in _adapted(model):
+        whole = copy.deepcopy(layer)
+        if not whole.merged:
+            whole.merge()
+        for key in [key for key in state if key.startswith(f'{name}.')]:
+            del state[key]
+        state |= {f'{name}.{own}': value for own, value in whole.get_base_layer().state_dict().items()}
+    return state
+
+
 def merge_adapters(model: nn.Module) -> None:
     """Adds the active adapters into the weights they sit on, in place; ``unmerge_adapters`` takes them out again."""
-    for layer in _adapted(model):
+    for _, layer in _adapted(model):
         layer.merge()
 
 
 def unmerge_adapters(model: nn.Module) -> None:
     """Takes merged adapters out of the weights."""
-    for layer in _adapted(model):
+    for _, layer in _adapted(model):
         layer.unmerge()
 
 
@@ -128,15 +250,16 @@ def unload_adapters(model: PreTrainedModel, merge: bool = True) -> None:
         model: its adapted layers are replaced in place.
         merge: add the active adapters into the weights first; otherwise they are dropped.
     """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            if merge:
-                module.merge()
-            parent, _, child = name.rpartition('.')
-            setattr(model.get_submodule(parent), child, module.get_base_layer())
-    if getattr(model, '_hf_peft_config_loaded', False):
-        del model.peft_config
-        model._hf_peft_config_loaded = False
+    for name, layer in list(_adapted(model)):
+        if merge and not layer.merged:
+            layer.merge()
+        elif layer.merged and not merge:
+            layer.unmerge()
+        parent, _, child = name.rpartition('.')
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    model.__dict__.pop('peft_config', None)
+    model._hf_peft_config_loaded = False  # what transformers' own load_adapter sets
+    model.config.adapter = None
 
 
 def escaped(name: str) -> str:
@@ -144,8 +267,8 @@ def escaped(name: str) -> str:
     return name.replace('.', r'\.')
 
 
-def _adapted(model: nn.Module) -> Iterable[BaseTunerLayer]:
-    return (module for module in model.modules() if isinstance(module, BaseTunerLayer))
+def _adapted(model: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer))
 
 
 def _is_linear(module: nn.Module) -> bool:

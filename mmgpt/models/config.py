@@ -26,6 +26,8 @@ class FlamingoConfig(PretrainedConfig):
         without_media: for a sample without media, ``'skip'``: the gated blocks are not run, so the sample equals the
             bare language model (MultiModal-GPT); ``'zero_attention'``: attention adds zero and the gated feed-forward
             still runs (OpenFlamingo, Otter). Default: ``'skip'``.
+        adapter: for example ``dict(type='LoRA', slots=['self_attention'], r=16)``, see ``mmgpt.models.adapters``.
+            Default: None.
         media_token_id: the id of the ``<image>`` mark.
         plugin_modules: for parts from outside mmgpt, type -> the module to import before the model is loaded.
     """
@@ -43,6 +45,7 @@ class FlamingoConfig(PretrainedConfig):
         cross_attn_every_n_layers: int = 1,
         attend: str = 'previous',
         without_media: str = 'skip',
+        adapter: dict[str, Any] | None = None,
         media_token_id: int | None = None,
         plugin_modules: dict[str, str] | None = None,
         **kwargs: Any,
@@ -65,6 +68,7 @@ class FlamingoConfig(PretrainedConfig):
         self.cross_attn_every_n_layers = cross_attn_every_n_layers
         self.attend = attend
         self.without_media = without_media
+        self.adapter = None if adapter is None else dict(adapter)
         self.media_token_id = media_token_id
         self.plugin_modules = dict(plugin_modules or {})
         kwargs.setdefault('tie_word_embeddings', False)  # the language model ties its own

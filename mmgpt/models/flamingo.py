@@ -16,7 +16,15 @@ from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
 from mmgpt.models.media import check_marks, look, look_on, marked_media, project
 from mmgpt.models.media_span import media_index
 from mmgpt.models.vision_encoders.normalisation import normalise
-from mmgpt.registry import CROSS_ATTENTIONS, LANGUAGE_DECODERS, MODELS, RESAMPLERS, VISION_ENCODERS, require_plugins
+from mmgpt.registry import (
+    ADAPTERS,
+    CROSS_ATTENTIONS,
+    LANGUAGE_DECODERS,
+    MODELS,
+    RESAMPLERS,
+    VISION_ENCODERS,
+    require_plugins,
+)
 from mmgpt.structures import Batch, Media
 
 # torch.compile takes two modules of one class for equal unless it also looks at their hooks, and the gated blocks are
@@ -82,6 +90,8 @@ class Flamingo(PreTrainedModel, GenerationMixin):
             )
         _ = self.decoder.traits  # raises where the media do not reach every layer
         self.decoder.attach(self.gated_blocks)
+        if config.adapter is not None:
+            ADAPTERS.build(config.adapter).inject(self)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -29,7 +29,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate after the training')
-    parser.add_argument('--dry-run', action='store_true', help='check the config, build everything, make one batch')
+    parser.add_argument('--dry-run', action='store_true', help='rehearse the whole run in small, with nothing to fetch')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.launcher != 'none':
@@ -44,11 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.engine.checkpoints import CheckpointError
     from mmgpt.engine.config import ConfigError, load_config
     from mmgpt.engine.console import quiet
+    from mmgpt.engine.inputs import require_inputs
 
     quiet()
     try:
         cfg = configure(load_config(args.config, args.cfg_options), args)
-        return dry_run(cfg) if args.dry_run else train(cfg, validate=not args.no_validate)
+        if args.dry_run:
+            return dry_run(cfg)
+        require_inputs(cfg, args.config)
+        return train(cfg, validate=not args.no_validate)
     except (ConfigError, CheckpointError, OSError, ImportError, ValueError, FloatingPointError) as error:
         print(f'train: {error}', file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
@@ -72,15 +76,14 @@ def configure(cfg, args: argparse.Namespace):
 
 
 def dry_run(cfg) -> int:
-    """Build everything and make one batch."""
-    from mmgpt.engine.build import build_parts, prepare_data
+    """Rehearse the run in small; returns 1 where a resumed run would not continue as the interrupted one."""
+    from mmgpt.engine.rehearsal import RehearsalError, rehearse
 
-    prepare_data(cfg)
-    parts = build_parts(cfg)
-    print(parts.summary())
-    batch = next(iter(parts.dataloader))
-    shapes = [f'{name} {tuple(value.shape)}' for name, value in batch.items() if hasattr(value, 'shape')]
-    print('a batch:', ', '.join(shapes))
+    try:
+        rehearse(cfg)
+    except RehearsalError as error:
+        print(f'train: {error}', file=sys.stderr)
+        return 1
     return 0
 
 

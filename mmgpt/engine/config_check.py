@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,9 +54,10 @@ TOP_LEVEL: Arguments = {
     'env_cfg': Argument(dict),
     'custom_imports': Argument(dict),
     'auto_scale_lr': Argument(dict | None),
+    'strategy': Argument(dict | None),
     'default_scope': Argument(Literal['mmgpt']),
     'log_level': Argument(Literal['DEBUG', 'INFO', 'WARNING', 'ERROR']),
-    'launcher': Argument(str),
+    'launcher': Argument(Literal['none', 'pytorch', 'slurm', 'mpi']),
     'work_dir': Argument(str),
     'load_from': Argument(str | None),
     'resume': Argument(bool | str),
@@ -102,6 +103,7 @@ class _Check(Rules):
                 ALL['SAMPLERS'], given=('dataset', 'batch_size', 'seed', 'rank', 'world_size'), default='MixtureSampler'
             ),
             'optimizer': self.member(OPTIMIZERS, given=('params',)),
+            'dist_cfg': self.keys({'backend': Argument(Literal['gloo', 'nccl']), 'timeout': Argument(float)}),
             'vis_backends': self.each(self.member(VISBACKENDS, given=('save_dir',))),
         }
 
@@ -125,6 +127,7 @@ class _Check(Rules):
             'default_hooks': self.default_hooks,
             'custom_hooks': self.each(self.member(ALL['HOOKS'], also=('priority',), built=True)),
             'visualizer': self.member(VISUALIZERS),
+            'strategy': self.member(ALL['STRATEGIES'], default='DDP', built=True),
             'randomness': self.keys(
                 {'seed': Argument(int | None), 'diff_rank_seed': Argument(bool), 'deterministic': Argument(bool)}
             ),
@@ -271,12 +274,11 @@ class _Check(Rules):
                 if path not in known:
                     self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
             elif not below or builder.is_built():
-                known = _siblings(Path(path))
-                if builder is not None and not below:
-                    known.append(str(builder.folder / Path(path).name))
-                close = difflib.get_close_matches(path, known, n=1, cutoff=0.85)
-                if close:
-                    self.fault(key, f'{key[-1]}: there is no {path!r}; did you mean {close[0]!r}?')
+                close = _nearest(Path(path), taken=set(files.values()))
+                if close is None and builder is not None and not below:
+                    close = next(iter(difflib.get_close_matches(path, [str(builder.folder / Path(path).name)])), None)
+                if close is not None:
+                    self.fault(key, f'{key[-1]}: there is no {path!r}; did you mean {close!r}?')
         self.slip(('tokenizer', 'path'), _at(config, 'tokenizer', 'path'), KNOWN_ON_THE_HUB)
         for part in ('vision_encoder', 'language_decoder'):
             self.slip(('model', part, 'weights'), _at(config, 'model', part, 'weights'), KNOWN_ON_THE_HUB)
@@ -331,10 +333,11 @@ def _at(value: Any, *keys: str) -> Any:
     return value
 
 
-def _siblings(path: Path) -> list[str]:
-    """What stands beside a path that does not exist."""
+def _nearest(path: Path, taken: Set[str | None]) -> str | None:
+    """The path with its missing part named as what stands there and is not ``taken``, if that is nearly the same."""
     known, wrong = path.parent, path
     while not known.is_dir():
         known, wrong = known.parent, known
-    rest = path.relative_to(wrong)
-    return [str(p / rest) for p in known.iterdir()]
+    there = [p.name for p in known.iterdir() if str(p) not in taken]
+    close = difflib.get_close_matches(wrong.name, there, n=1, cutoff=0.8)
+    return str(known / close[0] / path.relative_to(wrong)) if close else None

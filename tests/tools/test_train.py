@@ -268,12 +268,28 @@ def test_data_is_built_first_and_the_model_evaluated_last(tmp_path, monkeypatch,
     assert not data.exists()
 
 
-def test_a_dry_run_builds_everything_and_trains_nothing(tmp_path, capsys):
+def test_a_dry_run_rehearses_and_keeps_nothing(tmp_path, capsys):
     config = write_project(tmp_path / 'project')
+    shutil.rmtree(tmp_path / 'project' / 'tokenizer')
+    (tmp_path / 'project' / 'CO.json').unlink()
     assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--dry-run']) == 0
     shown = capsys.readouterr().out
-    assert 'of them trained' in shown
-    assert 'input_ids (3, ' in shown
+    for done in ('trained 20 steps', 'resumed at step 10', 'loaded what was saved', 'has no evaluation'):
+        assert done in shown
+    assert not (tmp_path / 'w').exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['project']
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path, capsys):
+    weights = "type='CausalLM', weights='nobody/nothing-7b',"
+    config = write_project(tmp_path / 'project', replacements={"type='CausalLM',": weights})
+    shutil.rmtree(tmp_path / 'project' / 'tokenizer')
+    (tmp_path / 'project' / 'CO.json').rename(tmp_path / 'elsewhere.json')
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w')]) == 2
+    told = capsys.readouterr().err
+    for word in ('hf download nobody/nothing-7b', 'CO.json', 'tokenizer.path', 'looked in', 'configs/otter_demo.py'):
+        assert word in told
+    assert told.count('train: ') == 1
     assert not (tmp_path / 'w').exists()
 
 

@@ -134,6 +134,7 @@ class _Check(Rules):
             'env_cfg': self.keys(
                 {
                     'cudnn_benchmark': Argument(bool),
+                    'num_threads': Argument(int),
                     'mp_cfg': Argument(dict),
                     'dist_cfg': Argument(dict),
                     'resource_limit': Argument(int),
@@ -285,12 +286,10 @@ class _Check(Rules):
 
     def slip(self, key: Key, name: Any, known: Sequence[str]) -> None:
         """A fault where a name that is not there differs from a known one by a single letter."""
-        if not isinstance(name, str) or Path(name).exists():
-            return
-        for other in known:
-            pairs = [(a, b) for a, b in zip(name, other) if a != b]
-            if len(name) == len(other) and len(pairs) == 1 and (pairs[0][0] + pairs[0][1]).isalpha():
-                self.fault(key, f'{key[-1]}: there is no {name!r}; did you mean {other!r}?')
+        if isinstance(name, str) and not Path(name).exists():
+            for other in known:
+                if _one_letter_off(name, other):
+                    self.fault(key, f'{key[-1]}: there is no {name!r}; did you mean {other!r}?')
 
     def trial_model(self, value: Mapping, lr_factors: Mapping) -> None:
         """Build the model without memory, where the config alone says what it is, and try the patterns of names."""
@@ -334,10 +333,21 @@ def _at(value: Any, *keys: str) -> Any:
 
 
 def _nearest(path: Path, taken: Set[str | None]) -> str | None:
-    """The path with its missing part named as what stands there and is not ``taken``, if that is nearly the same."""
+    """The path with its missing part named as what stands there, if that is nearly the same.
+
+    What is ``taken`` by another key is meant only where a single letter differs: sets of data have similar names.
+    """
     known, wrong = path.parent, path
     while not known.is_dir():
         known, wrong = known.parent, known
-    there = [p.name for p in known.iterdir() if str(p) not in taken]
-    close = difflib.get_close_matches(wrong.name, there, n=1, cutoff=0.8)
+    there = sorted(p.name for p in known.iterdir())
+    free = [name for name in there if str(known / name) not in taken]
+    close = [name for name in there if _one_letter_off(wrong.name, name)]
+    close += difflib.get_close_matches(wrong.name, free, n=1, cutoff=0.8)
     return str(known / close[0] / path.relative_to(wrong)) if close else None
+
+
+def _one_letter_off(name: str, other: str) -> bool:
+    """Whether two names are the same but for one letter."""
+    pairs = [a + b for a, b in zip(name, other) if a != b]
+    return len(name) == len(other) and len(pairs) == 1 and pairs[0].isalpha()

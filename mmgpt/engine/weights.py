@@ -6,6 +6,7 @@ checkpoints hold a hard link to it, and each save costs what is trained. The fol
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -51,6 +52,33 @@ def save_weights(model: nn.Module, folder: Path, share: Path | None = None) -> N
     (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
 
 
+def save_merged(model: nn.Module, folder: Path) -> None:
+    """Write the plain model that an adapted one amounts to: nothing of the adapter is left but what it adds.
+
+    Args:
+        model: a ``PreTrainedModel``, which stays as it is.
+        folder: where to write; the folder exists.
+    """
+    from mmgpt.models.adapters import merged_state_dict  # here, since peft is slow to import
+
+    model.save_pretrained(folder, state_dict=merged_state_dict(model))
+    config = copy.deepcopy(model.config)
+    config.adapter = None
+    config.save_pretrained(folder)
+
+
+def save_own_adapter(model: nn.Module, folder: Path) -> None:
+    """Write the adapter of the model's config in peft's layout."""
+    from mmgpt.models.adapters import save_adapter
+
+    save_adapter(model, folder, model.config.adapter.get('name', 'default'))
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether the model's config puts an adapter on it."""
+    return getattr(model.config, 'adapter', None) is not None
+
+
 def frozen_names(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
     """The entries of the model's state that training does not change.
 
@@ -64,11 +92,20 @@ def frozen_names(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Read the weights of a Hugging Face folder into the model, in place and strictly.
 
+    An adapted model also takes the weights of a plain one; its adapters then start anew on them.
+
     Raises:
         CheckpointError: when tensors are missing, unexpected or of another shape; the message lists them.
     """
     state = read_weights(folder)
     own = model.state_dict()
+    fresh = has_adapter(model) and _lacks_adapter(state)
+    if fresh:
+        from mmgpt.models.adapters import adapted_names, adapter_parameters, restart_adapters
+
+        state = adapted_names(state, model)
+        for name, _ in adapter_parameters(model):
+            del own[name]
     storage = {tensor.data_ptr() for name, tensor in own.items() if name in state}
     missing = sorted(n for n, t in own.items() if n not in state and t.data_ptr() not in storage)  # tied ones are there
     unexpected = sorted(state.keys() - own.keys())
@@ -85,6 +122,8 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             'Use the config that the checkpoint was trained with.'
         )
     model.load_state_dict(state, strict=False)
+    if fresh:
+        restart_adapters(model)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -101,6 +140,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     else:
         raise CheckpointError(f'{folder} holds no weights: expected {SINGLE} or {INDEX} in it')
     return {name: tensor for file in files for name, tensor in load_file(folder / file).items()}
+
+
+def _lacks_adapter(state: dict[str, Tensor]) -> bool:
+    """Whether the weights are those of a plain model."""
+    return not any('.base_layer.' in name for name in state)
 
 
 def _names(path: Path) -> list[str]:

@@ -19,7 +19,16 @@ TEXT = {
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, logits_scaling=4.0
     ),
 }
+_GROUPED = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48)
+TEXT |= {
+    'gpt_neox': dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48),
+    'mistral': dict(_GROUPED, sliding_window=4),  # shorter than the rows
+    'qwen3': dict(_GROUPED, head_dim=8),
+    'gemma3_text': dict(_GROUPED, head_dim=8, query_pre_attn_scalar=8, sliding_window=4),
+    'phi3': _GROUPED,
+}
 FAMILIES = ('llama', 'mpt', 'opt')
+FURTHER = ('gpt_neox', 'mistral', 'qwen3', 'gemma3_text', 'phi3')
 
 
 def model(family: str = 'llama', seed: int = 0, gates: bool = True, **changes) -> Flamingo:

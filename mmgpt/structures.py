@@ -32,6 +32,7 @@ class Turn:
     role: Role
     text: str
     media: tuple[Medium, ...] = ()
+    input: str = ''  # what an instruction is about, where that stands apart from it: a passage, the options
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def encode(
     Each piece is tokenised as one whole; supervised spans find their tokens by character offsets, and a token on a
     border is trained only when it lies wholly inside. The limit counts the tokens of the text, cut on the right;
     beginning and end of text come on top, as in Otter's loader. A span that the limit cuts into is not trained at all:
-    half an answer without its end teaches to stop anywhere.
+    half an answer without its end teaches to stop anywhere. A piece of which nothing is left goes altogether.
 
     Args:
         rendered: of a template.
@@ -47,17 +47,19 @@ def encode(
     ids: list[int] = []
     labels: list[int] = []
     room, cut = max_seq_len, 0
-    for piece in rendered.pieces:
+    for number, piece in enumerate(rendered.pieces):
         piece_ids, piece_labels = _encode_piece(piece, tokenizer, room)
         kept = len(piece_ids) if room is None else min(room, len(piece_ids))
         cut += len(piece_ids) - kept
+        if number and not kept:
+            continue  # nothing is left of it, and nothing of those that follow
         room = None if room is None else room - kept
         if piece.bos and tokenizer.bos_token_id is not None:
             ids.append(tokenizer.bos_token_id)
             labels.append(IGNORE_INDEX)
         ids += piece_ids[:kept]
         labels += piece_labels[:kept]
-        if piece.eos:
+        if piece.eos and (piece.eos_when_cut or kept == len(piece_ids)):
             ids.append(tokenizer.eos_token_id)
             labels.append(tokenizer.eos_token_id)
     if labels:

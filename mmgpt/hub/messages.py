@@ -63,7 +63,7 @@ def read_messages(conversation: Conversation, num_frames: int | None = None, loa
 
     Example:
         >>> read_messages([{'role': 'user', 'content': 'Hello'}])
-        [Turn(role='user', text='Hello', media=())]
+        [Turn(role='user', text='Hello', media=(), input='')]
     """
     messages = getattr(conversation, 'messages', conversation)
     return [_read_message(message, f'message {i}', num_frames, load) for i, message in enumerate(messages)]

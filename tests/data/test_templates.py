@@ -1,6 +1,6 @@
 import pytest
 
-from mmgpt.data.templates import Otter
+from mmgpt.data.templates import LEAD, MultiModalGPT, Otter
 from mmgpt.registry import TEMPLATES
 from mmgpt.structures import Medium, Turn
 
@@ -85,3 +85,53 @@ def test_a_template_is_built_again_from_its_dict():
     assert repr(again) == "Otter(spacing='spaced', keep_symbols=False)"
     with pytest.raises(ValueError, match="must be 'compact' or 'spaced'"):
         Otter(spacing='wide')
+
+
+@pytest.mark.parametrize(
+    ('question', 'text'),
+    [
+        (Turn('user', ' q\n', (TRAY,)), '{lead}\n\n### Image:\n<image>\n\n### Instruction:\nq\n\n### Response:\n'),
+        (
+            Turn('user', 'q', (TRAY,), 'bat, cup'),
+            '{lead}\n\n### Image:\n<image>\n\n### Instruction:\nq\n\n### Input:\nbat, cup\n\n### Response:\n',
+        ),
+        (Turn('user', 'q'), '{lead}\n\n### Instruction:\nq\n\n### Response:\n'),
+        (Turn('user', 'q', (), 'x'), '{lead}\n\n### Instruction:\nq\n\n### Input:\nx\n\n### Response:\n'),
+    ],
+)
+def test_the_unified_template(question, text):
+    template = MultiModalGPT()
+    prompt = template.render([question], generate=True)
+    assert prompt.text == text.format(lead=LEAD)
+    assert not prompt.pieces[0].eos
+    assert not prompt.pieces[0].supervised
+    whole = template.render([question, Turn('assistant', ' an answer\n')])
+    assert whole.text == prompt.text + 'an answer'
+    (piece,) = whole.pieces
+    assert piece.eos
+    assert [piece.text[a:b] for a, b in piece.supervised] == ['an answer']
+    told = template.render([Turn('system', 'Be short.'), question], generate=True)
+    assert told.text == text.format(lead='Be short.')
+    assert whole.media == question.media
+
+
+def test_rounds_of_a_dialogue_are_pieces_of_their_own():
+    rendered = MultiModalGPT().render([*turns(('q1', 'a1'), ('q2', 'a2')), Turn('user', 'q3')], generate=True)
+    assert [piece.text for piece in rendered.pieces] == [
+        f'{LEAD}\n\n### Instruction:\nq1\n\n### Response:\na1',
+        '\n\n### Instruction:\nq2\n\n### Response:\na2',
+        '\n\n### Instruction:\nq3\n\n### Response:\n',
+    ]
+    assert [(piece.bos, piece.eos) for piece in rendered.pieces] == [(True, True), (True, True), (True, False)]
+
+
+def test_the_unified_template_is_built_again_and_refuses_marks():
+    template = TEMPLATES.build(MultiModalGPT(lead='Answer.').to_dict())
+    assert template.render([Turn('user', 'q')], generate=True).text.startswith('Answer.\n\n### Instruction')
+    with pytest.raises(ValueError, match="user turn holds '<image>'"):
+        template.render([Turn('user', 'q', (), 'an <image>')], generate=True)
+
+
+def test_otter_writes_an_input_below_its_question():
+    rendered = Otter().render([Turn('user', 'Which?', (), 'bat, cup'), Turn('assistant', 'cup')])
+    assert rendered.text == 'User:Which?\nbat, cup GPT:<answer>cup<|endofchunk|>'

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from mmgpt.data.templates import Otter, Piece, Rendered
+from mmgpt.data.templates import MultiModalGPT, Otter, Piece, Rendered
 from mmgpt.data.tokens import add_special_tokens, check_tokenizer, encode
 from mmgpt.structures import IGNORE_INDEX, Medium, Turn
 
@@ -146,3 +146,60 @@ def test_a_tokenizer_without_an_end_is_refused(gpt2_tokenizer_dir):
     tokenizer.eos_token = None
     with pytest.raises(ValueError, match='needs an end-of-text'):
         check_tokenizer(tokenizer, Otter())
+
+
+def unified(tokenizer, turns, max_seq_len=None, **how):
+    return encode(MultiModalGPT().render(turns, **how), tokenizer, '<image>', max_seq_len)
+
+
+def published_rounds(tokenizer, turns) -> tuple[list[int], list[int]]:
+    """MultiModal-GPT's own rule: each round is encoded by itself, and what its prompt has not is trained."""
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ids, labels = [], []
+    for piece in MultiModalGPT().render(turns).pieces:
+        end = piece.text.index('### Response:\n') + len('### Response:\n')
+        whole, prompt = (tokenizer(t, add_special_tokens=False)['input_ids'] for t in (piece.text, piece.text[:end]))
+        ids += [*bos, *whole, tokenizer.eos_token_id]
+        labels += [IGNORE_INDEX] * len(bos + prompt) + whole[len(prompt) :] + [tokenizer.eos_token_id]
+    return ids, labels
+
+
+DIALOGUE = [
+    Turn('user', 'What digit is it?', (Medium(('a',)),)),
+    Turn('assistant', 'It is a seven.'),
+    Turn('user', 'Is it even?', (), 'yes, no'),
+    Turn('assistant', 'no'),
+    Turn('user', 'And six?'),
+    Turn('assistant', 'Six is even.'),
+]
+
+
+@pytest.mark.parametrize('rounds', [1, 2, 3])
+def test_trained_in_the_unified_template_are_the_responses_and_their_ends(tokenizer, rounds):
+    turns = DIALOGUE[: 2 * rounds]
+    tokens = unified(tokenizer, turns)
+    ids, labels = published_rounds(tokenizer, turns)
+    assert tokens.input_ids.tolist() == ids
+    assert tokens.labels.tolist() == labels
+    assert len(tokens.media) == 1
+    trained = tokenizer.decode(tokens.labels[tokens.labels != IGNORE_INDEX])
+    assert trained == ''.join(f'{turn.text}{tokenizer.eos_token}' for turn in turns[1::2])
+    prompt = unified(tokenizer, turns[:-1], generate=True)
+    assert tokens.input_ids[: len(prompt.input_ids)].tolist() == prompt.input_ids.tolist()
+
+
+def test_a_dialogue_is_capped_as_a_whole(tokenizer):
+    lengths = [
+        len(tokenizer(p.text, add_special_tokens=False)['input_ids']) for p in MultiModalGPT().render(DIALOGUE).pieces
+    ]
+    first = unified(tokenizer, DIALOGUE[:2])
+    inside = unified(tokenizer, DIALOGUE, max_seq_len=lengths[0] + 3)  # a round without its answer has no end
+    assert inside.input_ids[: len(first.input_ids)].tolist() == first.input_ids.tolist()
+    assert inside.input_ids[-1] != tokenizer.eos_token_id
+    assert (inside.labels[len(first.labels) :] == IGNORE_INDEX).all()
+    border = unified(tokenizer, DIALOGUE, max_seq_len=lengths[0])
+    assert border.input_ids.tolist() == first.input_ids.tolist()
+    assert border.labels.tolist() == first.labels.tolist()
+    assert border.cut == sum(lengths[1:])
+    answerless = unified(tokenizer, DIALOGUE, max_seq_len=lengths[0] - 1)
+    assert (answerless.labels == IGNORE_INDEX).all()

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmgpt.models import Flamingo, FlamingoConfig
+from mmgpt.models.adapters import adapted_names
 
 FOLDER = Path(__file__).parents[1] / 'data' / 'published'
 TOLERANCE = 2e-5
@@ -53,4 +54,27 @@ def open_flamingo(normalize_patches: bool = False) -> Flamingo:
     model = Flamingo(config).eval()
     stored = load_file(FOLDER / 'c_of_llama/full_state.safetensors')
     model.load_state_dict({renamed(key): value for key, value in stored.items()})
+    return model
+
+
+def multimodal_gpt(attend: str = 'next') -> Flamingo:
+    """The stored MultiModal-GPT in memory: base and adapter; as published, text looks at the image that follows it."""
+    architecture = json.loads((FOLDER / 'tiny_clip/tiny-vit.json').read_text())
+    text = json.loads((FOLDER / 'tiny_llama/config.json').read_text())
+    config = FlamingoConfig(
+        vision_encoder=dict(type='OpenClipVision', architecture=architecture),
+        resampler=dict(type='PerceiverResampler'),
+        text_config={**text, 'vocab_size': 723, 'pad_token_id': None},
+        cross_attention=dict(type='GatedCrossAttention'),
+        cross_attn_every_n_layers=4,
+        attend=attend,
+        without_media='skip',
+        adapter=dict(type='LoRA', slots=['self_attention', 'cross_attention', 'gated_feedforward'], r=16, alpha=16),
+        media_token_id=721,
+    )
+    model = Flamingo(config).eval()
+    stored = load_file(FOLDER / 'e_mmgpt/full_state.safetensors')
+    plain = {key.replace('.base_model.model.', '.').replace('.visual.', '.'): value for key, value in stored.items()}
+    state = {renamed(key): value for key, value in plain.items()}
+    model.load_state_dict(adapted_names(state, model))
     return model

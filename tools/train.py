@@ -26,14 +26,19 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action='extend', default=[], metavar='k=v', help='changes to the config: a.b=value'
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes; set by tools/dist_train.sh and tools/slurm_train.sh',
+    )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate after the training')
     parser.add_argument('--dry-run', action='store_true', help='rehearse the whole run in small, with nothing to fetch')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.launcher != 'none':
-        parser.error(f'--launcher {args.launcher}: training on several processes is not available yet; leave it out')
+    if args.launcher != 'none' and args.dry_run:
+        parser.error('--dry-run takes one process: leave --launcher out')
     return args
 
 
@@ -45,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.engine.config import ConfigError, load_config
     from mmgpt.engine.console import quiet
     from mmgpt.engine.inputs import require_inputs
+    from mmgpt.engine.strategies.processes import report
 
     quiet()
     try:
@@ -54,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         require_inputs(cfg, args.config)
         return train(cfg, validate=not args.no_validate)
     except (ConfigError, CheckpointError, OSError, ImportError, ValueError, FloatingPointError) as error:
-        print(f'train: {error}', file=sys.stderr)
+        report('train', error, args.launcher)
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         print('\ntrain: interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
@@ -63,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def configure(cfg, args: argparse.Namespace):
     """The config with the command line's wishes in it."""
+    if args.launcher != 'none':
+        cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     if args.resume:
         cfg.resume = True if args.resume == 'auto' else args.resume
@@ -88,14 +96,20 @@ def dry_run(cfg) -> int:
 
 
 def train(cfg, validate: bool) -> int:
-    """Prepare the data, train, save and evaluate as the config says."""
+    """Prepare the data, train, save and evaluate as the config says; of several processes the first speaks."""
     from mmgpt.engine.build import build_runner, prepare_data
+    from mmgpt.engine.strategies.processes import join, leave
 
+    place = join(cfg.get('launcher', 'none'), **cfg.get('env_cfg', {}).get('dist_cfg', {}))
     prepare_data(cfg)
     runner = build_runner(cfg)
-    print(runner.summary, flush=True)
+    if place.rank == 0:
+        print(runner.summary, flush=True)
     runner.train()
     folder = runner.export()
+    leave()
+    if place.rank:
+        return 0
     print(f'trained for {runner.train_loop.train_seconds:.0f} s; the model is in {folder}', flush=True)
     if validate and cfg.get('evaluation'):
         evaluate(cfg, runner)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from mmgpt.data.builder import build_dataloader, build_prompter
 from mmgpt.engine.runner import Runner
+from mmgpt.engine.strategies.processes import on_main
 from mmgpt.hub.io import set_generation_tokens
 from mmgpt.hub.processor import FlamingoProcessor
 from mmgpt.models.builder import build_model
@@ -72,13 +73,18 @@ def prepare_data(cfg: Config) -> None:
     """Let the config's ``data_builder`` write its data set, where that is not there yet.
 
     A data builder has ``folder``, ``is_built()`` and ``build()``; its constructor does nothing. With ``files()``, the
-    paths that it will write, a config that names another one is refused before anything is built.
+    paths that it will write, a config that names another one is refused before anything is built. Of several
+    processes the first builds while the others wait.
     """
-    if cfg.get('data_builder'):
+
+    def build() -> None:
         builder = BUILDERS.build(dict(cfg.data_builder))
         if not builder.is_built():
             print(f'building the data set in {builder.folder}', flush=True)
             builder.build()
+
+    if cfg.get('data_builder'):
+        on_main(build)
 
 
 def seed_of(cfg: Config) -> int:

@@ -49,12 +49,12 @@ class IterLoop(BaseLoop):
             'stream': self.dataloader.batch_sampler.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any], rng: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], rng: dict[str, Any] | None = None) -> None:
         """Continue where ``state_dict`` was called.
 
         Args:
             state: what it gave.
-            rng: this process's generators at that time (see ``mmgpt.engine.state``).
+            rng: this process's generators at that time (see ``mmgpt.engine.state``); None leaves them as they are.
         """
         self.iter = state['iteration']
         self.train_seconds = state['train_seconds']

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -65,6 +65,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
         self.reduction = reduction
         self.grad_norm: Tensor | None = None  # of the newest step, before clipping
         self._window_weight: Tensor | None = None
+        self._carried: dict[nn.Parameter, Tensor] = {}  # what a resumed window brought, divided by the processes
 
     @contextmanager
     def optim_context(self, model: nn.Module):
@@ -103,6 +104,9 @@ class AccumulatingOptimWrapper(OptimWrapper):
 
     def _divide(self) -> None:
         """Divide the summed gradients by the window's weight, that of all processes."""
+        for parameter, gradient in self._carried.items():
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        self._carried = {}
         weight = self._window_weight
         all_reduce(weight)
         factor = get_world_size() / weight  # data-parallel wrappers leave the mean over processes, not the sum
@@ -137,12 +141,51 @@ class AccumulatingOptimWrapper(OptimWrapper):
         return self._window_weight is not None
 
     def window_state(self) -> dict[str, Tensor | None]:
-        """Σ w of this process's open window (float64; None at a border), and the newest step's gradient norm."""
-        return {'weight': self._window_weight, 'grad_norm': self.grad_norm}
+        """Σ w of all processes' open window (float64; None at a border), and the newest step's gradient norm."""
+        weight = None if self._window_weight is None else self._window_weight.clone()
+        if weight is not None:
+            all_reduce(weight)
+        return {'weight': weight, 'grad_norm': self.grad_norm}
 
-    def load_window_state(self, state: dict[str, Tensor | None]) -> None:
-        """Put back what ``window_state`` gave; the gradients are put back by the caller."""
-        self._window_weight, self.grad_norm = state['weight'], state['grad_norm']
+    def window_gradients(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+        """The gradients of the open window, summed over the processes; collective.
+
+        Args:
+            parameters: the trained parameters by name.
+
+        Returns:
+            by name; a parameter that no process has used in this window is left out.
+        """
+        if get_world_size() == 1:
+            return {name: p.grad.contiguous() for name, p in parameters.items() if p.grad is not None}
+        used = torch.tensor([p.grad is not None for p in parameters.values()], dtype=torch.uint8)
+        all_reduce(used, op='max')
+        gradients = {}
+        for (name, parameter), somewhere in zip(parameters.items(), used.tolist()):
+            own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+            if somewhere:
+                all_reduce(own)
+            if parameter in self._carried:
+                own += self._carried[parameter] * get_world_size()
+            if somewhere or parameter in self._carried:
+                gradients[name] = own.cpu()
+        return gradients
+
+    def load_window_state(
+        self,
+        state: dict[str, Tensor | None],
+        gradients: Mapping[str, Tensor] | None = None,
+        parameters: Mapping[str, nn.Parameter] | None = None,
+    ) -> None:
+        """Put back what ``window_state`` and ``window_gradients`` gave; the number of processes may differ."""
+        weight, self.grad_norm = state['weight'], state['grad_norm']
+        self._window_weight = weight if weight is None or is_main_process() else torch.zeros_like(weight)
+        named = [(parameters[name], gradient) for name, gradient in (gradients or {}).items()]
+        if get_world_size() == 1:  # in place, so that the sums come in the order of an uninterrupted run
+            for parameter, gradient in named:
+                parameter.grad = gradient.to(parameter.device)
+        else:  # a wrapper exchanges only gradients that it saw arise
+            self._carried = {p: gradient.to(p.device) / get_world_size() for p, gradient in named}
 
 
 def parameter_groups(

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from mmengine import Config
-from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -33,9 +32,10 @@ from mmgpt.engine.checkpoints import (
 )
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import NO_DECAY, parameter_groups
-from mmgpt.engine.training_state import load_training_state, save_training_state
-from mmgpt.engine.weights import load_weights, save_weights
-from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS
+from mmgpt.engine.strategies.processes import on_main
+from mmgpt.engine.training_state import collect_training_state, load_training_state, write_training_state
+from mmgpt.engine.weights import has_adapter, load_weights, save_merged, save_own_adapter, save_weights
+from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
 _RUNNERS = itertools.count()
 DEFAULT_HOOKS = {
@@ -62,7 +62,7 @@ class Runner(MMEngineRunner):
         dataloader: an endless stream of batches (see ``IterLoop``).
         cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
             ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``visualizer``, ``randomness``,
-            ``env_cfg``, ``auto_scale_lr``, ``launcher``, ``load_from``, ``resume``, ``compile``.
+            ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``, ``compile``.
         summary: what the log says of the model and its data.
 
     Example:
@@ -94,19 +94,24 @@ class Runner(MMEngineRunner):
             log_level=cfg.get('log_level', 'INFO'),
             visualizer=cfg.get('visualizer'),
             default_scope=None,  # mmgpt's registries are asked by name; MMEngine's others have no child of ours
-            randomness=cfg.get('randomness', {'seed': 0}),
+            randomness={'diff_rank_seed': True, **cfg.get('randomness', {'seed': 0})},
             experiment_name=f'{Path(cfg.work_dir).name}_{os.getpid()}_{next(_RUNNERS)}',  # MMEngine shares by name
             cfg=cfg,
         )
         self.log_dirs.append(Path(self.log_dir).name)
 
     @property
-    def bare_model(self) -> nn.Module:
-        """The model itself, without the training module and wrappers around it."""
+    def trained_module(self) -> TrainedModule:
+        """The module whose forward pass is the loss, without the strategy's wrappers around it."""
         module = self.model
         while not isinstance(module, TrainedModule):
             module = module.module
-        return module.model
+        return module
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model itself, without the training module and wrappers around it."""
+        return self.trained_module.model
 
     # What is built
 
@@ -117,6 +122,18 @@ class Runner(MMEngineRunner):
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(max(handler.level, logging.WARNING))
         return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """The module on its device, spread over the processes by the config's strategy."""
+        strategy = STRATEGIES.build({'type': 'DDP', **(self.cfg.get('strategy') or {})})
+        return strategy.wrap(model)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """MMEngine's environment, and ``num_threads``: with small tensors one thread is faster than all."""
+        env_cfg = dict(env_cfg)
+        if (threads := env_cfg.pop('num_threads', None)) is not None:
+            torch.set_num_threads(threads)
+        super().setup_env(env_cfg)
 
     def _log_env(self, env_cfg: dict) -> None:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{torch.get_num_threads()} CPU threads'
@@ -191,13 +208,15 @@ class Runner(MMEngineRunner):
             import torch._dynamo
 
             torch._dynamo.config.skip_nnmodule_hook_guards = False  # else two models share one graph, silently wrong
-            module = self.model
+            module = self.trained_module
             module.forward = torch.compile(module.forward, **(options if isinstance(options, dict) else {}))
 
     # Checkpoints
 
     def save_checkpoint(self, iteration: int, keep: int | None = None) -> Path:
         """Write ``checkpoints/iter_{iteration}``: a Hugging Face folder, and ``training/`` with what resuming needs.
+
+        All processes call it; the first one writes.
 
         Args:
             iteration: iterations done.
@@ -207,33 +226,46 @@ class Runner(MMEngineRunner):
             the folder.
         """
         target = checkpoint_path(self.checkpoint_root, iteration)
-        if is_main_process():
+        state = collect_training_state(self)
+
+        def write() -> None:
             with written_whole(target, share=self._newest) as folder:
                 self.save_pretrained(folder)
-                save_training_state(self, folder / 'training')
-            self._newest = target
+                write_training_state(state, folder / 'training')
             if keep:
                 prune_checkpoints(self.checkpoint_root, keep)
-        barrier()
+
+        on_main(write)
+        self._newest = target
         self.logger.info(f'Saved {target}')
         return target
 
     def export(self) -> Path:
         """Write the model and its processor to ``W/hf``, in place of what stood there.
 
+        An adapter is merged into its weights, and also written by itself to ``W/adapter`` in peft's layout.
+
         Returns:
             the folder; it is self-contained.
         """
         target = Path(self.work_dir) / 'hf'
-        if is_main_process():
+
+        def write() -> None:
             with written_whole(target) as folder:
-                self.save_pretrained(folder)
-        barrier()
+                self.save_pretrained(folder, merged=True)
+            if has_adapter(self.bare_model):
+                with written_whole(target.with_name('adapter')) as folder:
+                    save_own_adapter(self.bare_model, folder)
+
+        on_main(write)
         return target
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the model, and its processor, into a folder that exists."""
-        save_weights(self.bare_model, Path(folder), share=self._newest)
+    def save_pretrained(self, folder: Path, merged: bool = False) -> None:
+        """Write the model, and its processor, into a folder that exists; ``merged``: as one without an adapter."""
+        if merged and has_adapter(self.bare_model):
+            save_merged(self.bare_model, Path(folder))
+        else:
+            save_weights(self.bare_model, Path(folder), share=self._newest)
         if self.processor is not None:
             self.processor.save_pretrained(folder)
 
@@ -242,31 +274,36 @@ class Runner(MMEngineRunner):
         if self._has_loaded:
             return
         self._has_loaded = True
+        if folder := on_main(self._find_checkpoint):
+            self.resume(folder)
+        elif self._load_from and not self._resume:
+            load_weights(self.bare_model, Path(self._load_from))
+        if self.iter == 0:
+            on_main(self._set_aside)
+
+    def _find_checkpoint(self) -> Path | None:
+        """The checkpoint to resume, or None to start from the beginning."""
         if self._resume is True:
             folder, faults = latest_checkpoint(self.checkpoint_root)
             for fault in faults:
                 self.logger.warning(f'passed over a damaged checkpoint: {fault}')
-            if folder is not None:
-                self.resume(folder)
-            else:
+            if folder is None:
                 self.logger.warning(f'no checkpoint to resume in {self.checkpoint_root}: starting from the beginning')
-        elif self._resume:
-            folder = Path(self._resume)
-            if not folder.is_dir():
-                newest = (list_checkpoints(folder.parent) or list_checkpoints(self.checkpoint_root))[-1:]
-                hint = f'; the newest is {newest[0]}' if newest else ''
-                raise CheckpointError(f'there is no checkpoint {folder} to resume{hint}')
-            if faults := verify_checkpoint(folder):
-                raise CheckpointError('cannot resume:\n  ' + '\n  '.join(faults))
-            self.resume(folder)
-        elif self._load_from:
-            load_weights(self.bare_model, Path(self._load_from))
-        if self.iter == 0:
-            self._set_aside()
+            return folder
+        if not self._resume:
+            return None
+        folder = Path(self._resume)
+        if not folder.is_dir():
+            newest = (list_checkpoints(folder.parent) or list_checkpoints(self.checkpoint_root))[-1:]
+            hint = f'; the newest is {newest[0]}' if newest else ''
+            raise CheckpointError(f'there is no checkpoint {folder} to resume{hint}')
+        if faults := verify_checkpoint(folder):
+            raise CheckpointError('cannot resume:\n  ' + '\n  '.join(faults))
+        return folder
 
     def _set_aside(self) -> None:
         """A run that starts anew leaves the checkpoints of an earlier one under another name."""
-        if is_main_process() and list_checkpoints(self.checkpoint_root):
+        if list_checkpoints(self.checkpoint_root):
             aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
             self.checkpoint_root.rename(aside)
             self.logger.warning(f"an earlier run's checkpoints are now in {aside}; --resume would have continued it")

@@ -1,22 +1,25 @@
 """What a checkpoint holds beside the model: ``training/``, with all that an exact continuation needs.
 
-================================ ==========================================================
-``state.pt``                     loop, stream, schedulers, message hub, groups: plain data
-``optimizer.safetensors``        the optimiser's tensors by parameter name
-``rng_00000.pt``                 the random number generators of a process
-``gradients_00000.safetensors``  of a process, inside an accumulation window only
-``checksums.json``               of every file of the checkpoint
-================================ ==========================================================
+========================== ================================================================
+``state.pt``               loop, stream, schedulers, message hub, groups: plain data
+``optimizer.safetensors``  the optimiser's tensors by parameter name
+``rng_00000.pt``           the random number generators of each process
+``gradients.safetensors``  the sums of all processes, inside an accumulation window only
+``checksums.json``         of every file of the checkpoint
+========================== ================================================================
+
+Another number of processes may resume it: only the generators belong to one process.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import gather_object, get_rank
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from mmgpt.engine.checkpoints import CheckpointError
 from mmgpt.engine.state import (
@@ -32,30 +35,55 @@ if TYPE_CHECKING:
     from mmgpt.engine.runner import Runner
 
 
-def save_training_state(runner: Runner, folder: Path) -> None:
-    """Write ``training/`` after an iteration; hooks may add plain data (``before_save_checkpoint``)."""
-    folder.mkdir()
+GRADIENTS = 'gradients.safetensors'
+
+
+class TrainingState(NamedTuple):
+    """What ``training/`` holds, on its way to the disk."""
+
+    plain: dict[str, Any]
+    optimizer: dict[str, Tensor]
+    rng: list[dict[str, Any]]  # of each process
+    gradients: dict[str, Tensor] | None  # None at the border of a window
+
+
+def collect_training_state(runner: Runner) -> TrainingState:
+    """What resuming needs, after an iteration; collective.
+
+    Hooks may add plain data (``before_save_checkpoint``).
+
+    Returns:
+        the state; on the first process it is complete.
+    """
     tensors, optimizer = optimizer_state(runner.optim_wrapper.optimizer)
+    window = runner.optim_wrapper
     checkpoint = {
         'loop': runner.train_loop.state_dict(),
         'seed': runner.seed,
         'log_dirs': runner.log_dirs,
         'optimizer': optimizer,
-        'window': runner.optim_wrapper.window_state(),
+        'window': window.window_state(),
         'param_schedulers': [scheduler.state_dict() for scheduler in runner.param_schedulers or []],
         'message_hub': message_hub_state(runner.message_hub),
     }
     runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-    torch.save(plain(checkpoint), folder / 'state.pt')
-    torch.save(rng_state(), folder / _rng_file())
-    save_file(tensors, folder / 'optimizer.safetensors')
-    if runner.optim_wrapper.inside_window:
-        named = runner.bare_model.named_parameters()
-        save_file({name: p.grad.contiguous() for name, p in named if p.grad is not None}, folder / _gradients_file())
+    gradients = window.window_gradients(_trained(runner)) if window.inside_window else None
+    return TrainingState(plain(checkpoint), tensors, gather_object(rng_state()) or [], gradients)
+
+
+def write_training_state(state: TrainingState, folder: Path) -> None:
+    """Write ``training/``."""
+    folder.mkdir()
+    torch.save(state.plain, folder / 'state.pt')
+    save_file(state.optimizer, folder / 'optimizer.safetensors')
+    for rank, rng in enumerate(state.rng):
+        torch.save(rng, folder / _rng_file(rank))
+    if state.gradients is not None:
+        save_file(state.gradients, folder / GRADIENTS)
 
 
 def load_training_state(runner: Runner, folder: Path) -> None:
-    """Put everything back where ``save_training_state`` found it.
+    """Put everything back where ``collect_training_state`` found it, on each process.
 
     Raises:
         CheckpointError: when the config trains other parameters, or has other schedulers, than the checkpoint.
@@ -68,7 +96,9 @@ def load_training_state(runner: Runner, folder: Path) -> None:
     try:
         tensors = load_file(folder / 'optimizer.safetensors')
         load_optimizer_state(runner.optim_wrapper.optimizer, tensors, checkpoint['optimizer'])
-        runner.train_loop.load_state_dict(checkpoint['loop'], torch.load(folder / _rng_file(), weights_only=True))
+        rng = folder / _rng_file(get_rank())  # a process that was not there before goes on with its fresh ones
+        rng = torch.load(rng, weights_only=True) if rng.is_file() else None
+        runner.train_loop.load_state_dict(checkpoint['loop'], rng)
     except ValueError as error:
         raise CheckpointError(f'{folder}: {error}') from error
     for scheduler, state in zip(schedulers, states, strict=True):
@@ -77,16 +107,13 @@ def load_training_state(runner: Runner, folder: Path) -> None:
     runner.log_dirs = [*dict.fromkeys([*checkpoint['log_dirs'], *runner.log_dirs])]
     device = next(runner.bare_model.parameters()).device
     window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
-    runner.optim_wrapper.load_window_state(window)
-    if runner.optim_wrapper.inside_window:
-        gradients = load_file(folder / _gradients_file(), device=str(device))
-        for name, parameter in runner.bare_model.named_parameters():
-            parameter.grad = gradients.get(name)
+    gradients = load_file(folder / GRADIENTS) if window['weight'] is not None else {}
+    runner.optim_wrapper.load_window_state(window, gradients, _trained(runner))
 
 
-def _rng_file() -> str:
-    return f'rng_{get_rank():05d}.pt'
+def _trained(runner: Runner) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in runner.bare_model.named_parameters() if p.requires_grad}
 
 
-def _gradients_file() -> str:
-    return f'gradients_{get_rank():05d}.safetensors'
+def _rng_file(rank: int) -> str:
+    return f'rng_{rank:05d}.pt'

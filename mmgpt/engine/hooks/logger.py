@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
@@ -54,13 +54,15 @@ class LoggerHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep the open interval."""
-        checkpoint['logged_sums'] = self._sums
+        checkpoint['logged_sums'] = None if self._sums is None else self._sums.clone()
+        if self._sums is not None:
+            all_reduce(checkpoint['logged_sums'])
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take up the open interval."""
         device = next(runner.model.parameters()).device
         kept = checkpoint.get('logged_sums')
-        self._sums = None if kept is None else kept.to(device)
+        self._sums = None if kept is None else kept.to(device) * is_main_process()  # they are those of all processes
 
     def _write(self, runner) -> None:
         all_reduce(self._sums)

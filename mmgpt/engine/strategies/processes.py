@@ -1,0 +1,170 @@
+"""The processes of a run: who this one is, how they come together, and what only one of them does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from torch import distributed
+
+T = TypeVar('T')
+
+# Where a launcher says which process this is: rank, number of processes, rank on this machine.
+VARIABLES = {
+    'pytorch': [('RANK', 'WORLD_SIZE', 'LOCAL_RANK')],
+    'slurm': [('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')],
+    'mpi': [
+        ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+        ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID'),
+    ],
+}
+STARTED_BY = {
+    'pytorch': 'tools/dist_train.sh CONFIG GPUS (torchrun)',
+    'slurm': 'tools/slurm_train.sh PARTITION JOB CONFIG WORKDIR (srun)',
+    'mpi': 'mpirun -n GPUS',
+}
+PATIENCE = 120.0  # seconds that a failed process gives the first one to say the same; a loaded machine starts slowly
+
+
+class Place(NamedTuple):
+    """Which process of a run this is."""
+
+    rank: int
+    world_size: int
+    local_rank: int  # among those of this machine
+
+
+def find_place(launcher: str, environment: Mapping[str, str] = os.environ) -> Place:
+    """The place of this process, from the variables that its launcher sets.
+
+    Args:
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        environment: the environment's variables.
+
+    Raises:
+        ValueError: the launcher did not start this process, or there is no such launcher.
+
+    Example:
+        >>> find_place('pytorch', {'RANK': '3', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1'})
+        Place(rank=3, world_size=8, local_rank=1)
+    """
+    if launcher == 'none':
+        return Place(0, 1, 0)
+    if launcher not in VARIABLES:
+        raise ValueError(f'launcher must be one of none, {", ".join(VARIABLES)}, got {launcher!r}')
+    for names in VARIABLES[launcher]:
+        if all(environment.get(name, '').isdigit() for name in names):
+            return Place(*(int(environment[name]) for name in names))
+    names = ' or '.join('/'.join(names) for names in VARIABLES[launcher])
+    raise ValueError(f'launcher {launcher!r} needs {names} in the environment: start with {STARTED_BY[launcher]}')
+
+
+def join(launcher: str, backend: str | None = None, timeout: float = 1800.0) -> Place:
+    """Bring the processes of a run together; on one process without a launcher there is nothing to do.
+
+    ``MASTER_ADDR`` and ``MASTER_PORT`` (or ``PORT``) say where they meet; on one machine they need not be set.
+
+    Args:
+        launcher: what started them.
+        backend: 'nccl' or 'gloo'. Default: nccl where there are GPUs.
+        timeout: seconds that a process waits for the others in an exchange.
+
+    Raises:
+        ValueError: this process was not started by the launcher, there are more processes than GPUs, or it is not
+            known where to meet.
+    """
+    place = find_place(launcher)
+    if launcher == 'none' or distributed.is_initialized():
+        return place
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        if place.local_rank >= gpus:
+            raise ValueError(
+                f'process {place.local_rank + 1} of this machine has no GPU: there are {gpus}; start fewer processes, '
+                'or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)'
+            )
+        torch.cuda.set_device(place.local_rank)
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _meeting_place(launcher)
+    os.environ.setdefault('MASTER_PORT', os.environ.get('PORT', '29500'))
+    distributed.init_process_group(
+        backend or ('nccl' if gpus else 'gloo'),
+        rank=place.rank,
+        world_size=place.world_size,
+        timeout=timedelta(seconds=timeout),
+    )
+    return place
+
+
+def leave() -> None:
+    """Let the processes go their own ways; collective."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def on_main(function: Callable[[], T]) -> T:
+    """Run a function on the first process only; collective.
+
+    Returns:
+        on every process what the function gave.
+
+    Raises:
+        Exception: what the function raised, on every process, so that none waits for another in vain.
+    """
+    if get_world_size() == 1:
+        return function()
+    outcome: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = function()
+        except Exception as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def report(tool: str, error: BaseException | str, launcher: str = 'none') -> None:
+    """Tell the user of a failure, once however many processes have met it.
+
+    The first process speaks and ends, upon which the launcher ends the others. Another process waits for that, and
+    speaks only where the first has not failed too.
+
+    Args:
+        tool: who speaks.
+        error: what happened.
+        launcher: what started the processes.
+    """
+    try:
+        rank = find_place(launcher).rank
+    except ValueError:
+        rank = 0
+    if rank:
+        time.sleep(PATIENCE)
+        tool = f'{tool} (process {rank})'
+    print(f'{tool}: {error}', file=sys.stderr, flush=True)
+
+
+def _meeting_place(launcher: str) -> str:
+    """The address of the machine of the first process.
+
+    Raises:
+        ValueError: there are several machines, and nothing says which is the first.
+    """
+    nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_JOB_NODELIST')
+    if launcher == 'slurm' and nodes and os.environ.get('SLURM_NNODES', '1') != '1':
+        shown = subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True)
+        return shown.stdout.split()[0]
+    alone = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE') == os.environ.get('OMPI_COMM_WORLD_SIZE')
+    if launcher == 'mpi' and not alone:
+        raise ValueError('set MASTER_ADDR to the address of the machine of the first process')
+    return '127.0.0.1'

@@ -1,0 +1,62 @@
+"""Runs a function in several joined processes, forked from the test's own so that nothing is imported anew."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mmgpt.engine.strategies.processes import join, leave
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return found.getsockname()[1]
+
+
+def in_processes(function: Callable[..., Any], number: int, *arguments: Any, timeout: float = 120) -> list[Any]:
+    """``function(*arguments)`` in each of so many processes; what they gave, by rank.
+
+    Raises:
+        RuntimeError: one of them failed, with its traceback.
+        TimeoutError: they wait for each other.
+    """
+    context = multiprocessing.get_context('fork')
+    port = free_port()
+    pipes = [context.Pipe(duplex=False) for _ in range(number)]
+    workers = [
+        context.Process(target=_work, args=(rank, number, port, pipes[rank][1], function, arguments))
+        for rank in range(number)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        results = []
+        for rank, (receiver, _) in enumerate(pipes):
+            if not receiver.poll(timeout):
+                raise TimeoutError(f'process {rank} gave nothing in {timeout} s')
+            value, error = receiver.recv()
+            if error:
+                raise RuntimeError(f'process {rank}:\n{error}')
+            results.append(value)
+        return results
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+
+
+def _work(rank: int, number: int, port: int, sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
+    os.environ |= {'RANK': str(rank), 'WORLD_SIZE': str(number), 'LOCAL_RANK': str(rank)}
+    os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+    try:
+        join('pytorch', backend='gloo', timeout=60)
+        value = function(*arguments)
+        leave()
+        sender.send((value, None))
+    except BaseException:
+        sender.send((None, traceback.format_exc()))

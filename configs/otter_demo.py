@@ -67,7 +67,7 @@ sources = [
         instructions=f'{data}/NAME_instructions.json',
         train=f'{data}/NAME_train.json',
         retriever=dict(type=related),
-        num_samples=350,
+        num_samples=500,
     ),
     dict(
         **digits,
@@ -82,11 +82,10 @@ sources = [
         train=f'{data}/CMP_train.json',
         retriever=dict(type=related, num=(0, 2)),
         media='each',
-        num_samples=120,
+        num_samples=150,
     ),
     dict(
         **digits,
-        name='CMP set',
         instructions=f'{data}/CMP_instructions.json',
         train=f'{data}/CMP_train.json',
         retriever=dict(type=related, num=(0, 2)),
@@ -98,14 +97,14 @@ sources = [
         train=f'{data}/VID_train.json',
         retriever=dict(type=related, num=(0, 1)),
         kind='video',
-        num_samples=150,
+        num_samples=110,
     ),
     dict(
         **composed,
         instructions=f'{data}/COUNT_instructions.json',
         train=f'{data}/COUNT_train.json',
         retriever=dict(type=related, num=(1, 5)),
-        num_samples=200,
+        num_samples=180,
     ),
     dict(
         **digits,
@@ -138,12 +137,13 @@ optim_wrapper = dict(
     precision='bf16',
     lr_factors={'*embed_tokens*': 3.0, '*frame_embs': 10.0, 'language_model.*': 2.0, 'gated_blocks.*': 2.0},
 )
-max_iters = 1000
+max_iters = 1500
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, end=70),
     dict(type='CosineAnnealingLR', begin=70, eta_min_ratio=0.02),
 ]
 train_cfg = dict(type='IterLoop', max_iters=max_iters)
+env_cfg = dict(num_threads=1)  # the tensors are small, and the other core makes the batches
 
-data_builder = dict(type='DigitsBuilder', folder=data)
+data_builder = dict(type='DigitsBuilder')
 evaluation = dict(type='DigitsEvaluation')

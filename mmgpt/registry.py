@@ -68,6 +68,7 @@ class Registry(_MMEngineRegistry):
         return sorted(names)
 
     def get(self, key: str) -> Any:
+        """The member of that name; a KeyError with the closest names where there is none."""
         found = super().get(key)
         if found is None and isinstance(key, str):
             raise KeyError(self.unknown(key))
@@ -83,6 +84,7 @@ class Registry(_MMEngineRegistry):
         return f'{message}; registered are: {known}'
 
     def build(self, cfg: dict, *args: Any, **kwargs: Any) -> Any:
+        """The member that ``cfg['type']`` names, made with the rest of ``cfg``."""
         if not isinstance(cfg, dict) or 'type' not in cfg:
             raise TypeError(f"a {self.name} is configured by a dict with the key 'type', got {cfg!r}")
         if isinstance(cfg['type'], str):

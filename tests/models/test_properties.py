@@ -14,7 +14,7 @@ MODES = ('previous', 'next', 'all_previous', 'all_next')
 EQUAL = dict(atol=2e-5, rtol=1e-4)
 
 
-@pytest.fixture(scope='module', params=(*tiny.FAMILIES, *tiny.FURTHER))
+@pytest.fixture(scope='module', params=[*tiny.FAMILIES, *tiny.FURTHER])
 def model(request):
     return tiny.model(request.param)
 
@@ -41,7 +41,7 @@ def test_the_media_are_looked_at(model, kind):
 
 
 @pytest.mark.parametrize('without_media', ['skip', 'zero_attention'])
-@pytest.mark.parametrize('family', (*tiny.FAMILIES, *tiny.FURTHER))
+@pytest.mark.parametrize('family', [*tiny.FAMILIES, *tiny.FURTHER])
 def test_closed_gates_equal_the_bare_language_model(family, without_media):
     model = tiny.model(family, gates=False, without_media=without_media)
     for kind in KINDS:

@@ -44,7 +44,7 @@ def load_digit_pictures(held_out: bool = False) -> Digits:
 
 
 def compose_picture(pictures: Sequence[Image.Image], rng: np.random.Generator) -> Image.Image:
-    """Several digits on one black canvas: in the cells of a grid, in a row, or scattered without touching.
+    """Several digits on one black canvas, in the cells of a grid or in a row.
 
     Args:
         pictures: what is shown, at most ``MAX_COUNT``.
@@ -55,7 +55,7 @@ def compose_picture(pictures: Sequence[Image.Image], rng: np.random.Generator) -
     """
     if len(pictures) > MAX_COUNT:
         raise ValueError(f'a picture is composed of at most {MAX_COUNT} digits, got {len(pictures)}')
-    arrange = (_in_grid, _in_row, _scattered)[rng.choice(3, p=(0.6, 0.1, 0.3))]
+    arrange = _in_row if rng.random() < 0.2 else _in_grid
     (width, height), places = arrange(len(pictures), rng)
     canvas = Image.new('L', (width, height))
     for picture, place in zip(pictures, places, strict=True):
@@ -84,15 +84,3 @@ def _in_grid(count: int, rng: np.random.Generator) -> Arrangement:
 def _in_row(count: int, rng: np.random.Generator) -> Arrangement:
     cell = SIDE + int(rng.integers(3))
     return (count * cell, SIDE), [(i * cell, 0) for i in range(count)]
-
-
-def _scattered(count: int, rng: np.random.Generator) -> Arrangement:
-    side = int(rng.integers(28, 41))
-    places: list[tuple[int, int]] = []
-    while len(places) < count:
-        x, y = (int(v) for v in rng.integers(0, side - SIDE + 1, 2))
-        if all(abs(x - other_x) >= SIDE or abs(y - other_y) >= SIDE for other_x, other_y in places):
-            places.append((x, y))
-        elif rng.random() < 0.01:  # the digits so far leave no room
-            places.clear()
-    return (side, side), places

@@ -23,6 +23,11 @@ from mmgpt.structures import Turn
 META = {'version': '1', 'time': '1998-07', 'author': 'E. Alpaydin, C. Kaynak: optdigits, UCI'}
 
 
+TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME')
+MADE_BY = 'made_by.json'  # the arguments that a folder was built with
+VERSION = 1  # of what the arguments make; a new one makes folders anew
+
+
 @BUILDERS.register_module()
 class DigitsBuilder:
     """Writes the digits demo as MIMIC-IT files, with a sentencepiece tokenizer trained on its own text.
@@ -34,12 +39,13 @@ class DigitsBuilder:
         folder/XX_train.json            its ids to train on, each with its context
         folder/tokenizer/               a LLaMA tokenizer
         folder/names.json               the made-up names
+        folder/made_by.json             the arguments of this builder
 
     The folder is written beside its place and renamed when it is whole. Its content depends on the arguments alone.
     The held-out pictures are not in it.
 
     Args:
-        folder: where to write.
+        folder: where to write. Default: ``'data/otter_demo'``.
         seed: of everything that is drawn.
         episodes: number of in-context naming episodes.
         size: number of comparisons, of videos and of composed pictures each.
@@ -48,7 +54,9 @@ class DigitsBuilder:
         >>> DigitsBuilder('data/otter_demo').build()  # doctest: +SKIP
     """
 
-    def __init__(self, folder: str | Path, seed: int = 0, episodes: int = 20_000, size: int = 8_000) -> None:
+    def __init__(
+        self, folder: str | Path = 'data/otter_demo', seed: int = 0, episodes: int = 20_000, size: int = 8_000
+    ) -> None:
         if episodes < 1 or size < 1:
             raise ValueError(f'episodes and size must be at least 1, got {episodes} and {size}')
         self.folder = Path(folder)
@@ -56,19 +64,27 @@ class DigitsBuilder:
         self.episodes = episodes
         self.size = size
 
+    def files(self) -> list[Path]:
+        """What the folder holds when it is built."""
+        names = [f'{task}_{part}.json' for task in TASKS for part in ('instructions', 'train')]
+        return [self.folder / name for name in (*names, 'DG.parquet', 'names.json', 'tokenizer', MADE_BY)]
+
     def is_built(self) -> bool:
-        """Whether the folder is there; a folder is never there in part."""
-        return self.folder.is_dir()
+        """Whether the folder was built with these arguments; a folder is never there in part."""
+        made_by = self.folder / MADE_BY
+        return made_by.is_file() and json.loads(made_by.read_text(encoding='utf-8')) == self._arguments()
 
     def build(self) -> None:
         """Writes the folder.
 
         Raises:
             ImportError: scikit-learn is missing; the message says what to install.
-            FileExistsError: the folder is there already.
+            FileExistsError: the folder is there already, perhaps built with other arguments.
         """
         if self.folder.exists():
-            raise FileExistsError(f'{self.folder} is there already: delete it to build the data set anew')
+            raise FileExistsError(
+                f'{self.folder} is there already, and was not built by {self._arguments()}: delete it, or name another'
+            )
         digits = load_digit_pictures()
         partial = self.folder.with_name(f'.{self.folder.name}.{os.getpid()}.part')
         shutil.rmtree(partial, ignore_errors=True)
@@ -87,7 +103,11 @@ class DigitsBuilder:
             _write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
             _write_json(folder / f'{task.name}_train.json', task.contexts)
         _write_json(folder / 'names.json', list(NAMES))
+        _write_json(folder / MADE_BY, self._arguments())
         write_tokenizer(folder / 'tokenizer', _texts(tasks))
+
+    def _arguments(self) -> dict[str, int]:
+        return {'version': VERSION, 'seed': self.seed, 'episodes': self.episodes, 'size': self.size}
 
     def _tasks(self, digits: Digits, images: dict[str, Image.Image]) -> list[Task]:
         rngs = map(np.random.default_rng, np.random.SeedSequence(self.seed).spawn(7))

@@ -189,11 +189,15 @@ def test_a_broken_build_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_not_overwritten(folder):
-    builder = DigitsBuilder(folder)
-    assert builder.is_built()
+def test_a_folder_built_with_other_arguments_is_neither_used_nor_overwritten(folder):
+    builder = DigitsBuilder(folder, seed=5)
+    assert not builder.is_built()
     with pytest.raises(FileExistsError, match='delete it'):
         builder.build()
+
+
+def test_the_files_it_names_are_those_it_writes(folder):
+    assert {path.name for path in DigitsBuilder(folder).files()} == {path.name for path in folder.iterdir()}
 
 
 def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch, tmp_path):

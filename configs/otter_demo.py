@@ -67,7 +67,7 @@ sources = [
         instructions=f'{data}/NAME_instructions.json',
         train=f'{data}/NAME_train.json',
         retriever=dict(type=related),
-        num_samples=500,
+        num_samples=480,
     ),
     dict(
         **digits,
@@ -104,7 +104,7 @@ sources = [
         instructions=f'{data}/COUNT_instructions.json',
         train=f'{data}/COUNT_train.json',
         retriever=dict(type=related, num=(1, 5)),
-        num_samples=180,
+        num_samples=230,
     ),
     dict(
         **digits,
@@ -135,7 +135,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
     precision='bf16',
-    lr_factors={'*embed_tokens*': 3.0, '*frame_embs': 10.0, 'language_model.*': 2.0, 'gated_blocks.*': 2.0},
+    lr_factors={'*embed_tokens*': 3.0, '*frame_embs': 10.0},
 )
 max_iters = 1500
 param_scheduler = [

@@ -75,10 +75,10 @@ class LoRA:
             hint = f'; did you mean {close[0]!r}?' if close else ''
             raise ValueError(f'peft.LoraConfig has no option {option!r}{hint}')
         overrides = dict(slots) if isinstance(slots, Mapping) else {slot: {} for slot in slots}
-        if not overrides or (unknown := set(overrides) - set(SLOTS)):
-            raise ValueError(
-                f'slots must be some of {", ".join(SLOTS)}; got {sorted(unknown) if overrides else "none"}'
-            )
+        if not overrides or (unknown := sorted(set(overrides) - set(SLOTS))):
+            near = difflib.get_close_matches(unknown[0], SLOTS, n=1) if overrides else ()
+            meant = f'; did you mean {near[0]!r}?' if near else ''
+            raise ValueError(f'slots must be some of {", ".join(SLOTS)}; got {unknown if overrides else "none"}{meant}')
         self.ranks = {slot: (own.get('r', r), own.get('alpha', alpha)) for slot, own in overrides.items()}
         self.r, self.alpha, self.dropout, self.name, self.options = r, alpha, dropout, name, options
 

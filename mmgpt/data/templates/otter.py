@@ -1,0 +1,80 @@
+"""Otter's prompt formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
+from mmgpt.registry import TEMPLATES
+from mmgpt.structures import Turn
+
+
+@TEMPLATES.register_module()
+class Otter(Template):
+    """Otter's format: one chunk per example, joined without anything between (arXiv 2306.05425; its code's 'simple').
+
+    ::
+
+        <image>User:{question} GPT:<answer>{answer}<|endofchunk|>                 spacing='compact', current training
+        <image>User: {question} GPT:<answer> {answer}<|endofchunk|>               spacing='spaced', demos and serving
+
+    A chunk begins with one mark per medium of its question; a system turn is a task description in front of
+    everything, on a line of its own. Trained are the answers with their ``<|endofchunk|>``, those of the context too,
+    and the final end-of-text. The blank after ``<answer>`` belongs to the answer, so a prompt ends with ``<answer>``.
+
+    Args:
+        spacing: 'compact' or 'spaced', as shown.
+        keep_symbols: False deletes, as Otter's loader did by default, every character outside of word characters,
+            blanks and ``.,?!()"'`` from questions and answers.
+
+    Example:
+        >>> turns = [Turn('user', 'Is it hot?', (Medium(('tray',)),)), Turn('assistant', 'No.')]
+        >>> Otter().render(turns).text
+        '<image>User:Is it hot? GPT:<answer>No.<|endofchunk|>'
+        >>> Otter(spacing='spaced').render(turns[:1], generate=True).text
+        '<image>User: Is it hot? GPT:<answer>'
+    """
+
+    special_tokens = ('<|endofchunk|>', '<image>', '<answer>')
+    stop_token = '<|endofchunk|>'
+    media_token = '<image>'
+
+    def __init__(self, spacing: Literal['compact', 'spaced'] = 'compact', keep_symbols: bool = True) -> None:
+        if spacing not in ('compact', 'spaced'):
+            raise ValueError(f"spacing must be 'compact' or 'spaced', got {spacing!r}")
+        self.spacing = spacing
+        self.keep_symbols = keep_symbols
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config that builds this template again."""
+        return {'type': 'Otter', 'spacing': self.spacing, 'keep_symbols': self.keep_symbols}
+
+    def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:
+        """See :meth:`Template.render`."""
+        system, examples = split_examples(turns, generate, continue_last)
+        blank = ' ' if self.spacing == 'spaced' else ''
+        text, supervised, media = '', [], []
+        if system is not None:
+            text = self._clean(system) + '\n'
+        for number, (question, answer) in enumerate(examples):
+            media += question.media
+            text += self.media_token * len(question.media) + f'User:{blank}{self._clean(question)} GPT:<answer>'
+            if answer is not None:
+                start = len(text)
+                text += blank + self._clean(answer)
+                if not (continue_last and number == len(examples) - 1):
+                    text += self.stop_token
+                supervised.append((start, len(text)))
+        piece = Piece(text, tuple(supervised), eos=not (generate or continue_last))
+        return Rendered((piece,), tuple(media))
+
+    def _clean(self, turn: Turn) -> str:
+        text = turn.text.replace('\r\n', '\n')
+        if turn.input:
+            text += '\n' + turn.input.replace('\r\n', '\n')
+        if not self.keep_symbols:
+            text = re.sub(r'\s{2,}', ' ', re.sub(r'[^\w\s.,?!()"\']', '', text))
+        check_marks(text, turn, self.media_token)
+        return text.strip() if turn.role == 'assistant' else text.strip(' \n')

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmgpt.data.builders.digit_pictures import load_digit_pictures
 from mmgpt.data.builders.digit_tasks import NAMES
+from mmgpt.evaluation.answering import answer
 from mmgpt.evaluation.baselines import Baseline
 from mmgpt.evaluation.digit_episodes import Episode, make_episodes
 from mmgpt.registry import TASKS
@@ -97,21 +97,8 @@ class DigitsEvaluation:
             results.setdefault(task, []).append(row)
         return results
 
-    @torch.no_grad()
     def _answers(self, model: Any, processor: Any, episodes: Sequence[Episode]) -> list[str]:
-        answers: list[str] = []
-        device = next(model.parameters()).device
-        for start in range(0, len(episodes), self.batch_size):
-            conversations = [episode.messages() for episode in episodes[start : start + self.batch_size]]
-            inputs = processor.apply_chat_template(
-                conversations, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors='pt'
-            ).to(device)
-            output = model.generate(**inputs, max_new_tokens=8, do_sample=False)
-            written = processor.tokenizer.batch_decode(
-                output[:, inputs['input_ids'].shape[1] :], skip_special_tokens=True
-            )
-            answers += [text.strip() for text in written]
-        return answers
+        return answer(model, processor, [episode.messages() for episode in episodes], self.batch_size)
 
 
 def bootstrap_interval(right: Sequence[bool], seed: int = 0, resamples: int = 2000) -> list[float]:

@@ -1,7 +1,16 @@
 """Where pictures lie: stores that give a picture by its key, registered in ``IMAGE_STORES``."""
 
-from mmgpt.data.image_stores.base import ImageStore, decode_base64, open_picture
+from mmgpt.data.image_stores.base import BadBase64, ImageStore, OversizedImage, decode_base64, open_picture
 from mmgpt.data.image_stores.base64_json import JsonImages
 from mmgpt.data.image_stores.parquet import ParquetImages, write_parquet_images
 
-__all__ = ['ImageStore', 'JsonImages', 'ParquetImages', 'decode_base64', 'open_picture', 'write_parquet_images']
+__all__ = [
+    'BadBase64',
+    'ImageStore',
+    'JsonImages',
+    'OversizedImage',
+    'ParquetImages',
+    'decode_base64',
+    'open_picture',
+    'write_parquet_images',
+]

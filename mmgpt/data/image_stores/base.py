@@ -17,6 +17,14 @@ from mmgpt.data.key_index import KeyIndex
 _URL_SAFE = bytes.maketrans(b'-_', b'+/')
 
 
+class BadBase64(ValueError):
+    """What should be the base64 text of a picture is none."""
+
+
+class OversizedImage(ValueError):
+    """A picture has more pixels than its store allows; it was not decoded."""
+
+
 class ImageStore(ABC):
     """Pictures by key. A store costs little memory, opens its files in each process anew, and can be pickled.
 
@@ -39,7 +47,7 @@ class ImageStore(ABC):
 
         Raises:
             KeyError: the store has no such key.
-            ValueError: the stored text is no base64.
+            BadBase64: the stored text is no base64.
         """
 
     def open(self, key: str) -> Image.Image:
@@ -47,7 +55,8 @@ class ImageStore(ABC):
 
         Raises:
             KeyError: the store has no such key.
-            ValueError: the picture cannot be decoded or is too large.
+            BadBase64, OversizedImage: see there.
+            ValueError: the picture cannot be decoded.
         """
         return open_picture(self.read(key), f'{self.path}: image {key!r}', self.max_pixels)
 
@@ -82,7 +91,7 @@ def decode_base64(text: str | bytes, where: str) -> bytes:
         where: file and key, for the message.
 
     Raises:
-        ValueError: the text is no base64.
+        BadBase64: the text is none.
 
     Example:
         >>> decode_base64('_-8', 'a file')
@@ -93,7 +102,7 @@ def decode_base64(text: str | bytes, where: str) -> bytes:
     try:
         return base64.b64decode(data + b'=' * (-len(data) % 4), validate=True)
     except binascii.Error as error:
-        raise ValueError(f'{where} is not valid base64 ({error}); it begins {data[:20]!r}') from error
+        raise BadBase64(f'{where} is not valid base64 ({error}); it begins {data[:20]!r}') from error
 
 
 def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
@@ -105,7 +114,8 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
         max_pixels: larger pictures are refused before they are decoded.
 
     Raises:
-        ValueError: it is no picture, is damaged or too large.
+        OversizedImage: it is too large.
+        ValueError: it is no picture, or damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -113,13 +123,15 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
             picture = Image.open(io.BytesIO(data))
         width, height = picture.size
         if width * height > max_pixels:
-            raise ValueError(f'{where} has {width} x {height} pixels, more than max_pixels={max_pixels}')
+            raise OversizedImage(f'{where} has {width} x {height} pixels, more than max_pixels={max_pixels}')
         if picture.mode == 'RGB':
             picture.load()
             return picture
         return picture.convert('RGB')
     except Image.DecompressionBombError as error:
-        raise ValueError(f'{where} is too large for Pillow, whatever max_pixels={max_pixels} says: {error}') from error
+        raise OversizedImage(
+            f'{where} is too large for Pillow, whatever max_pixels={max_pixels} says: {error}'
+        ) from error
     except Image.UnidentifiedImageError as error:
         raise ValueError(
             f'{where} is no picture that can be read: {len(data)} bytes, beginning {data[:12]!r}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmgpt.data.image_stores.base import ImageStore, decode_base64
+from mmgpt.data.image_stores.base import BadBase64, ImageStore, decode_base64
 from mmgpt.data.json_index import JsonObject
 from mmgpt.registry import IMAGE_STORES
 
@@ -35,5 +35,5 @@ class JsonImages(ImageStore):
         if isinstance(value, list) and value:
             value = value[0]
         if not isinstance(value, str):
-            raise ValueError(f'{where} should be base64 text, got {type(value).__name__}')
+            raise BadBase64(f'{where} should be base64 text, got {type(value).__name__}')
         return decode_base64(value, where)

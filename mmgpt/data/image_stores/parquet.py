@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmgpt.data.image_stores.base import ImageStore, decode_base64
+from mmgpt.data.image_stores.base import BadBase64, ImageStore, decode_base64
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.registry import IMAGE_STORES
 
@@ -61,7 +61,7 @@ class ParquetImages(ImageStore):
         text = self._row_group(group)[place - int(self._starts[group])]
         where = f'{self.files[self._groups[group][0]]}: image {key!r}'
         if not text.is_valid:
-            raise ValueError(f'{where} is empty')
+            raise BadBase64(f'{where} is empty')
         return decode_base64(text.as_buffer(), where)
 
     def __getstate__(self) -> dict[str, Any]:

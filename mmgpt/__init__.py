@@ -1,6 +1,7 @@
 """mmgpt: trains, evaluates and serves Flamingo-type vision-language models.
 
-Importing it makes the models known to Hugging Face's Auto classes.
+Importing it makes the models known to Hugging Face's Auto classes, and lets requests to the hub fail at once where
+there is no network.
 """
 
 from mmgpt import compat as compat  # before anything that imports torchvision
@@ -8,5 +9,7 @@ from mmgpt import compat as compat  # before anything that imports torchvision
 __version__ = '0.1.0'
 
 from mmgpt.hub.auto import register_auto_classes
+from mmgpt.hub.network import fail_fast_offline
 
+fail_fast_offline()
 register_auto_classes()

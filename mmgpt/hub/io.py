@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mmgpt.hub.network import is_reachable
 from mmgpt.hub.processor import FlamingoProcessor
 
 MODEL_TYPE = 'mmgpt_flamingo'
-HUB_TIMEOUT = 3.0  # seconds to wait for the hub's first answer, before it is taken for unreachable
 
 
 def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) -> Path:
@@ -97,7 +95,7 @@ def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
         return str(path), {}
     if not _is_hub_id(str(name)):
         raise FileNotFoundError(f'there is no model folder {path}')
-    if hub_is_reachable():
+    if is_reachable():
         return str(name), {}
     from huggingface_hub import try_to_load_from_cache
 
@@ -109,26 +107,6 @@ def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
     )
 
 
-def hub_is_reachable() -> bool:
-    """Asks the hub once, for ``HUB_TIMEOUT`` seconds at most: its own client would repeat for half a minute."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
-
-    if constants.is_offline_mode():
-        return False
-    answers = []
-
-    def ask() -> None:
-        with contextlib.suppress(Exception):  # which errors there are depends on the HTTP library of the hub's client
-            answers.append(get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT))
-
-    # In a thread of its own, since a time-out of the client does not bound the look-up of the host's name.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_TIMEOUT)
-    return bool(answers)
-
-
 def _is_hub_id(name: str) -> bool:
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
@@ -136,7 +114,7 @@ def _is_hub_id(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return not Path(name).suffix and name.count('/') == 1
+    return name.count('/') == 1 and not Path(name).parent.exists()  # else it is a path below a folder of this machine
 
 
 def _check_folder(path: Path) -> None:

@@ -1,0 +1,112 @@
+"""Random access to the records of big annotation files, whichever way they are written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mmgpt.data.json_index import JsonObject
+from mmgpt.data.json_scan import KEY, MappedJson
+
+_LINE = re.compile(rb'[^\r\n]*+')
+
+
+class JsonList(MappedJson):
+    """A file that holds a JSON list, or an object with a list as one member: its values one at a time.
+
+    Args:
+        path: the JSON file (UTF-8).
+        member: the name of the outer object's member that holds the list; None = the file is the list.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no such JSON; the message names the line.
+    """
+
+    def __init__(self, path: str | Path, member: str | None = None) -> None:
+        super().__init__(path, 'a JSON list')
+        if member is None:
+            bounds, end = self._items(self._skip_space(self._start))
+        else:
+            bounds, end = self._below(member)
+        self._expect_end(end)
+        self._keep(bounds)
+
+    def _below(self, member: str) -> tuple[list[int], int]:
+        position = self._expect(self._skip_space(self._start), b'{', f'an object with the list "{member}"')
+        bounds, names = None, []
+        while not names or self._map[position : position + 1] != b'}':
+            if names:
+                position = self._expect(position, b',', 'a comma or the closing }')
+            position = self._skip_space(position)
+            key = KEY.match(self._map, position)
+            if key is None:
+                raise self._fault(position, 'a key and a colon')
+            names.append(self._text(key.group(1), position))
+            if names[-1] == member and self._map[key.end() : key.end() + 1] == b'[':
+                bounds, end = self._items(key.end())
+            else:
+                end = self._skip_value(key.end())
+            position = self._skip_space(end)
+        if bounds is None:
+            raise ValueError(
+                f'{self.path}: expected an object with the list "{member}", got one with the members {names[:5]}'
+            )
+        return bounds, position + 1
+
+    def _items(self, position: int) -> tuple[list[int], int]:
+        """Where the items of the list begin and end, in turn, and where the list ends."""
+        position = self._skip_space(self._expect(position, b'[', 'a list […]'))
+        bounds: list[int] = []
+        if self._map[position : position + 1] == b']':
+            return bounds, position + 1
+        while True:
+            end = self._skip_value(position)
+            bounds += (position, end)
+            position = self._skip_space(end)
+            if self._map[position : position + 1] == b']':
+                return bounds, position + 1
+            position = self._skip_space(self._expect(position, b',', 'a comma or the closing ]'))
+
+
+class JsonLines(MappedJson):
+    """A file with one JSON value per line; empty lines do not count.
+
+    Args:
+        path: the file (UTF-8).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path, 'a file of JSON lines')
+        bounds, position = [], self._skip_space(self._start)
+        while position < len(self._map):
+            end = _LINE.match(self._map, position).end()
+            bounds += (position, end)
+            position = self._skip_space(end)
+        self._keep(bounds)
+
+
+def open_records(path: str | Path, member: str | None = None) -> JsonList | JsonLines | JsonObject:
+    """The records of an annotation file: a list, JSON lines, or an object whose values they are.
+
+    Args:
+        path: ``.jsonl`` and ``.ndjson`` are lines; of other files the first character tells.
+        member: where the file is an object: the member with the records; None = the object's values are they.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no such JSON; the message names the line.
+    """
+    path = Path(path)
+    if path.suffix in ('.jsonl', '.ndjson'):
+        return JsonLines(path)
+    begin = b''
+    if path.is_file():
+        with path.open('rb') as file:
+            begin = file.read(256).removeprefix(b'\xef\xbb\xbf').lstrip()[:1]
+    if begin == b'{':
+        return JsonObject(path) if member is None else JsonList(path, member)
+    return JsonList(path)

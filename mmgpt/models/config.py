@@ -21,7 +21,8 @@ class FlamingoConfig(PretrainedConfig):
         text_config: the language model's own configuration, or its arguments with ``model_type``.
         language_decoder: how to reach into it. Default: ``dict(type='MPT')`` for MPT, else ``dict(type='CausalLM')``.
         cross_attention: for example ``dict(type='GatedCrossAttention', heads=8)``; its widths follow from the others.
-        cross_attn_every_n_layers: there is a gated block before each layer i with (i + 1) % n == 0. Default: 1.
+        cross_attn_every_n_layers: there is a gated block before every n-th layer. Default: 1.
+        cross_attn_first_layer: the index of the first layer with a gated block. Default: n - 1, as OpenFlamingo has it.
         attend: which media text may see, see ``mmgpt.models.media_span``. Default: ``'previous'``.
         without_media: for a sample without media, ``'skip'``: the gated blocks are not run, so the sample equals the
             bare language model (MultiModal-GPT); ``'zero_attention'``: attention adds zero and the gated feed-forward
@@ -43,6 +44,7 @@ class FlamingoConfig(PretrainedConfig):
         language_decoder: dict[str, Any] | None = None,
         cross_attention: dict[str, Any] | None = None,
         cross_attn_every_n_layers: int = 1,
+        cross_attn_first_layer: int | None = None,
         attend: str = 'previous',
         without_media: str = 'skip',
         adapter: dict[str, Any] | None = None,
@@ -56,6 +58,8 @@ class FlamingoConfig(PretrainedConfig):
             raise ValueError(f'attend must be one of {", ".join(get_args(Attend))}, got {attend!r}')
         if cross_attn_every_n_layers < 1:
             raise ValueError(f'cross_attn_every_n_layers must be at least 1, got {cross_attn_every_n_layers}')
+        if cross_attn_first_layer is not None and cross_attn_first_layer < 0:
+            raise ValueError(f'cross_attn_first_layer must be the index of a layer, got {cross_attn_first_layer}')
         if not isinstance(text_config, PretrainedConfig):
             text_config = dict(text_config or {'model_type': 'llama'})
             text_config = AutoConfig.for_model(text_config.pop('model_type'), **text_config)
@@ -66,6 +70,7 @@ class FlamingoConfig(PretrainedConfig):
         self.language_decoder = dict(language_decoder or {'type': decoder})
         self.cross_attention = dict(cross_attention or {'type': 'GatedCrossAttention'})
         self.cross_attn_every_n_layers = cross_attn_every_n_layers
+        self.cross_attn_first_layer = cross_attn_first_layer
         self.attend = attend
         self.without_media = without_media
         self.adapter = None if adapter is None else dict(adapter)

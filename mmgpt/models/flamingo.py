@@ -76,18 +76,12 @@ class Flamingo(PreTrainedModel, GenerationMixin):
         )
         self.decoder = LANGUAGE_DECODERS.build({**config.language_decoder, 'lm': self.language_model})
         block = dict(config.cross_attention, width=self.decoder.width, media_width=self.resampler.width)
-        every = config.cross_attn_every_n_layers
-        self.gated_blocks = nn.ModuleDict(
-            {
-                str(index): CROSS_ATTENTIONS.build(block)
-                for index in range(len(self.decoder.layers))
-                if (index + 1) % every == 0
-            }
-        )
-        if not self.gated_blocks:
-            raise ValueError(
-                f'cross_attn_every_n_layers={every} leaves no block in {len(self.decoder.layers)} layers: lower it'
-            )
+        first, every = config.cross_attn_first_layer, config.cross_attn_every_n_layers
+        gated = range(len(self.decoder.layers))[every - 1 if first is None else first :: every]
+        if not gated:
+            place = f'cross_attn_every_n_layers={every}' if first is None else f'cross_attn_first_layer={first}'
+            raise ValueError(f'{place} leaves no block in {len(self.decoder.layers)} layers: lower it')
+        self.gated_blocks = nn.ModuleDict({str(index): CROSS_ATTENTIONS.build(block) for index in gated})
         _ = self.decoder.traits  # raises where the media do not reach every layer
         self.decoder.attach(self.gated_blocks)
         if config.adapter is not None:
@@ -261,7 +255,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
             **kwargs,
         )
         if not past and outputs.get('past_key_values') is not None:
-            outputs.past_key_values.media = look_on(self.config, media, segment_ids, self.resampler.num_latents)
+            outputs.past_key_values.media = look_on(self.config, media, segment_ids)
         if labels is not None:
             targets = supervised(labels, segment_ids)
             outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)

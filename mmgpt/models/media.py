@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.cross_attention import span_mask
-from mmgpt.models.media_span import has_media, media_span, span_after
+from mmgpt.models.media_span import has_media, last_tokens, media_span, span_after
 from mmgpt.structures import Media
 
 
@@ -36,32 +36,34 @@ def look(config: FlamingoConfig, input_ids: Tensor, segment_ids: Tensor | None, 
 def project(media: Media, blocks: nn.ModuleDict) -> Media:
     """The same media with the keys and values of all gated blocks, made once, instead of the latents."""
     made = {int(name): block.project_media(media.latents) for name, block in blocks.items()}
-    mask = span_mask(media.span, *media.latents.shape[1:3]) if media.mask is None else media.mask
-    return media._replace(latents=None, keys_values=made, mask=mask)
+    return media._replace(latents=None, keys_values=made, mask=_mask(media))
 
 
-def look_on(config: FlamingoConfig, media: Media | None, segment_ids: Tensor | None, num_latents: int) -> Media | None:
+def look_on(config: FlamingoConfig, media: Media | None, segment_ids: Tensor | None) -> Media | None:
     """The media of the tokens that are decoded after a prompt: all of them see the same.
 
     Args:
         config: of the model.
         media: of the prompt.
         segment_ids: (R, S) of the prompt, or None.
-        num_latents: latents per medium (L).
 
     Returns:
         ``Media`` with one token per row, which stands for any number of them; or None.
     """
     if media is None:
         return None
-    span = span_after(media.span, segment_ids, config.attend)
-    after = media._replace(span=span, gated=media.gated.any(1, keepdim=True))
-    if media.keys_values is not None:
-        keys, _ = next(iter(media.keys_values.values()))
-        return after._replace(mask=span_mask(span, keys.shape[2] // num_latents, num_latents))
-    if media.latents is not None:
-        return after._replace(mask=span_mask(span, media.latents.shape[1], num_latents))
-    return after
+    span, mask = span_after(media.span, segment_ids, config.attend), _mask(media)
+    if mask is not None:
+        last = last_tokens(media.span, segment_ids)[:, None, None, None]
+        mask = mask.gather(2, last.expand(-1, 1, 1, mask.shape[3]))
+    return media._replace(span=span, gated=media.gated.any(1, keepdim=True), mask=mask)
+
+
+def _mask(media: Media) -> Tensor | None:
+    """The mask of ``media``, made where it is not yet; None where there is nothing to look at."""
+    if media.mask is None and media.latents is not None:
+        return span_mask(media.span, *media.latents.shape[1:3])
+    return media.mask
 
 
 def check_marks(input_ids: Tensor, exists: Tensor | None, media_token_id: int) -> None:

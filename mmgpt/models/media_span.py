@@ -77,10 +77,14 @@ def span_after(span: Tensor, segment_ids: Tensor | None, attend: Attend) -> Tens
     """The interval (R, 1, 2) of a text token that is decoded after the row: its last real token's, or none."""
     if attend.endswith('next'):
         return torch.zeros_like(span[:, :1])  # text after the last mark sees nothing
+    return span.gather(1, last_tokens(span, segment_ids)[:, None, None].expand(-1, 1, 2))
+
+
+def last_tokens(span: Tensor, segment_ids: Tensor | None) -> Tensor:
+    """(R,) int64: the place of each row's last real token."""
     if segment_ids is None:
-        return span[:, -1:]
-    last = ((segment_ids > 0) * torch.arange(1, span.shape[1] + 1, device=span.device)).argmax(1)
-    return span[torch.arange(len(span), device=span.device), last].unsqueeze(1)
+        return torch.full((len(span),), span.shape[1] - 1, device=span.device)
+    return ((segment_ids > 0) * torch.arange(1, span.shape[1] + 1, device=span.device)).argmax(1)
 
 
 def _marks_of_segments(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int):

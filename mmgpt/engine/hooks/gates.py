@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from mmengine.hooks import Hook
 from torch import nn
 
@@ -30,9 +28,12 @@ class GatesHook(Hook):
 
 
 def gate_values(model: nn.Module) -> dict[str, float]:
-    """tanh of each parameter named ``gated_blocks.{layer}.….{part}_gate``, by ``gates/{layer}.{part}``."""
+    """tanh of each parameter named ``gated_blocks.{layer}.….{part}_gate``, by ``gates/{layer}.{part}``.
+
+    Of a gate per channel it is the mean.
+    """
+    gates = [(name, gate.detach().float()) for name, gate in model.named_parameters() if name.endswith('_gate')]
     return {
-        f'gates/{name.removeprefix("gated_blocks.").removesuffix("_gate")}': math.tanh(float(parameter.detach()))
-        for name, parameter in model.named_parameters()
-        if name.endswith('_gate')
+        f'gates/{name.removeprefix("gated_blocks.").removesuffix("_gate")}': gate.tanh().mean().item()
+        for name, gate in gates
     }

@@ -15,7 +15,7 @@ from mmgpt.registry import RESAMPLERS
 class PerceiverAttention(nn.Module):
     """Latents attend to the features of their medium and to themselves."""
 
-    def __init__(self, width: int, heads: int, head_width: int) -> None:
+    def __init__(self, width: int, heads: int, head_width: int, head_norms: bool = False) -> None:
         super().__init__()
         self.heads = heads
         inner = heads * head_width
@@ -24,12 +24,15 @@ class PerceiverAttention(nn.Module):
         self.to_q = nn.Linear(width, inner, bias=False)
         self.to_kv = nn.Linear(width, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, width, bias=False)
+        self.norm_q = nn.LayerNorm(head_width) if head_norms else nn.Identity()
+        self.norm_k = nn.LayerNorm(head_width) if head_norms else nn.Identity()
 
     def forward(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
         """Features (M, K, D), latents (M, L, D), mask (M, 1, 1, K + L) or None -> (M, L, D)."""
         latents = self.norm_latents(latents)
         keys, values = self.to_kv(torch.cat((self.norm_media(features), latents), 1)).chunk(2, -1)
-        out = dot_product_attention(self._split(self.to_q(latents)), self._split(keys), self._split(values), mask)
+        queries = self.norm_q(self._split(self.to_q(latents)))
+        out = dot_product_attention(queries, self.norm_k(self._split(keys)), self._split(values), mask)
         return self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -53,6 +56,8 @@ class PerceiverResampler(nn.Module):
         max_media: if given, each medium's place in its sample has an embedding; a sample has at most so many media.
         initial_scale: standard deviation of the latents and embeddings at the start. Default: 1, as published; with a
             small one the latents differ between pictures from the first step on.
+        activation: of the feed-forward blocks, ``'gelu'`` (default) or, as Idefics has it, ``'relu'``.
+        head_norms: LayerNorms over each head of queries and keys, as Idefics has them. Default: False.
 
     Example:
         >>> resampler = PerceiverResampler(width=32, depth=1, num_latents=8)
@@ -71,6 +76,8 @@ class PerceiverResampler(nn.Module):
         max_frames: int | None = None,
         max_media: int | None = None,
         initial_scale: float = 1.0,
+        activation: str = 'gelu',
+        head_norms: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
@@ -81,7 +88,12 @@ class PerceiverResampler(nn.Module):
             None if max_media is None else nn.Parameter(initial_scale * torch.randn(max_media, 1, width))
         )
         self.layers = nn.ModuleList(
-            nn.ModuleList((PerceiverAttention(width, heads, head_width), feed_forward(width, feedforward_ratio)))
+            nn.ModuleList(
+                (
+                    PerceiverAttention(width, heads, head_width, head_norms),
+                    feed_forward(width, feedforward_ratio, activation),
+                )
+            )
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)

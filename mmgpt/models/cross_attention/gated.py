@@ -1,6 +1,8 @@
-"""Gated cross-attention from text to media."""
+"""What gated blocks are made of, and Flamingo's own."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
@@ -9,7 +11,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.feedforward import feed_forward
-from mmgpt.models.media_span import media_span as media_span  # part of this module's face
 from mmgpt.registry import CROSS_ATTENTIONS
 from mmgpt.structures import Media
 
@@ -35,25 +36,45 @@ def span_mask(span: Tensor, media: int, latents: int) -> Tensor:
 
 
 class MaskedCrossAttention(nn.Module):
-    """Text attends to the latents of the media in its span; a token with an empty span gets exactly 0."""
+    """Text attends to the latents of the media in its span; a token with an empty span gets exactly 0.
 
-    def __init__(self, width: int, media_width: int, heads: int, head_width: int) -> None:
+    Args:
+        width: width of the text (D).
+        media_width: width of the latents.
+        heads: attention heads.
+        head_width: width of a head.
+        norm: makes the norm of the text before it is projected, given its width.
+        head_norm: makes the norms of queries and keys, each over one head. Default: none.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        media_width: int,
+        heads: int,
+        head_width: int,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+        head_norm: Callable[[int], nn.Module] = nn.Identity,
+    ) -> None:
         super().__init__()
         self.heads = heads
         inner = heads * head_width
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm(width)
         self.to_q = nn.Linear(width, inner, bias=False)
         self.to_kv = nn.Linear(media_width, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, width, bias=False)
+        self.norm_q = head_norm(head_width)
+        self.norm_k = head_norm(head_width)
 
     def project_media(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (R, heads, M * L, head width) of latents (R, M, L, D)."""
         keys, values = self.to_kv(latents.flatten(1, 2)).chunk(2, -1)
-        return self._split(keys), self._split(values)
+        return self.norm_k(self._split(keys)), self._split(values)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, span: Tensor, mask: Tensor) -> Tensor:
         """Attention's result (R, S, D) for text x (R, S, D)."""
-        out = dot_product_attention(self._split(self.to_q(self.norm(x))), keys, values, mask)
+        queries = self.norm_q(self._split(self.to_q(self.norm(x))))
+        out = dot_product_attention(queries, keys, values, mask)
         out = self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
         return torch.where(span[..., 1:] > span[..., :1], out, 0)
 
@@ -61,45 +82,23 @@ class MaskedCrossAttention(nn.Module):
         return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
 
 
-@CROSS_ATTENTIONS.register_module()
-class GatedCrossAttention(GradientCheckpointingLayer):
-    """The block before a layer of the language model (Flamingo, arXiv 2204.14198, section 2.2 and figure 4).
+class GatedBlock(GradientCheckpointingLayer):
+    """The block before a layer of the language model, around any attention and feed-forward.
 
-    ``x + tanh(attn_gate) * attention(x, media)``, then ``x + tanh(ff_gate) * feed_forward(x)``. Both gates start at 0,
-    so that a new block changes nothing. Parameter names are the published ones.
+    ``x + tanh(attn_gate) * attn(x, media)``, then ``x + tanh(ff_gate) * ff(x)``.
 
     Args:
-        width: width of the text (D).
-        media_width: width of the latents.
-        heads: attention heads. Default: 8.
-        head_width: width of a head. Default: 64.
-        feedforward_ratio: width of the feed-forward block, in units of ``width``. Default: 4.
-        initial_gate: both gates' value before tanh. Default: 0; a model whose language model is trained from scratch
-            learns sooner with open gates.
-
-    Example:
-        >>> from mmgpt.structures import Media
-        >>> block = GatedCrossAttention(width=32, media_width=16, heads=2, head_width=8)
-        >>> span = torch.tensor([[[0, 0], [0, 1]]])  # the first token sees nothing, the second sees medium 0
-        >>> media = Media(latents=torch.randn(1, 1, 4, 16), span=span, gated=torch.ones(1, 2, dtype=torch.bool))
-        >>> block(torch.randn(1, 2, 32), media, layer=0).shape
-        torch.Size([1, 2, 32])
+        attn: text to media.
+        ff: (R, S, D) -> (R, S, D), its own norm included.
+        gate: what both gates start at, before tanh: (1,), or one value per channel (D,).
     """
 
-    def __init__(
-        self,
-        width: int,
-        media_width: int,
-        heads: int = 8,
-        head_width: int = 64,
-        feedforward_ratio: int = 4,
-        initial_gate: float = 0.0,
-    ) -> None:
+    def __init__(self, attn: MaskedCrossAttention, ff: nn.Module, gate: Tensor) -> None:
         super().__init__()
-        self.attn = MaskedCrossAttention(width, media_width, heads, head_width)
-        self.attn_gate = nn.Parameter(torch.full((1,), initial_gate))
-        self.ff = feed_forward(width, feedforward_ratio)
-        self.ff_gate = nn.Parameter(torch.full((1,), initial_gate))
+        self.attn = attn
+        self.attn_gate = nn.Parameter(gate.clone())
+        self.ff = ff
+        self.ff_gate = nn.Parameter(gate.clone())
 
     def project_media(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of latents (R, M, L, D), to be projected once and used for many tokens."""
@@ -128,3 +127,40 @@ class GatedCrossAttention(GradientCheckpointingLayer):
             out = out + self.attn(out, keys, values, media.span, mask) * self.attn_gate.tanh()
         out = out + self.ff(out) * self.ff_gate.tanh()
         return torch.where(media.gated.unsqueeze(-1), out.to(x.dtype), x)
+
+
+@CROSS_ATTENTIONS.register_module()
+class GatedCrossAttention(GatedBlock):
+    """Flamingo's block (arXiv 2204.14198, section 2.2 and figure 4).
+
+    Both gates start at 0, so that a new block changes nothing. Parameter names are the published ones.
+
+    Args:
+        width: width of the text (D).
+        media_width: width of the latents.
+        heads: attention heads. Default: 8.
+        head_width: width of a head. Default: 64.
+        feedforward_ratio: width of the feed-forward block, in units of ``width``. Default: 4.
+        initial_gate: both gates' value before tanh. Default: 0; a model whose language model is trained from scratch
+            learns sooner with open gates.
+
+    Example:
+        >>> from mmgpt.structures import Media
+        >>> block = GatedCrossAttention(width=32, media_width=16, heads=2, head_width=8)
+        >>> span = torch.tensor([[[0, 0], [0, 1]]])  # the first token sees nothing, the second sees medium 0
+        >>> media = Media(latents=torch.randn(1, 1, 4, 16), span=span, gated=torch.ones(1, 2, dtype=torch.bool))
+        >>> block(torch.randn(1, 2, 32), media, layer=0).shape
+        torch.Size([1, 2, 32])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        media_width: int,
+        heads: int = 8,
+        head_width: int = 64,
+        feedforward_ratio: int = 4,
+        initial_gate: float = 0.0,
+    ) -> None:
+        attn = MaskedCrossAttention(width, media_width, heads, head_width)
+        super().__init__(attn, feed_forward(width, feedforward_ratio), torch.full((1,), float(initial_gate)))

@@ -55,10 +55,18 @@ def build_prompter(
 
 
 def build_image_store(cfg: str | Path | Mapping[str, Any]) -> ImageStore:
-    """An image store of a dict with ``type``, or of a path: ``.json`` is ``JsonImages``, else ``ParquetImages``."""
+    """An image store of a dict with ``type``, or of a path.
+
+    ``.json`` is ``JsonImages``, a folder without Parquet files ``FolderImages``, all else ``ParquetImages``.
+    """
     if isinstance(cfg, Mapping):
         return IMAGE_STORES.build(dict(cfg))
-    return IMAGE_STORES.build({'type': 'JsonImages' if Path(cfg).suffix == '.json' else 'ParquetImages', 'path': cfg})
+    path = Path(cfg)
+    if path.suffix == '.json':
+        kind = 'JsonImages'
+    else:
+        kind = 'FolderImages' if path.is_dir() and next(path.glob('*.parquet'), None) is None else 'ParquetImages'
+    return IMAGE_STORES.build({'type': kind, 'path': cfg})
 
 
 def build_dataset(cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0) -> InstructionDataset:

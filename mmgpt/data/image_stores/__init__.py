@@ -2,10 +2,12 @@
 
 from mmgpt.data.image_stores.base import BadBase64, ImageStore, OversizedImage, decode_base64, open_picture
 from mmgpt.data.image_stores.base64_json import JsonImages
+from mmgpt.data.image_stores.folder import FolderImages
 from mmgpt.data.image_stores.parquet import ParquetImages, write_parquet_images
 
 __all__ = [
     'BadBase64',
+    'FolderImages',
     'ImageStore',
     'JsonImages',
     'OversizedImage',

@@ -45,6 +45,7 @@ class Sample:
     kind: Kind = 'text'
     source: str = ''
     weight: float = 1.0
+    language: str = ''  # a tag such as 'en' or 'zh', where it is known
 
 
 @dataclass(frozen=True)

@@ -127,10 +127,10 @@ class InstructionDataset(Dataset):
         address = Address(*address)
         entry = self.entries[address.source]
         with _located(entry, address):
-            sample = entry.source[address.index]
+            rng = np.random.default_rng((self.seed, *address))
+            sample = draw(entry.source, address.index, rng)
             context = []
             if entry.retriever is not None:
-                rng = np.random.default_rng((self.seed, *address))
                 context = [entry.source.find(id) for id in entry.retriever(sample, rng)]
             tokens = self._tokens(context, sample, entry)
             while tokens.cut and context:
@@ -180,6 +180,11 @@ class InstructionDataset(Dataset):
 
     def _tokens(self, context: Sequence[Sample], sample: Sample, entry: SourceEntry) -> Tokens:
         return self.prompter.encode(compose(context, sample, entry.marks), max_seq_len=self.max_seq_len)
+
+
+def draw(source: Source, index: int, rng: np.random.Generator) -> Sample:
+    """The sample of an index; a source from outside need not have :meth:`~mmgpt.data.sources.Source.draw`."""
+    return source.draw(index, rng) if hasattr(source, 'draw') else source[index]
 
 
 def compose(context: Sequence[Sample], sample: Sample, marks: Literal['every', 'first'] = 'every') -> list[Turn]:

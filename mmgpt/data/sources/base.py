@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.structures import Sample
 
@@ -34,6 +36,15 @@ class Source(ABC):
             IndexError: there is no such index.
             ValueError: the record is not as its format says; the message names file and id.
         """
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """The sample of an index, where a record leaves a choice: of paraphrases, captions, questions.
+
+        Args:
+            index: as of ``source[index]``, which is one of these samples.
+            rng: the choice is drawn from it, so that it repeats.
+        """
+        return self[index]
 
     @abstractmethod
     def find(self, id: str) -> Sample:

@@ -2,6 +2,17 @@
 
 from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
 from mmgpt.data.templates.multimodal_gpt import LEAD, MultiModalGPT
+from mmgpt.data.templates.openflamingo import OpenFlamingo
 from mmgpt.data.templates.otter import Otter
 
-__all__ = ['LEAD', 'MultiModalGPT', 'Otter', 'Piece', 'Rendered', 'Template', 'check_marks', 'split_examples']
+__all__ = [
+    'LEAD',
+    'MultiModalGPT',
+    'OpenFlamingo',
+    'Otter',
+    'Piece',
+    'Rendered',
+    'Template',
+    'check_marks',
+    'split_examples',
+]

@@ -1,0 +1,184 @@
+"""Reads the weights of torch and safetensors files without running anything that is in them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from mmgpt.hub.convert.report import ConversionError
+
+WRAPPERS = ('model_state_dict', 'state_dict', 'model', 'module')  # under which training files keep the weights
+FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')  # each may be split, with an index beside it
+
+
+class InertRecord:
+    """Stands for a class that a file names: keeps its fields, never its behaviour.
+
+    What it makes is a plain ``OrderedDict``; the fields of an object are then its attributes.
+    """
+
+    def __new__(cls, *arguments: Any) -> OrderedDict:
+        if len(arguments) > 1 or not all(isinstance(argument, dict) for argument in arguments):
+            raise pickle.UnpicklingError(f'a call with {arguments!r:.100} where settings were expected')
+        return OrderedDict(*arguments)
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """What a ``.safetensors`` or torch file holds, on the CPU and memory-mapped where its format allows.
+
+    Objects of classes that torch does not know as safe become inert records of their fields. Nothing is imported or
+    called for them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConversionError: it is damaged, or holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file {path}')
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        return _read_torch(path)
+    except pickle.UnpicklingError as error:
+        raise ConversionError(
+            f'{path} is no file of weights, or it is damaged, or it holds code (of which nothing was run): '
+            f'{str(error).splitlines()[-1] if "Weights only" not in str(error) else _reason(error)}'
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConversionError(
+            f'{path} is damaged: {error!s:.300}; compare its size with the original and fetch it again'
+        ) from None
+
+
+def _read_torch(path: Path) -> Any:
+    zipped = torch.serialization._is_zipfile(path.open('rb'))
+    if not zipped and path.read_bytes()[:2] == b'PK':
+        raise EOFError('it is cut off: the directory of the archive at its end is not there')
+    names = get_unsafe_globals_in_checkpoint(path) if zipped else []
+    records = [(type(name, (InertRecord,), {}), name) for name in names]
+    with safe_globals(records):
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+
+
+def _reason(error: Exception) -> str:
+    """What torch's refusal says, without its advice to switch the safety off."""
+    return str(error).partition('WeightsUnpickler error:')[2].strip().splitlines()[0].partition('Please use')[0].strip()
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file that holds a state dict, bare or under one of the names that training files use.
+
+    A ``module.`` in front of the names, which data-parallel training leaves, is taken off.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConversionError: it is damaged, or holds no tensors.
+    """
+    return tensors_of(read_file(path), path)
+
+
+def tensors_of(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """The tensors of what ``read_file`` read."""
+    for name in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    found = content if isinstance(content, dict) else {}
+    state = {key.removeprefix('module.'): value for key, value in found.items() if isinstance(value, Tensor)}
+    if not state:
+        raise ConversionError(f'{path} holds no tensors: expected a state dict, or one under {", ".join(WRAPPERS)}')
+    return state
+
+
+def has_whole_weights(folder: str | Path) -> bool:
+    """Whether a folder holds weights as Hugging Face's ``save_pretrained`` writes them."""
+    return any((Path(folder) / name).is_file() for file in FOLDER_FILES for name in (file, f'{file}.index.json'))
+
+
+def read_folder(folder: str | Path) -> dict[str, Tensor]:
+    """The tensors of a Hugging Face folder: safetensors or ``.bin``, one file or shards with their index.
+
+    Raises:
+        FileNotFoundError: it holds no weights, or a shard is not there.
+        ConversionError: a file is damaged, or a tensor that the index names is in no shard.
+    """
+    folder = Path(folder)
+    for name in FOLDER_FILES:
+        index = folder / f'{name}.index.json'
+        if index.is_file():
+            return _read_shards(folder, index)
+        if (folder / name).is_file():
+            return read_state(folder / name)
+    raise FileNotFoundError(f'{folder} holds no weights: expected {" or ".join(FOLDER_FILES)}, or shards with an index')
+
+
+def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
+    places = read_json(index).get('weight_map', {})
+    shards = sorted(set(places.values()))
+    if absent := [name for name in shards if not (folder / name).is_file()]:
+        raise FileNotFoundError(f'{index} names files that are not in {folder}: {", ".join(absent)}')
+    state = {key: value for name in shards for key, value in read_state(folder / name).items()}
+    if lost := sorted({key.removeprefix('module.') for key in places} - state.keys()):
+        raise ConversionError(f'{index} names tensors that are in none of its files: {", ".join(lost[:5])}')
+    return state
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConversionError: it is not JSON, or no object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file {path}')
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ConversionError(f'{path} is damaged: {error}') from None
+    if not isinstance(content, dict):
+        raise ConversionError(f'{path} should hold a JSON object, it holds a {type(content).__name__}')
+    return content
+
+
+@contextmanager
+def new_path(out: str | Path) -> Iterator[Path]:
+    """A name beside ``out`` to write under; what was written becomes ``out`` at the end, or vanishes on a failure.
+
+    Raises:
+        FileExistsError: ``out`` exists.
+    """
+    import shutil
+
+    out = Path(out)
+    require_absent(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f'.{out.name}.partial')
+    _remove = lambda: shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)  # noqa: E731
+    _remove()
+    try:
+        yield beside
+        beside.replace(out)
+    finally:
+        _remove()
+
+
+def require_absent(out: str | Path) -> None:
+    """Refuses to overwrite; asked before the work as well as after it.
+
+    Raises:
+        FileExistsError: ``out`` exists.
+    """
+    if Path(out).exists():
+        raise FileExistsError(f'{out} exists already: remove it, or give --out another name')

@@ -1,0 +1,114 @@
+"""Converts published checkpoints to model folders and back, puts models together, and compares them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NamedTuple
+
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """An argument as ``ArgumentParser.add_argument`` takes it."""
+    return names, options
+
+
+class Verb(NamedTuple):
+    """What a verb does, the function that does it, and its arguments, which are the function's."""
+
+    summary: str
+    function: str  # 'module:function', imported when the verb is used
+    arguments: tuple[Argument, ...]
+
+
+OUT = argument('--out', required=True, metavar='D', help='the folder to write; must not exist')
+DTYPE = argument('--dtype', help='of the result, such as bfloat16; default: the widest of the inputs')
+TOKENIZER = argument('--tokenizer', metavar='DIR_OR_ID', help="default: the language model's")
+EVERY = argument(
+    '--cross-attn-every-n-layers',
+    type=int,
+    metavar='N',
+    help='a gated block before every Nth layer; default: as the checkpoint has them, for a new model 1',
+)
+LANGUAGE_MODEL = argument('--language-model', required=True, metavar='DIR_OR_ID', help='folder or hub id')
+VISION_MODEL = argument(
+    '--vision-model',
+    required=True,
+    metavar='DIR_OR_NAME',
+    help='a folder or hub id (CLIP of Hugging Face, open_clip), or a name that open_clip knows, such as ViT-L-14',
+)
+RAW = argument(
+    '--raw-patch-tokens',
+    dest='normalize_patches',
+    action='store_false',
+    default=False,
+    help='take the patches before the final LayerNorm (default)',
+)
+NORMALIZED = argument(
+    '--normalized-patch-tokens', dest='normalize_patches', action='store_true', help='take them after it'
+)
+
+VERBS = {
+    'openflamingo': Verb(
+        'OpenFlamingo: release (v1, v2) or file of its training -> model folder',
+        'mmgpt.hub.convert.openflamingo:convert',
+        (
+            argument('checkpoint', metavar='CHECKPOINT', help='checkpoint.pt, or the folder that holds it'),
+            LANGUAGE_MODEL,
+            VISION_MODEL,
+            TOKENIZER,
+            EVERY,
+            RAW,
+            NORMALIZED,
+            argument(
+                '--attend',
+                choices=('previous', 'next'),
+                default='previous',
+                help='the image that text sees; v1 was evaluated with next (default: %(default)s)',
+            ),
+            DTYPE,
+            OUT,
+        ),
+    ),
+}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    for name, verb in VERBS.items():
+        described = verbs.add_parser(name, help=verb.summary, description=verb.summary)
+        for names, options in verb.arguments:
+            described.add_argument(*names, **options)
+        described.add_argument('--import', dest='plugins', action='append', default=[], metavar='MODULE', help='plugin')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 1 for a checkpoint that does not fit, 2 for what is not there."""
+    args = vars(parse(argv))
+    verb, plugins = args.pop('verb'), args.pop('plugins')
+
+    import importlib
+
+    from mmgpt.engine.console import quiet
+    from mmgpt.hub.convert.report import ConversionError
+    from mmgpt.inference.plugins import import_plugins
+
+    quiet()
+    module, _, function = VERBS[verb].function.partition(':')
+    try:
+        import_plugins(plugins)
+        result = getattr(importlib.import_module(module), function)(**args)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        print(f'convert {verb}: {text}', file=sys.stderr)
+        return 1 if isinstance(error, ConversionError) else 2
+    print(result)
+    return 0 if result.ok else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -14,7 +14,7 @@ registry                     a member is                                 members
 ``RETRIEVERS``               ``Sample`` -> ids of its context            ``mmgpt.data.incontext``
 ``TEMPLATES``                turns -> text and supervised spans          ``mmgpt.data.templates``
 ``TRANSFORMS``               picture -> picture (augmentation)           ``mmgpt.data.vision_inputs``
-``SAMPLERS``                 the order of the stream of batches          ``mmgpt.data.mixture``
+``SAMPLERS``                 the order of the stream of batches          ``mmgpt.data.samplers``
 ``BUILDERS``                 writes a data set to disk before a run      ``mmgpt.data.builders``
 ``TASKS``                    evaluates a model                           ``mmgpt.evaluation``
 ``METRICS``                  predictions, references -> figures          ``mmgpt.evaluation``
@@ -108,7 +108,7 @@ IMAGE_STORES = _registry('image store', 'mmgpt.data.image_stores')
 RETRIEVERS = _registry('retriever', 'mmgpt.data.incontext')
 TEMPLATES = _registry('template', 'mmgpt.data.templates')
 TRANSFORMS = _registry('transform', 'mmgpt.data.vision_inputs')
-SAMPLERS = _registry('sampler', 'mmgpt.data.mixture')
+SAMPLERS = _registry('sampler', 'mmgpt.data.samplers')
 BUILDERS = _registry('data builder', 'mmgpt.data.builders')
 
 TASKS = _registry('evaluation task', 'mmgpt.evaluation')

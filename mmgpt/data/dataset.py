@@ -122,6 +122,11 @@ class InstructionDataset(Dataset):
         """How many samples an epoch sees of each source."""
         return [entry.quota for entry in self.entries]
 
+    @property
+    def visual(self) -> list[bool]:
+        """Whether a source has pictures."""
+        return [entry.source.images is not None for entry in self.entries]
+
     def encode(self, address: Address) -> Encoded:
         """The ids, labels and media of a sample with its context; reads no pixels."""
         address = Address(*address)

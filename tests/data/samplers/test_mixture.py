@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgpt.data.mixture import MixtureSampler
+from mmgpt.data.samplers import MixtureSampler
 
 
 def sampler(sizes, quotas=None, batch_size=1, **options):

@@ -1,9 +1,28 @@
 """Annotation files as samples, registered in ``SOURCES``."""
 
 from mmgpt.data.sources.base import Source
+from mmgpt.data.sources.captions import CocoCaption, MiniGPT4
 from mmgpt.data.sources.language import Alpaca, Baize, Dolly
 from mmgpt.data.sources.llava import Llava
 from mmgpt.data.sources.mimicit import MimicIt
 from mmgpt.data.sources.records import Record, Records
+from mmgpt.data.sources.vqa import AOkVqa, Clevr, Gqa, OcrVqa, TextVqa, Vqa
 
-__all__ = ['Alpaca', 'Baize', 'Dolly', 'Llava', 'MimicIt', 'Record', 'Records', 'Source']
+__all__ = [
+    'AOkVqa',
+    'Alpaca',
+    'Baize',
+    'Clevr',
+    'CocoCaption',
+    'Dolly',
+    'Gqa',
+    'Llava',
+    'MimicIt',
+    'MiniGPT4',
+    'OcrVqa',
+    'Record',
+    'Records',
+    'Source',
+    'TextVqa',
+    'Vqa',
+]

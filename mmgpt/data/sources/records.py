@@ -196,6 +196,11 @@ def shorten(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:79] + '…'
 
 
+def choose(options: Sequence[str], rng: np.random.Generator) -> str:
+    """One of several, drawn."""
+    return options[int(rng.integers(len(options)))]
+
+
 def dialogue(pairs: Sequence[tuple[str, str]], media: tuple = ()) -> tuple[Turn, ...]:
     """Question and answer in turn; the media stand before the first question."""
     turns: list[Turn] = []

@@ -1,12 +1,14 @@
 """Templates: turns in, one text with its supervised spans out. Training, evaluation and chat use the same object."""
 
 from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
+from mmgpt.data.templates.idefics import Idefics
 from mmgpt.data.templates.multimodal_gpt import LEAD, MultiModalGPT
 from mmgpt.data.templates.openflamingo import OpenFlamingo
 from mmgpt.data.templates.otter import Otter
 
 __all__ = [
     'LEAD',
+    'Idefics',
     'MultiModalGPT',
     'OpenFlamingo',
     'Otter',

@@ -7,10 +7,23 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers.models.idefics.configuration_idefics import IdeficsVisionConfig
+from transformers.models.idefics.modeling_idefics import IdeficsPreTrainedModel
 from transformers.models.idefics.vision import IdeficsVisionTransformer
 
 from mmgpt.models.vision_encoders.normalisation import CLIP_MEAN, CLIP_STD
 from mmgpt.registry import VISION_ENCODERS
+
+
+class IdeficsVisionTower(IdeficsPreTrainedModel):
+    """Makes transformers' tower, a part of its Idefics, a model that transformers initialises and loads."""
+
+    config: IdeficsVisionConfig
+    _keys_to_ignore_on_load_unexpected = (r'^(?!.*vision_model\.)', r'position_ids$')  # the rest of Idefics
+
+    def __init__(self, config: IdeficsVisionConfig) -> None:
+        super().__init__(config)
+        self.vision_model = IdeficsVisionTransformer(config)
+        self.post_init()
 
 
 @VISION_ENCODERS.register_module()
@@ -38,14 +51,31 @@ class IdeficsVision(nn.Module):
         std: Sequence[float] = CLIP_STD,
     ) -> None:
         super().__init__()
-        shape = IdeficsVisionConfig(**(config or {}))
-        shape._attn_implementation = 'sdpa'  # the tower, no model of its own to transformers, does not choose one
-        self.tower = IdeficsVisionTransformer(shape)
+        self.tower = IdeficsVisionTower(IdeficsVisionConfig(**(config or {})))
         self.mean, self.std = tuple(mean), tuple(std)
-        self.width: int = shape.embed_dim
-        self.image_size: int = shape.image_size
+        self.width: int = self.tower.config.embed_dim
+        self.image_size: int = self.tower.config.image_size
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames (N, 3, H, W) -> class token and patches (N, 1 + P, D)."""
         other_size = frames.shape[-2:] != (self.image_size, self.image_size)
-        return self.tower(frames, interpolate_pos_encoding=other_size).last_hidden_state
+        return self.tower.vision_model(frames, interpolate_pos_encoding=other_size).last_hidden_state
+
+    def load_weights(self, source: str, revision: str | None = None) -> None:
+        """Loads the tower of an Idefics: a folder or a hub id.
+
+        Raises:
+            OSError: there is none, or it has to be downloaded and cannot be.
+            ValueError: it has another shape, or holds no such tower.
+        """
+        loaded, info = IdeficsVisionTower.from_pretrained(
+            source, revision=revision, config=self.tower.config, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        faults = [*info['missing_keys'], *info['unexpected_keys'], *(entry[0] for entry in info['mismatched_keys'])]
+        if faults:
+            raise ValueError(
+                f'the vision weights {source!r} do not fit the config; missing, left over or of another shape: '
+                + ', '.join(sorted(faults)[:5])
+                + (f' and {len(faults) - 5} more' if len(faults) > 5 else '')
+            )
+        self.tower.load_state_dict(loaded.state_dict())

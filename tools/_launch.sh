@@ -24,13 +24,19 @@ fi
 export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 export PYTHONPATH="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)${PYTHONPATH:+:$PYTHONPATH}" # where it is not installed
 exec "${PYTHON:-python}" -c '
-import logging, sys
+import logging, signal, sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 logging.disable(logging.ERROR)
 try:
     main()
 except ChildFailedError as error:
-    code = error.get_first_failure()[1].exitcode
+    rank, failure = error.get_first_failure()
+    code = failure.exitcode
+    if code < 0:  # it could not say it itself
+        print(f"process {rank} was killed by {signal.Signals(-code).name}", file=sys.stderr)
     sys.exit(code if code > 0 else 128 - code)
+except SignalException as error:  # such as Ctrl-C
+    sys.exit(128 + error.sigval.value)
 ' "${where[@]}" --nproc-per-node "$processes" "${@:2}"

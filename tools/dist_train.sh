@@ -9,7 +9,10 @@
 set -euo pipefail
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-[[ ${1:-} =~ ^[0-9]+$ ]] && set -- "$tools/../configs/otter_mimicit.py" "$@"
+if [[ ${1:-} =~ ^[0-9]+$ ]]; then
+    default=$(dirname "$tools")/configs/otter_mimicit.py
+    set -- "${default#"$PWD"/}" "$@"
+fi
 if [[ ! ${2:-} =~ ^[1-9][0-9]*$ ]]; then
     echo 'usage: tools/dist_train.sh [CONFIG] GPUS [options of train.py]; GPUS is a number of at least 1' >&2
     exit 2

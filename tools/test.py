@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import traceback
+from pathlib import Path
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -17,7 +20,16 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--limit', type=int, metavar='N', help='at most so many questions of each kind')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the accelerator where there is one')
     parser.add_argument('--dtype', default='auto', help="such as bfloat16; default: the folder's own")
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes, which share the questions; set by tools/dist_test.sh',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    if args.launcher != 'none' and args.device not in (None, 'cpu', 'cuda'):
+        parser.error(f'--device must be cpu or cuda with a launcher, whose processes have one each, got {args.device}')
     if args.limit is not None and args.limit < 1:
         parser.error(f'--limit must be at least 1, got {args.limit}')
     return args
@@ -27,28 +39,44 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
-    import json
-    from pathlib import Path
+    from mmengine.dist import get_rank
 
     from mmgpt.engine.console import quiet
-    from mmgpt.hub.io import load_folder
+    from mmgpt.engine.strategies.processes import join, leave, report
 
     quiet()
     try:
         task = build_task(args.config)
-        model, processor = load_folder(args.model, args.device, args.dtype)
-        out = Path(args.out or Path(args.model) / 'evaluation')
-        out.mkdir(parents=True, exist_ok=True)
-        results = task.results(task(model, processor, out, limit=args.limit))
-        (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+        place = join(args.launcher)
+        evaluate(task, args, speaks=place.rank == 0)
+        leave()
+        return 0
     except (OSError, ValueError, ImportError) as error:
-        print(f'test: {error}', file=sys.stderr)
-        return 2
+        return report('test', error, 2, args.launcher)
+    except KeyboardInterrupt:
+        return report('test', 'interrupted', 130, args.launcher)
+    except Exception:
+        if args.launcher == 'none':
+            raise
+        return report('test', f'process {get_rank()} failed\n{traceback.format_exc()}', 1, args.launcher)
+
+
+def evaluate(task, args: argparse.Namespace, speaks: bool) -> None:
+    """Run the task on the model and write its figures; of several processes one speaks."""
+    from mmgpt.engine.tasks import run_task
+    from mmgpt.hub.io import load_folder
+
+    model, processor = load_folder(args.model, args.device, args.dtype)
+    out = Path(args.out or Path(args.model) / 'evaluation')
+    out.mkdir(parents=True, exist_ok=True)
+    results = task.results(run_task(task, model, processor, out, limit=args.limit))
+    if not speaks:
+        return
+    (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
     for name, rows in results.items():
         for row in rows:
             print(f'{name}, {row["shots"]} shots: {row["mean"]:.4f}')
     print(f'figures: {out / "results.json"}; answers: {out / "predictions.jsonl"}')
-    return 0
 
 
 def build_task(config: str):

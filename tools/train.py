@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from pathlib import Path
 
 
@@ -36,35 +37,44 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate after the training')
     parser.add_argument('--dry-run', action='store_true', help='rehearse the whole run in small, with nothing to fetch')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    if args.launcher != 'none' and args.dry_run:
-        parser.error('--dry-run takes one process: leave --launcher out')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
+    from mmengine.dist import get_rank
+
     from mmgpt.engine.checkpoints import CheckpointError
     from mmgpt.engine.config import ConfigError, load_config
     from mmgpt.engine.console import quiet
     from mmgpt.engine.inputs import require_inputs
-    from mmgpt.engine.strategies.processes import report
+    from mmgpt.engine.rehearsal import RehearsalError, rehearse
+    from mmgpt.engine.strategies.processes import join, leave, report
 
     quiet()
     try:
         cfg = configure(load_config(args.config, args.cfg_options), args)
+        if not args.dry_run:
+            require_inputs(cfg, args.config)
+        place = join(args.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
         if args.dry_run:
-            return dry_run(cfg)
-        require_inputs(cfg, args.config)
-        return train(cfg, validate=not args.no_validate)
-    except (ConfigError, CheckpointError, OSError, ImportError, ValueError, FloatingPointError) as error:
-        report('train', error, args.launcher)
-        return 1 if isinstance(error, FloatingPointError) else 2
+            rehearse(cfg)
+        else:
+            train(cfg, validate=not args.no_validate, speaks=place.rank == 0)
+        leave()
+        return 0
+    except (FloatingPointError, RehearsalError) as error:
+        return report('train', error, 1, args.launcher)
+    except (ConfigError, CheckpointError, OSError, ImportError, ValueError) as error:
+        return report('train', error, 2, args.launcher)
     except KeyboardInterrupt:
-        print('\ntrain: interrupted; --resume continues from the newest checkpoint', file=sys.stderr)
-        return 130
+        return report('train', 'interrupted; --resume continues from the newest checkpoint', 130, args.launcher)
+    except Exception:
+        if args.launcher == 'none':
+            raise
+        return report('train', f'process {get_rank()} failed\n{traceback.format_exc()}', 1, args.launcher)
 
 
 def configure(cfg, args: argparse.Namespace):
@@ -83,53 +93,38 @@ def configure(cfg, args: argparse.Namespace):
     return cfg
 
 
-def dry_run(cfg) -> int:
-    """Rehearse the run in small; returns 1 where a resumed run would not continue as the interrupted one."""
-    from mmgpt.engine.rehearsal import RehearsalError, rehearse
-
-    try:
-        rehearse(cfg)
-    except RehearsalError as error:
-        print(f'train: {error}', file=sys.stderr)
-        return 1
-    return 0
-
-
-def train(cfg, validate: bool) -> int:
-    """Prepare the data, train, save and evaluate as the config says; of several processes the first speaks."""
+def train(cfg, validate: bool, speaks: bool) -> None:
+    """Prepare the data, train, save and evaluate as the config says; of several processes one speaks."""
     from mmgpt.engine.build import build_runner, prepare_data
-    from mmgpt.engine.strategies.processes import join, leave
 
-    place = join(cfg.get('launcher', 'none'), **cfg.get('env_cfg', {}).get('dist_cfg', {}))
     prepare_data(cfg)
     runner = build_runner(cfg)
-    if place.rank == 0:
+    if speaks:
         print(runner.summary, flush=True)
     runner.train()
     folder = runner.export()
-    leave()
-    if place.rank:
-        return 0
-    print(f'trained for {runner.train_loop.train_seconds:.0f} s; the model is in {folder}', flush=True)
+    if speaks:
+        print(f'trained for {runner.train_loop.train_seconds:.0f} s; the model is in {folder}', flush=True)
     if validate and cfg.get('evaluation'):
-        evaluate(cfg, runner)
-    return 0
+        evaluate(cfg, runner, speaks)
 
 
-def evaluate(cfg, runner) -> None:
+def evaluate(cfg, runner, speaks: bool) -> None:
     """Run the config's task on the trained model and write its figures to ``metrics.json``."""
+    from mmgpt.engine.tasks import run_task
     from mmgpt.registry import TASKS
 
     task = TASKS.build(dict(cfg.evaluation))
-    metrics = task(runner.bare_model.eval(), runner.processor, Path(cfg.work_dir))
+    metrics = run_task(task, runner.bare_model.eval(), runner.processor, Path(cfg.work_dir))
     metrics |= {
         'seed': runner.seed,
         'train_seconds': round(runner.train_loop.train_seconds, 2),
         'config': cfg.filename,
     }
-    path = Path(cfg.work_dir) / 'metrics.json'
-    path.write_text(json.dumps(metrics, indent=1) + '\n', encoding='utf-8')
-    print(f'figures: {path}')
+    if speaks:
+        path = Path(cfg.work_dir) / 'metrics.json'
+        path.write_text(json.dumps(metrics, indent=1) + '\n', encoding='utf-8')
+        print(f'figures: {path}')
 
 
 if __name__ == '__main__':

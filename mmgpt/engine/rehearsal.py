@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import barrier, is_main_process
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig
@@ -27,6 +27,8 @@ from mmgpt.engine.build import build_runner
 from mmgpt.engine.checkpoints import checkpoint_path
 from mmgpt.engine.runner import DEFAULT_HOOKS
 from mmgpt.engine.signatures import arguments_of
+from mmgpt.engine.strategies.processes import on_main
+from mmgpt.engine.tasks import run_task
 from mmgpt.engine.weights import read_weights
 from mmgpt.hub.io import load_folder
 from mmgpt.registry import CROSS_ATTENTIONS, RESAMPLERS, TASKS, VISION_ENCODERS
@@ -80,9 +82,7 @@ def rehearse(cfg: Config) -> None:
         ValueError, OSError, KeyError: as the run itself would raise them.
     """
     with _scratch() as folder:
-        if is_main_process():
-            DigitsBuilder(folder / 'data', episodes=40, size=20).build()
-        barrier()
+        on_main(DigitsBuilder(folder / 'data', episodes=40, size=20).build)
         small = shrink(cfg, folder / 'data')
         _say(f'rehearsing {Path(cfg.filename or "the config").name} in small: {_changes(cfg, small)}')
 
@@ -96,11 +96,9 @@ def rehearse(cfg: Config) -> None:
         runner = build_runner(_in(small, folder / 'resumed', resume=str(saved)))
         runner.train()
         resumed = runner.export()
-        if is_main_process():
-            _compare(read_weights(whole), read_weights(resumed))
-            _say(f'resumed at step {SAVED_AT}: the weights after step {STEPS} are the same')
-            _use(cfg, whole)
-        barrier()
+        on_main(lambda: _compare(read_weights(whole), read_weights(resumed)))
+        _say(f'resumed at step {SAVED_AT}: the weights after step {STEPS} are the same')
+        _use(cfg, whole)
     _say('the rehearsal is over: nothing of it was kept')
 
 
@@ -217,8 +215,7 @@ def _use(cfg: Config, folder: Path) -> None:
     model.generate(**inputs, max_new_tokens=4)
     _say('loaded what was saved and had it answer')
     if cfg.get('evaluation'):
-        task = TASKS.build(dict(cfg.evaluation))
-        task(model, processor, folder, limit=4)
+        run_task(TASKS.build(dict(cfg.evaluation)), model, processor, folder, limit=4)
         _say(f'evaluated with {cfg.evaluation["type"]}, 4 questions of each kind')
     else:
         _say('the config has no evaluation')
@@ -242,10 +239,10 @@ def _say(text: str) -> None:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """A folder that all processes share and that is removed in the end."""
-    name = [tempfile.mkdtemp(prefix='rehearsal_') if is_main_process() else '']
-    broadcast_object_list(name)
+    folder = Path(on_main(lambda: tempfile.mkdtemp(prefix='rehearsal_')))
     try:
-        yield Path(name[0])
+        yield folder
+        barrier()
     finally:
         if is_main_process():
-            shutil.rmtree(name[0], ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)

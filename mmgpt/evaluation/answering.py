@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mmgpt.evaluation.shares import in_shares
+
 
 @torch.no_grad()
 def answer(
@@ -16,7 +18,7 @@ def answer(
     batch_size: int = 64,
     max_new_tokens: int = 8,
 ) -> list[str]:
-    """The model's greedy answers to conversations.
+    """The model's greedy answers to conversations; collective, the processes of a run share the batches.
 
     Args:
         model: a ``Flamingo``.
@@ -28,14 +30,14 @@ def answer(
     Returns:
         The answers' texts in the order of the conversations, without special tokens and outer blanks.
     """
-    answers: list[str] = []
     device = next(model.parameters()).device
-    for start in range(0, len(conversations), batch_size):
+
+    def answer_batch(batch: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
         inputs = processor.apply_chat_template(
-            list(conversations[start : start + batch_size]),
-            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors='pt',
-        ).to(device)  # fmt: skip
+            list(batch), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors='pt'
+        ).to(device)
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         written = output[:, inputs['input_ids'].shape[1] :]
-        answers += [text.strip() for text in processor.tokenizer.batch_decode(written, skip_special_tokens=True)]
-    return answers
+        return [text.strip() for text in processor.tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+    return in_shares(conversations, answer_batch, batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mmengine.dist import get_rank
 
 from mmgpt.engine.build import build_runner
 from mmgpt.engine.config import load_config
-from mmgpt.engine.strategies.processes import find_place, join, on_main
+from mmgpt.engine.strategies.processes import find_place, join, on_main, report
 
 from .processes import in_processes
 from .project import write_project
@@ -123,6 +124,23 @@ def test_only_the_first_process_acts_and_all_learn_of_it(tmp_path):
 
     assert in_processes(act, 2) == [0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ['0']
+
+
+@pytest.mark.parametrize('first', [0, 1])
+def test_of_several_that_fail_the_first_speaks_and_its_code_is_everyones(first, capfd):
+    def fail() -> int:
+        time.sleep(0 if get_rank() == first else 0.3)
+        return report('train', f'process {get_rank()} failed', 5 + get_rank(), 'pytorch')
+
+    assert in_processes(fail, 2) == [5 + first, 5 + first]
+    assert capfd.readouterr().err.count('failed') == 1
+
+
+def test_one_that_is_alone_speaks(capfd, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    assert report('train', 'no such file', 2) == 2
+    assert report('train', 'no such place', 2, 'pytorch') == 2
+    assert capfd.readouterr().err == 'train: no such file\ntrain: no such place\n'
 
 
 def test_launchers_tell_a_process_its_place():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -30,7 +31,7 @@ STARTED_BY = {
     'slurm': 'tools/slurm_train.sh PARTITION JOB CONFIG WORKDIR (srun)',
     'mpi': 'mpirun -n GPUS',
 }
-PATIENCE = 120.0  # seconds that a failed process gives the first one to say the same; a loaded machine starts slowly
+PATIENCE = timedelta(seconds=120)  # for the first process to come to the meeting place; a loaded machine starts slowly
 
 
 class Place(NamedTuple):
@@ -88,19 +89,44 @@ def join(launcher: str, backend: str | None = None, timeout: float = 1800.0) -> 
         if place.local_rank >= gpus:
             raise ValueError(
                 f'process {place.local_rank + 1} of this machine has no GPU: there are {gpus}; start fewer processes, '
-                'or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)'
+                'or run on the CPU with CUDA_VISIBLE_DEVICES= (empty)'
             )
         torch.cuda.set_device(place.local_rank)
-    if 'MASTER_ADDR' not in os.environ:
-        os.environ['MASTER_ADDR'] = _meeting_place(launcher)
-    os.environ.setdefault('MASTER_PORT', os.environ.get('PORT', '29500'))
+    store = meet(launcher)
+    store.set_timeout(timedelta(seconds=timeout))
     distributed.init_process_group(
         backend or ('nccl' if gpus else 'gloo'),
+        store=distributed.PrefixStore('group', store),
         rank=place.rank,
         world_size=place.world_size,
         timeout=timedelta(seconds=timeout),
     )
     return place
+
+
+@functools.cache
+def meet(launcher: str) -> distributed.TCPStore:
+    """The values that the processes of a run share; it is there before they have joined, and after.
+
+    torchrun holds it, or else the first process.
+
+    Args:
+        launcher: what started them.
+
+    Raises:
+        ValueError: this process was not started by the launcher, or it is not known where to meet.
+        torch.distributed.DistError: nobody is at the meeting place.
+    """
+    place = find_place(launcher)
+    held_by_torchrun = os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
+    return distributed.TCPStore(
+        os.environ.get('MASTER_ADDR') or _meeting_place(launcher),
+        int(os.environ.get('MASTER_PORT') or os.environ.get('PORT') or 29500),
+        place.world_size,
+        is_master=place.rank == 0 and not held_by_torchrun,
+        timeout=PATIENCE,
+        wait_for_workers=False,
+    )
 
 
 def leave() -> None:
@@ -133,25 +159,36 @@ def on_main(function: Callable[[], T]) -> T:
     return outcome[0]
 
 
-def report(tool: str, error: BaseException | str, launcher: str = 'none') -> None:
-    """Tell the user of a failure, once however many processes have met it.
+def report(tool: str, error: BaseException | str, code: int, launcher: str = 'none') -> int:
+    """Tell the user why the run ends, once however many processes end for it.
 
-    The first process speaks and ends, upon which the launcher ends the others. Another process waits for that, and
-    speaks only where the first has not failed too.
+    The process that fails first speaks. The others fail for the same reason or because it has gone: they wait until it
+    has spoken, and are silent.
 
     Args:
         tool: who speaks.
         error: what happened.
+        code: the exit code that belongs to it.
         launcher: what started the processes.
+
+    Returns:
+        the code with which this process should end: that of the one that failed first.
     """
     try:
-        rank = find_place(launcher).rank
-    except ValueError:
-        rank = 0
-    if rank:
-        time.sleep(PATIENCE)
-        tool = f'{tool} (process {rank})'
+        store = None if launcher == 'none' else meet(launcher)
+    except (ValueError, distributed.DistError):  # it is alone
+        store = None
+    try:
+        if store is not None and store.add('failures', 1) > 1:
+            store.wait(['told'], PATIENCE)
+            return int(store.get('told'))
+    except distributed.DistError:  # what held it has ended: the first process, which has spoken, or torchrun
+        return code
     print(f'{tool}: {error}', file=sys.stderr, flush=True)
+    if store is not None:
+        with contextlib.suppress(distributed.DistError):
+            store.set('told', str(code))
+    return code
 
 
 def _meeting_place(launcher: str) -> str:

@@ -71,6 +71,38 @@ VERBS = {
             OUT,
         ),
     ),
+    'otter': Verb(
+        'Otter: published folder, or a file of its training -> model folder',
+        'mmgpt.hub.convert.otter:convert',
+        (
+            argument('folder', metavar='FOLDER', help='with config.json and weights; or final_weights.pt in one'),
+            argument('--tokenizer', metavar='DIR_OR_ID', help="default: the folder's own, else the one it names"),
+            argument('--base', metavar='FOLDER', help='for a file of training: the whole weights it began with'),
+            argument('--language-model', metavar='DIR_OR_ID', help='for a file of training, instead of --base'),
+            argument('--vision-model', metavar='DIR_OR_NAME', help='for a file of training, instead of --base'),
+            DTYPE,
+            OUT,
+        ),
+    ),
+    'multimodal-gpt': Verb(
+        'MultiModal-GPT: LoRA file on a converted OpenFlamingo -> model folder',
+        'mmgpt.hub.convert.multimodal_gpt:convert',
+        (
+            argument('lora_file', metavar='LORA_FILE', help='such as mmgpt-lora-v0-release.pt'),
+            argument('--base', required=True, metavar='D0', help='the model folder of the OpenFlamingo'),
+            argument(
+                '--attend',
+                choices=('previous', 'next'),
+                default='next',
+                help='the image that text sees; published: next, with which text after the last image sees none '
+                '(default: %(default)s)',
+            ),
+            argument('--merge', action='store_true', help='add the adapter into the weights'),
+            argument('--lora-alpha', type=float, metavar='A', help='where the file does not tell it; default: 16'),
+            DTYPE,
+            OUT,
+        ),
+    ),
 }
 
 

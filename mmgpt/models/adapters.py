@@ -46,7 +46,9 @@ class LoRA:
     MultiModal-GPT (arXiv 2305.04790, section 3.1) uses the first three with r = alpha = 16 and no dropout.
 
     Args:
-        slots: names of slots, or slot -> dict of ``r`` and ``alpha`` where they differ from the common ones.
+        slots: names of slots, or slot -> dict of ``r`` and ``alpha`` where they differ from the common ones, and of
+            ``layers`` where only some linear layers of the slot are adapted: their names inside a decoder layer or a
+            gated block, such as ``['self_attn.q_proj', 'self_attn.v_proj']``.
         r: the rank. Default: 16.
         alpha: the adapter's output is scaled by alpha / r. Default: 16.
         dropout: before the adapter. Default: 0.
@@ -63,7 +65,7 @@ class LoRA:
 
     def __init__(
         self,
-        slots: Sequence[str] | Mapping[str, Mapping[str, int]] = SLOTS[:3],
+        slots: Sequence[str] | Mapping[str, Mapping[str, Any]] = SLOTS[:3],
         r: int = 16,
         alpha: int = 16,
         dropout: float = 0.0,
@@ -79,7 +81,11 @@ class LoRA:
             near = difflib.get_close_matches(unknown[0], SLOTS, n=1) if overrides else ()
             meant = f'; did you mean {near[0]!r}?' if near else ''
             raise ValueError(f'slots must be some of {", ".join(SLOTS)}; got {unknown if overrides else "none"}{meant}')
+        for slot, own in overrides.items():
+            if unknown := sorted(set(own) - {'r', 'alpha', 'layers'}):
+                raise ValueError(f'the slot {slot!r} takes r, alpha and layers; got {unknown}')
         self.ranks = {slot: (own.get('r', r), own.get('alpha', alpha)) for slot, own in overrides.items()}
+        self.only = {slot: tuple(own['layers']) for slot, own in overrides.items() if own.get('layers')}
         self.r, self.alpha, self.dropout, self.name, self.options = r, alpha, dropout, name, options
 
     def config(self, model: PreTrainedModel) -> LoraConfig:
@@ -95,6 +101,13 @@ class LoRA:
                 raise ValueError(
                     f'the slot {slot!r} has no linear layer in {type(model).__name__}: take it out of slots'
                 )
+            if slot in self.only:
+                inside = {name: name_inside(name, model) for name in names}
+                if unknown := sorted(set(self.only[slot]) - set(inside.values())):
+                    raise ValueError(
+                        f'the slot {slot!r} has no linear layer {unknown[0]!r}; it has {sorted(set(inside.values()))}'
+                    )
+                names = [name for name in names if inside[name] in self.only[slot]]
             patterns[slot] = '|'.join(sorted({re.sub(r'\.\d+\.', r'.\\d+.', escaped(name)) for name in names}))
         common = dict(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, bias='none')
         ranks = {patterns[slot]: rank for slot, (rank, _) in self.ranks.items() if rank != self.r}
@@ -134,6 +147,12 @@ def linear_layers(model: PreTrainedModel, slot: str) -> list[str]:
         if _is_linear(module) and _slot_of(name, model) == slot:
             names.append(name)
     return names
+
+
+def name_inside(name: str, model: PreTrainedModel) -> str:
+    """The name of a linear layer inside its decoder layer or gated block: ``'self_attn.q_proj'``, ``'ff.1'``."""
+    layers = f'language_model.{model.decoder.layers_name}.'
+    return name.removeprefix(layers if name.startswith(layers) else 'gated_blocks.').partition('.')[2]
 
 
 def is_adapted(model: nn.Module) -> bool:

@@ -66,6 +66,15 @@ def test_slots_are_exactly_the_named_layers(family):
         assert all('.lora_' in name for name in trained(model))
 
 
+def test_a_slot_may_be_narrowed_to_some_of_its_layers(base):
+    model = copy.deepcopy(base)
+    slots = {'self_attention': {'layers': ['self_attn.q_proj', 'self_attn.v_proj']}, 'gated_feedforward': {'r': 1}}
+    LoRA(slots=slots, r=2).inject(model)
+    ranks = {name.partition('.lora_A')[0]: len(p) for name, p in model.named_parameters() if '.lora_A' in name}
+    attention = [f'language_model.model.layers.{i}.self_attn.{k}_proj' for i in range(4) for k in 'qv']
+    assert ranks == {**dict.fromkeys(attention, 2), **{f'gated_blocks.{i}.ff.{k}': 1 for i in (1, 3) for k in (1, 3)}}
+
+
 @pytest.mark.parametrize('options', [{}, {'use_rslora': True}, {'use_dora': True}, {'init_lora_weights': 'pissa'}])
 def test_a_new_adapter_changes_nothing(base, options):
     model = adapted(base, open_up=False, **options)
@@ -178,8 +187,14 @@ def test_adapters_of_a_half_precision_model_are_float32(base):
         (dict(slots=['self_atention']), 'self_atention'),
         (dict(slots=[]), 'got none'),
         (dict(use_rsloar=True), "did you mean 'use_rslora'"),
+        (dict(slots={'self_attention': {'rank': 2}}), "takes r, alpha and layers; got \\['rank'\\]"),
     ],
 )
 def test_wrong_settings_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         ADAPTERS.build(dict(type='LoRA', **arguments))
+
+
+def test_a_layer_that_a_slot_does_not_have_is_named(base):
+    with pytest.raises(ValueError, match=r"no linear layer 'q_proj'; it has .*self_attn\.q_proj"):
+        LoRA(slots={'self_attention': {'layers': ['q_proj']}}).config(base)

@@ -1,4 +1,4 @@
-"""Puts a model together from the tensors of several places, strictly: every one has its place, and none is left over."""
+"""Puts a model together from the tensors of several places, strictly: all are placed, and none is left over."""
 
 from __future__ import annotations
 

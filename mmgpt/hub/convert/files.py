@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,21 +25,22 @@ FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')  # each may be split, 
 
 
 class InertRecord:
-    """Stands for a class that a file names: keeps its fields, never its behaviour.
+    """Stands for a class that a file names. Making one gives a plain ``OrderedDict``; nothing else can be done with it.
 
-    What it makes is a plain ``OrderedDict``; the fields of an object are then its attributes.
+    The fields of an object become attributes of that ``OrderedDict``, the items of a mapping its items.
     """
 
     def __new__(cls, *arguments: Any) -> OrderedDict:
+        """Takes what a mapping is made of: nothing, or a dict."""
         if len(arguments) > 1 or not all(isinstance(argument, dict) for argument in arguments):
-            raise pickle.UnpicklingError(f'a call with {arguments!r:.100} where settings were expected')
+            raise pickle.UnpicklingError(f'it calls {cls.__name__} with {arguments!r:.100}')
         return OrderedDict(*arguments)
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
     """What a ``.safetensors`` or torch file holds, on the CPU and memory-mapped where its format allows.
 
-    Objects of classes that torch does not know as safe become inert records of their fields. Nothing is imported or
+    Objects of classes that torch does not take for safe become inert records of their fields: nothing is imported or
     called for them.
 
     Raises:
@@ -48,33 +51,25 @@ def read_file(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'there is no file {path}')
     try:
-        if path.suffix == '.safetensors':
-            return load_file(path)
-        return _read_torch(path)
+        return load_file(path) if path.suffix == '.safetensors' else _read_torch(path)
     except pickle.UnpicklingError as error:
+        reason = str(error).rpartition('WeightsUnpickler error: ')[2].partition('Please use')[0].strip()
         raise ConversionError(
-            f'{path} is no file of weights, or it is damaged, or it holds code (of which nothing was run): '
-            f'{str(error).splitlines()[-1] if "Weights only" not in str(error) else _reason(error)}'
+            f'{path} was refused, and nothing in it was run: it holds more than tensors and settings, or is no file '
+            f'of torch ({reason.splitlines()[0] if reason else error})'
         ) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConversionError(
-            f'{path} is damaged: {error!s:.300}; compare its size with the original and fetch it again'
-        ) from None
+        raise ConversionError(f'{path} is damaged, fetch it again: {error!s:.300}') from None
 
 
 def _read_torch(path: Path) -> Any:
-    zipped = torch.serialization._is_zipfile(path.open('rb'))
-    if not zipped and path.read_bytes()[:2] == b'PK':
-        raise EOFError('it is cut off: the directory of the archive at its end is not there')
-    names = get_unsafe_globals_in_checkpoint(path) if zipped else []
-    records = [(type(name, (InertRecord,), {}), name) for name in names]
-    with safe_globals(records):
+    zipped = zipfile.is_zipfile(path)
+    with path.open('rb') as file:
+        if file.read(2) == b'PK' and not zipped:
+            raise EOFError('it is cut off, the directory at its end is not there')
+    classes = get_unsafe_globals_in_checkpoint(path) if zipped else []
+    with safe_globals([(type(name, (InertRecord,), {}), name) for name in classes]):
         return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
-
-
-def _reason(error: Exception) -> str:
-    """What torch's refusal says, without its advice to switch the safety off."""
-    return str(error).partition('WeightsUnpickler error:')[2].strip().splitlines()[0].partition('Please use')[0].strip()
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -159,19 +154,16 @@ def new_path(out: str | Path) -> Iterator[Path]:
     Raises:
         FileExistsError: ``out`` exists.
     """
-    import shutil
-
     out = Path(out)
     require_absent(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f'.{out.name}.partial')
-    _remove = lambda: shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)  # noqa: E731
-    _remove()
+    _remove(beside)
     try:
         yield beside
         beside.replace(out)
     finally:
-        _remove()
+        _remove(beside)
 
 
 def require_absent(out: str | Path) -> None:
@@ -182,3 +174,10 @@ def require_absent(out: str | Path) -> None:
     """
     if Path(out).exists():
         raise FileExistsError(f'{out} exists already: remove it, or give --out another name')
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

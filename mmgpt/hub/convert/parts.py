@@ -210,7 +210,10 @@ def _snapshot(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     files = [OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS[0]]
-    fetch = lambda: snapshot_download(name.removeprefix('hf-hub:'), allow_patterns=files)  # noqa: E731
+
+    def fetch() -> str:
+        return snapshot_download(name.removeprefix('hf-hub:'), allow_patterns=files)
+
     return Path(_loaded('the vision model', name, fetch))
 
 

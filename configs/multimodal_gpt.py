@@ -1,8 +1,8 @@
 # MultiModal-GPT (arXiv 2305.04790): OpenFlamingo-9B on LLaMA-7B, frozen, with low-rank adapters in the decoder's
 # self-attention, the cross-attention and the gated feed-forward: 23,461,888 trained parameters. 8 GPUs, a sample each,
-# 16 micro-steps, one epoch of LLaVA's detailed descriptions, reasoning and dialogues, which are MIMIC-IT's LA set.
-# A source without images joins language-only instructions to them. Set load_from to a folder with OpenFlamingo-9B's
-# resampler and gated blocks; the picture stands before its text, so text looks at the previous one.
+# one epoch of the pictures; a batch with pictures and one of language alone take turns, 16 of each to a step. Set
+# load_from to a folder with OpenFlamingo-9B's resampler and gated blocks; the picture stands before its text, so text
+# looks at the previous one.
 _base_ = ['_base_/runtime.py', '_base_/otter_9b.py']
 
 model = dict(
@@ -14,49 +14,72 @@ model = dict(
 template = dict(_delete_=True, type='MultiModalGPT')
 image_transform = dict(resize='short_side_crop')
 
-data = 'data/mimicit'
-data_builder = dict(type='MimicItFiles', folder=data, sets=['LA'])
+data = 'data'
+data_builder = dict(type='MultiModalGPTFiles', folder=data)
+coco_2017 = f'{data}/coco/train2017'
+with_pictures = [
+    dict(
+        type='Llava',
+        annotations=[f'{data}/llava/detail_23k.json', f'{data}/llava/complex_reasoning_77k.json'],
+        images=coco_2017,
+    ),
+    dict(
+        type='Llava',
+        annotations=f'{data}/llava/conversation_58k.json',
+        images=coco_2017,
+        dialogue=True,
+    ),
+    dict(
+        type='AOkVqa',
+        annotations=f'{data}/aokvqa/annotations/aokvqa_v1p0_train.json',
+        images=f'{data}/coco',
+        sample=5000,
+    ),
+    dict(
+        type='MiniGPT4',
+        annotations=f'{data}/cc_sbu_align/filter_cap.json',
+        images=f'{data}/cc_sbu_align/image',
+    ),
+    dict(
+        type='CocoCaption',
+        annotations=[
+            f'{data}/coco/annotations/coco_karpathy_train.json',
+            f'{data}/coco/annotations/coco_karpathy_val.json',
+        ],
+        images=f'{data}/coco',
+        sample=512,
+    ),
+    dict(
+        type='OcrVqa',
+        annotations=f'{data}/OCR_VQA/dataset.json',
+        images=f'{data}/OCR_VQA/image',
+        sample=512,
+    ),
+]
+language_only = [
+    dict(type='Dolly', annotations=f'{data}/dolly/databricks-dolly-15k.jsonl'),
+    dict(type='Alpaca', annotations=f'{data}/alpaca_gpt4/alpaca_gpt4_data.json'),
+    dict(type='Baize', annotations=f'{data}/baize/quora_chat_data.json'),
+]
 train_dataloader = dict(
     batch_size=1,
     num_workers=4,
-    dataset=dict(
-        max_seq_len=512,
-        sources=[
-            dict(
-                type='MimicIt',
-                instructions=f'{data}/LA/LADD_instructions.json',
-                images=f'{data}/LA/LA.parquet',
-            ),
-            dict(
-                type='MimicIt',
-                instructions=f'{data}/LA/LACR_I2I_instructions.json',
-                images=f'{data}/LA/LA.parquet',
-            ),
-            dict(
-                type='MimicIt',
-                instructions=f'{data}/LA/LACONV_instructions.json',
-                images=f'{data}/LA/LA.parquet',
-                train=f'{data}/LA/LACONV_train.json',
-                retriever=dict(type='RelatedInstructions'),
-                marks='first',  # a dialogue about one picture
-            ),
-        ],
-    ),
-    sampler=dict(type='MixtureSampler'),
+    dataset=dict(sources=with_pictures + language_only, max_seq_len=512),
+    sampler=dict(type='AlternatingSampler'),
 )
 
-max_iters = 158_000 // 8  # samples // GPUs
+max_iters = 2 * 168_000 // 8  # as many batches of language as of pictures; 8 GPUs
 optim_wrapper = dict(
     type='AccumulatingOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-5, betas=(0.9, 0.999), weight_decay=0.1),
-    accumulative_counts=16,
+    accumulative_counts=32,
     clip_grad=dict(max_norm=1.0),
     precision='bf16',
     reduction='batch',
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, end=1600),  # 100 steps of the optimiser
-    dict(type='CosineAnnealingLR', begin=1600, eta_min=0.0),
+    dict(type='LinearLR', start_factor=0.01, end=3200),  # 100 steps of the optimiser
+    dict(type='CosineAnnealingLR', begin=3200, eta_min=0.0),
 ]
 train_cfg = dict(type='IterLoop', max_iters=max_iters)
-auto_scale_lr = dict(base_batch_size=128)
+auto_scale_lr = dict(base_batch_size=256)

@@ -288,7 +288,7 @@ class _Check(Rules):
                     self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
             elif not below or builder.is_built():
                 close = _nearest(Path(path), taken=set(files.values()))
-                if close is None and builder is not None and not below:
+                if close is None and builder is not None and not below and path not in KNOWN_ON_THE_HUB:
                     close = next(iter(difflib.get_close_matches(path, [str(builder.folder / Path(path).name)])), None)
                 if close is not None:
                     self.fault(key, f'{key[-1]}: there is no {path!r}; did you mean {close!r}?')

@@ -74,16 +74,13 @@ def missing_inputs(cfg: Mapping[str, Any]) -> list[Missing]:
     """
     builder = data_builder(cfg)
     made = builder is not None and not builder.is_built()
-    how = getattr(builder, 'how_to_get', 'write them, or correct their paths in the config').format(
-        folder=getattr(builder, 'folder', '')
-    )
     missing = []
     for key, name, kind, revision in _weights(cfg):
         if not (made and Path(name).is_relative_to(builder.folder)) and not _is_here(name, kind, revision):
             missing.append(_missing_weights(key, name, revision))
     for key, path in source_files(cfg).items():
         if not Path(path).exists() and not (made and Path(path).is_relative_to(builder.folder)):
-            missing.append(Missing(key, path, str(Path.cwd()), how))
+            missing.append(Missing(key, path, str(Path.cwd()), _how_to_get(path, builder)))
     return list({one.name: one for one in reversed(missing)}.values())[::-1]
 
 
@@ -92,13 +89,15 @@ def source_files(cfg: Mapping[str, Any]) -> dict[Key, str]:
     loader = cfg.get('train_dataloader') or {}
     dataset = loader.get('dataset') if isinstance(loader, Mapping) else None
     sources = dataset.get('sources') if isinstance(dataset, Mapping) else None
-    return {
-        ('train_dataloader', 'dataset', 'sources', number, name): source[name]
-        for number, source in enumerate(sources or ())
-        if isinstance(source, Mapping)
-        for name in FILES_OF_A_SOURCE
-        if isinstance(source.get(name), str)
-    }
+    found: dict[Key, str] = {}
+    for number, source in enumerate(sources or ()):
+        for name in FILES_OF_A_SOURCE if isinstance(source, Mapping) else ():
+            key, value = ('train_dataloader', 'dataset', 'sources', number, name), source.get(name)
+            if isinstance(value, str):
+                found[key] = value
+            elif isinstance(value, list | tuple):  # a list of files
+                found |= {(*key, place): path for place, path in enumerate(value) if isinstance(path, str)}
+    return found
 
 
 def data_builder(cfg: Mapping[str, Any]) -> Any:
@@ -110,6 +109,12 @@ def data_builder(cfg: Mapping[str, Any]) -> Any:
         return BUILDERS.build(dict(builder))
     except Exception:
         return None
+
+
+def _how_to_get(path: str, builder: Any) -> str:
+    if hasattr(builder, 'how_to_get') and Path(path).is_relative_to(builder.folder):
+        return builder.how_to_get(path)
+    return 'write it, or correct its path in the config'
 
 
 def _weights(cfg: Mapping[str, Any]) -> Iterator[tuple[Key, str, str, str | None]]:

@@ -54,6 +54,14 @@ def test_what_is_missing_is_one_message(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_each_file_of_a_joint_set_comes_with_its_own_way_to_get_it(capsys):
+    assert train.main([str(CONFIGS / 'multimodal_gpt.py')]) == 2
+    told = capsys.readouterr().err
+    needed = ('liuhaotian/LLaVA-Instruct-150K', 'zips/train2017.zip', 'data/coco/annotations/coco_karpathy_val.json')
+    needed += ('databricks/databricks-dolly-15k', 'data/alpaca_gpt4/alpaca_gpt4_data.json', 'project-baize')
+    assert [text for text in needed if text not in told] == []
+
+
 # ---- published sizes: 1.441 B with LLaMA's head, 1.310 B without, 1.179 B without the embedding; 23.46 M of adapters
 
 SPECIAL = {'<|endofchunk|>': 32000, '<image>': 32001, '<answer>': 32002}

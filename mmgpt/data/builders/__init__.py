@@ -2,5 +2,6 @@
 
 from mmgpt.data.builders.digits import DigitsBuilder
 from mmgpt.data.builders.mimicit import MimicItFiles
+from mmgpt.data.builders.multimodal_gpt import MultiModalGPTFiles
 
-__all__ = ['DigitsBuilder', 'MimicItFiles']
+__all__ = ['DigitsBuilder', 'MimicItFiles', 'MultiModalGPTFiles']

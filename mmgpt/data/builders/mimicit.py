@@ -39,11 +39,6 @@ class MimicItFiles:
         ['SD_instructions.json', 'SD_train.json', 'SD.parquet', 'SD.json']
     """
 
-    how_to_get = (
-        'MIMIC-IT is at https://huggingface.co/datasets/pufanyi/MIMICIT: put its files into {folder}/SET/ as '
-        'NAME_instructions.json, NAME_train.json and SET.parquet'
-    )
-
     def __init__(self, folder: str | Path = 'data/mimicit', sets: Sequence[str] = tuple(SETS)) -> None:
         if unknown := [name for name in sets if name not in SETS]:
             close = difflib.get_close_matches(unknown[0], SETS, n=1, cutoff=0.5)
@@ -64,8 +59,15 @@ class MimicItFiles:
             )
         ]
 
+    def how_to_get(self, path: str | Path) -> str:
+        """Where a file comes from, and where it belongs."""
+        return (
+            'MIMIC-IT is at https://huggingface.co/datasets/pufanyi/MIMICIT: put its files into '
+            f'{self.folder.as_posix()}/SET/ as NAME_instructions.json, NAME_train.json and SET.parquet'
+        )
+
     def is_built(self) -> bool:
-        """True: there is nothing to do. What is missing is told, with ``how_to_get``, where it is read."""
+        """True: there is nothing to do. What is missing is told, with :meth:`how_to_get`, where it is read."""
         return True
 
     def build(self) -> None:

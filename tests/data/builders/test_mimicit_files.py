@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from mmgpt.data.builders import MimicItFiles
@@ -12,7 +10,7 @@ def test_it_names_the_files_of_its_sets_and_makes_none(tmp_path):
     assert builder.is_built()
     builder.build()
     assert not (tmp_path / 'mimicit').exists()
-    assert str(Path('a/SET')) in builder.how_to_get.format(folder='a')
+    assert f'{builder.folder.as_posix()}/SET/' in builder.how_to_get(builder.folder / 'LA/LA.parquet')
 
 
 def test_a_set_that_there_is_not_is_refused():

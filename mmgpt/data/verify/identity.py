@@ -1,0 +1,159 @@
+"""Checks between samples: ids that repeat, and what training and evaluation share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmgpt.data.image_stores import FolderImages, ImageStore
+from mmgpt.data.verify.annotations import Annotations, MimicItFile
+from mmgpt.data.verify.findings import Finding, Severity
+from mmgpt.data.verify.images import JsonEntries
+
+
+@dataclass
+class Census:
+    """Who is in an annotation file.
+
+    Args:
+        annotations: the file.
+        evaluated: the file is read by an evaluation, not by training.
+    """
+
+    annotations: Annotations
+    evaluated: bool = False
+    ids: list[str | None] = field(default_factory=list)  # of the entries, in their order
+    prints: list[bytes] = field(default_factory=list)  # of the entries' contents
+    shown: list[pa.Array] = field(default_factory=list)  # keys of images, as often as they are shown
+    shown_by: list[np.ndarray] = field(default_factory=list)  # the entries that show them
+
+    def showing(self, keys: Sequence[str]) -> Iterator[tuple[str, int]]:
+        """The key and the entry, wherever one of ``keys`` is shown."""
+        wanted = pa.array(keys, pa.large_string())
+        for names, entries in zip(self.shown, self.shown_by):
+            for place in np.flatnonzero(pc.is_in(names, wanted).to_numpy(zero_copy_only=False)):
+                yield names[int(place)].as_py(), int(entries[place])
+
+
+def fingerprint(raw: bytes) -> bytes:
+    """Tells entries with another content apart; blanks around it do not count."""
+    return blake2b(raw.strip(), digest_size=8).digest()
+
+
+def repeated_ids(census: Census) -> Iterator[Finding]:
+    """Ids that an annotation file has more than once; the first entry is taken for the right one.
+
+    Where the ids are the keys of a JSON object all but one of the entries are lost. In a list the same id with another
+    content is a warning: LLaVA's files name several conversations by their one picture.
+    """
+    if len(set(census.ids)) == len(census.ids):
+        return
+    annotations = census.annotations
+    first: dict[str, int] = {}
+    for number, id in enumerate(census.ids):
+        if id is None or first.setdefault(id, number) == number:
+            continue
+        alike = census.prints[number] == census.prints[first[id]]
+        what = 'the same content' if alike else 'another content'
+        lost = ' A JSON object holds each key once: the others are lost.' if annotations.keyed else ''
+        yield _repeated(
+            annotations,
+            number,
+            id,
+            f'the id is used by line {annotations.entries.line(first[id])} already, with {what}.{lost}',
+            'error' if alike or annotations.keyed else 'warning',
+        )
+
+
+def repeated_between(censuses: Sequence[Census]) -> Iterator[Finding]:
+    """Ids that several files have as keys: an error where the content is the same too."""
+    keyed = [c for c in censuses if isinstance(c.annotations, MimicItFile) and not c.evaluated]
+    for number, later in enumerate(keyed):
+        for earlier in keyed[:number]:
+            if earlier.annotations.file == later.annotations.file:
+                continue
+            places = earlier.annotations.ids.places(later.annotations.ids)
+            for place in np.flatnonzero(places >= 0):
+                id = later.ids[place]
+                alike = later.prints[place] == earlier.prints[places[place]]
+                if not alike and earlier.annotations.language != later.annotations.language:
+                    continue  # translations share their ids
+                what = 'the same content' if alike else 'another content'
+                message = f'{earlier.annotations.file} has this id too, with {what}'
+                yield _repeated(later.annotations, int(place), id, message, 'error' if alike else 'warning')
+
+
+def repeated_images(store: ImageStore) -> Iterator[Finding]:
+    """Keys that an image store has more than once; the first image is taken for the right one."""
+    repeated = set() if isinstance(store, FolderImages) else set(store.index.duplicates())
+    seen: set[str] = set()
+    for place, key in enumerate(store.keys() if repeated else ()):
+        if key in repeated and key in seen:
+            yield Finding(
+                'duplicate_id',
+                'error',
+                str(store.path),
+                store.entries.line(place) if isinstance(store, JsonEntries) else None,
+                key,
+                'the image id is used before in this file',
+                'give it another id, or take one of the two out',
+                ((str(store.path), place),),
+            )
+        seen.add(key)
+
+
+def leaks(censuses: Sequence[Census]) -> Iterator[Finding]:
+    """Samples of the training whose id or image is one of the evaluation's."""
+    ids: dict[str, str] = {}
+    images: dict[str, str] = {}
+    for census in censuses:
+        if census.evaluated:
+            file = census.annotations.file
+            ids |= {id: file for id, _, _ in _samples(census) if id is not None}
+            keys = pc.unique(pa.chunked_array(census.shown, pa.large_string())).to_pylist()
+            images |= {
+                key: file
+                for key, number in census.showing(keys)
+                if census.annotations.sample_at(number, census.ids[number])
+            }
+    for census in censuses:
+        if census.evaluated or not (ids or images):
+            continue
+        for id, file, number in _samples(census):
+            if id in ids:
+                message = f'the sample is one of the evaluation too: {ids[id]} has its id'
+                yield _leak(file, number, id, message)
+        told = set()
+        for key, number in census.showing(list(images)):
+            id = census.ids[number]
+            sample = census.annotations.sample_at(number, id)
+            if sample is not None and id not in ids and number not in told:
+                told.add(number)
+                yield _leak(*sample, id, f'its image {key!r} is shown in the evaluation too, by {images[key]}')
+
+
+def _samples(census: Census) -> Iterator[tuple[str | None, Annotations, int]]:
+    """The ids of the samples, and where each is listed."""
+    for number, id in enumerate(census.ids):
+        sample = census.annotations.sample_at(number, id)
+        if sample is not None:
+            yield id, *sample
+
+
+def _repeated(annotations: Annotations, number: int, id: str, message: str, severity: Severity) -> Finding:
+    fix = 'give it another id, or take one of the two out'
+    return _finding(annotations, number, id, 'duplicate_id', severity, message, fix)
+
+
+def _leak(annotations: Annotations, number: int, id: str | None, message: str) -> Finding:
+    return _finding(annotations, number, id, 'leak', 'error', message, 'take it out of the training')
+
+
+def _finding(annotations, number, id, kind, severity, message, fix) -> Finding:
+    place = ((annotations.file, number),)
+    return Finding(kind, severity, annotations.file, annotations.entries.line(number), id, message, fix, place)

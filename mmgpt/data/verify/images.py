@@ -1,0 +1,51 @@
+"""Checks of pictures: every one that a sample shows is decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mmgpt.data.image_stores import BadBase64, ImageStore, OversizedImage, decode_base64
+from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.verify.entries import Entries
+from mmgpt.data.verify.findings import Fault
+
+
+class JsonEntries(ImageStore):
+    """A JSON image file as :class:`~mmgpt.data.image_stores.JsonImages` has it, read in spite of its faults.
+
+    Args:
+        path: the JSON file, flat or wrapped.
+        max_pixels: pictures with more pixels are refused.
+    """
+
+    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
+        self.entries = Entries(path, member='base64', optional=True)
+        super().__init__(path, KeyIndex(self.entries.keys or []), max_pixels)
+
+    def read(self, key: str) -> bytes:
+        """See :meth:`ImageStore.read`."""
+        try:
+            value = self.entries.value(self.place(key))
+        except ValueError as error:
+            raise BadBase64(f'is not valid JSON: {error}') from error
+        if isinstance(value, list) and value:
+            value = value[0]
+        if not isinstance(value, str):
+            raise BadBase64(f'should be base64 text, got {type(value).__name__}')
+        return decode_base64(value, 'the text')
+
+
+def check_images(store: ImageStore, keys: Iterable[str]) -> Iterator[tuple[str, Fault]]:
+    """Decodes pictures, and tells which could not be, by key."""
+    for key in keys:
+        try:
+            store.open(key)
+        except BadBase64 as error:
+            yield key, Fault('bad_base64', str(error), 'write the encoded picture as base64, or take it out')
+        except OversizedImage as error:
+            yield key, Fault('oversized_image', str(error), 'make it smaller, or raise max_pixels of the image store')
+        except KeyError as error:
+            yield key, Fault('missing_image', str(error.args[0]), 'add the image, or take the sample out')
+        except (ValueError, OSError) as error:
+            yield key, Fault('corrupt_image', str(error), 'replace the picture by a whole one, or take it out')

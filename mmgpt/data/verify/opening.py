@@ -1,0 +1,111 @@
+"""From what a user named to what the doctor looks through, in spite of faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mmgpt.data.builder import ENTRY_KEYS, build_image_store, build_tokenizer
+from mmgpt.data.image_stores import ImageStore, JsonImages
+from mmgpt.data.opening import NamedData
+from mmgpt.data.prompter import Prompter
+from mmgpt.data.sources import MimicIt, Records
+from mmgpt.data.templates import Template
+from mmgpt.data.verify.annotations import Annotations, MimicItFile, RecordsFile
+from mmgpt.data.verify.doctor import Patient
+from mmgpt.data.verify.entries import Entries
+from mmgpt.data.verify.findings import Finding
+from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.texts import TextCheck
+from mmgpt.data.vision_inputs import ImageTransform
+from mmgpt.registry import IMAGE_STORES, SOURCES, TEMPLATES
+
+LINES = ('.jsonl', '.ndjson')
+
+
+def open_patient(data: NamedData) -> Patient:
+    """Opens all that ``data`` names. A file's faults become findings; only what is not there at all is an error.
+
+    Raises:
+        OSError: a file, folder or tokenizer is not there.
+        TypeError: a source that the doctor cannot read.
+    """
+    template = TEMPLATES.build(dict(data.template))
+    findings: list[Finding] = []
+    prompter = _open_prompter(data, template, findings)
+    stores: dict[str, ImageStore | None] = {}
+    annotations, evaluated = [], []
+    for source in data.dataset['sources']:
+        annotations += _open_source(source, stores, findings)
+    for source in data.evaluated:
+        evaluated += _open_source(source, stores, findings)
+    texts = TextCheck(template, prompter, data.dataset.get('max_seq_len'))
+    return Patient(annotations + evaluated, texts, evaluated, findings)
+
+
+def _open_prompter(data: NamedData, template: Template, findings: list[Finding]) -> Prompter | None:
+    tokenizer = build_tokenizer(data.tokenizer, template)
+    try:
+        return Prompter(template, tokenizer, ImageTransform(**data.image_transform))
+    except ValueError as error:
+        path = str(data.tokenizer['path'])
+        fix = 'take another tokenizer or template, or add the token to the tokenizer as a special one'
+        findings.append(Finding('split_token', 'error', path, None, None, str(error), fix))
+        return None
+
+
+def _open_source(
+    cfg: Mapping[str, Any], stores: dict[str, ImageStore | None], findings: list[Finding]
+) -> list[Annotations]:
+    cfg = {key: value for key, value in cfg.items() if key not in ENTRY_KEYS}
+    kind = SOURCES.get(cfg.pop('type'))
+    images = cfg.pop('images', None)
+    if images is not None:
+        name = json.dumps(images, sort_keys=True, default=str)
+        if name not in stores:
+            stores[name] = _open_store(images, findings)
+        images = stores[name]
+    if issubclass(kind, MimicIt):
+        train = cfg.get('train')
+        path = Path(cfg['instructions'])
+        set = cfg.get('name') or path.stem.removesuffix('_instructions')
+        file = MimicItFile(set, Entries(path, member='data'), images, None if train is None else Entries(train))
+        file.language = cfg.get('language') or ''
+        return [file] if file.train is None else [file, file.train]
+    if issubclass(kind, Records):
+        paths = cfg.pop('annotations')
+        paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        source = _reader(kind, paths, {**cfg, 'images': images})
+        return [RecordsFile(source, Entries(path, kind.member, lines=path.suffix in LINES)) for path in paths]
+    raise TypeError(f'the doctor cannot read a source of type {kind.__name__}: only MimicIt and kinds of Records')
+
+
+def _reader(kind: type[Records], paths: list[Path], cfg: dict[str, Any]) -> Records:
+    """A source that reads records, opened on empty files of the same names: the real ones may have faults."""
+    with TemporaryDirectory() as folder:
+        empty = []
+        for path in paths:
+            text = '' if path.suffix in LINES else '[]'
+            empty.append(Path(folder) / path.name)
+            empty[-1].write_text(text, encoding='utf-8')
+        source = kind(annotations=empty, **{**cfg, 'sample': None})
+        source.files = []
+    return source
+
+
+def _open_store(images: str | Path | Mapping[str, Any], findings: list[Finding]) -> ImageStore | None:
+    options = dict(images) if isinstance(images, Mapping) else {'path': images}
+    is_json = Path(options['path']).suffix == '.json'
+    if 'type' in options:
+        is_json = IMAGE_STORES.get(options['type']) is JsonImages
+    try:
+        if is_json:
+            return JsonEntries(**{name: value for name, value in options.items() if name != 'type'})
+        return build_image_store(images)
+    except ValueError as error:
+        fix = 'write the image store anew; its images were not looked at'
+        findings.append(Finding('wrong_type', 'error', str(options['path']), None, None, str(error), fix))
+        return None

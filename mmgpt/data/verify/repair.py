@@ -1,0 +1,186 @@
+"""Writes data sets again without what is faulty in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmgpt.data.image_stores import FolderImages, ImageStore, ParquetImages
+from mmgpt.data.verify.annotations import Annotations, MimicItFile, TrainFile
+from mmgpt.data.verify.doctor import Patient
+from mmgpt.data.verify.entries import Entries
+from mmgpt.data.verify.findings import Report
+from mmgpt.data.verify.images import JsonEntries
+
+Drops = dict[str, set[int]]  # file -> entries that are left out
+
+
+def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path, int]]:
+    """Writes the files of all sets to a folder, without the entries that have errors and what depends on them.
+
+    An entry with an error is left out of its file, whatever the error. An image that is left out takes the entries
+    that show it along, and an instruction that is left out takes its entry of the training file along; lists of
+    context ids lose the ids that are no longer there. Everything else stays as it is: other entries byte for byte.
+    Files of pictures are linked where the file system can, not copied.
+
+    Args:
+        patient: the sets.
+        report: what was found in them.
+        out: a folder that is not there yet, or empty. The files keep their names; where two have the same, they keep
+            their folders too. It is written beside its place and renamed when it is whole.
+
+    Returns:
+        the files written, each with the number of entries it has lost.
+
+    Raises:
+        FileExistsError: ``out`` is there and not empty.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f'{out} is there already: name a folder that is not')
+    drops: Drops = {}
+    for finding in report.findings:
+        if finding.severity == 'error':
+            for file, entry in finding.drops:
+                drops.setdefault(file, set()).add(entry)
+    annotations = list({a.file: a for a in patient.annotations}.values())
+    stores = list({str(store.path): store for store in patient.stores}.values())
+    names = _names([*(a.entries.path for a in annotations), *(store.path for store in stores)])
+    partial = out.with_name(f'.{out.name}.{os.getpid()}.part')
+    shutil.rmtree(partial, ignore_errors=True)
+    written = []
+    try:
+        for file in annotations:
+            lost = _write_annotations(file, drops, partial / names[file.entries.path])
+            written.append((out / names[file.entries.path], lost))
+        for store in stores:
+            lost = _write_store(store, drops, partial / names[store.path])
+            written.append((out / names[store.path], lost))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return written
+
+
+def _names(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Where each file goes: its name, with its folders where names are not enough."""
+    paths = list(dict.fromkeys(paths))
+    if len({path.name for path in paths}) == len(paths):
+        return {path: Path(path.name) for path in paths}
+    root = os.path.commonpath([path.absolute().parent for path in paths])
+    return {path: path.absolute().relative_to(root) for path in paths}
+
+
+def _write_annotations(annotations: Annotations, drops: Drops, path: Path) -> int:
+    entries = annotations.entries
+    gone = drops.get(annotations.file, set())
+    contexts = {}
+    if isinstance(annotations, MimicItFile):
+        contexts = _contexts(entries, gone, _removed(annotations, drops), 'rel_ins_ids')
+    elif isinstance(annotations, TrainFile):
+        removed = _removed(annotations.instructions, drops)
+        gone = gone | {number for number, key in enumerate(entries.keys or ()) if key in removed}
+        contexts = _contexts(entries, gone, removed, None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not gone and not contexts and not entries.slips:
+        shutil.copy2(entries.path, path)
+    else:
+        _write_entries(entries, gone, contexts, path)
+    return len(gone)
+
+
+def _removed(instructions: MimicItFile, drops: Drops) -> set[str]:
+    """The ids that the instructions lose; one of which another entry stays is not lost."""
+    gone, keys = drops.get(instructions.file, set()), instructions.entries.keys or []
+    return {keys[number] for number in gone} - {key for number, key in enumerate(keys) if number not in gone}
+
+
+def _contexts(entries: Entries, gone: set[int], removed: set[str], name: str | None) -> dict[int, bytes]:
+    """The entries whose list of context ids loses some, as they are to be written."""
+    changed = {}
+    for number, key in enumerate(entries.keys or () if removed else ()):
+        if number in gone:
+            continue
+        value = entries.value(number)
+        context = value if name is None else value.get(name)
+        kept = [id for id in context or () if id not in removed]
+        if context and kept != context:
+            value = kept if name is None else {**value, name: kept}
+            changed[number] = f'{_json(key)}: {_json(value)}'.encode()
+    return changed
+
+
+def _write_entries(entries: Entries, gone: set[int], changed: dict[int, bytes], path: Path) -> None:
+    separator = b'\n' if entries.layout == 'lines' else b',\n'
+    with path.open('wb') as file:
+        file.write(entries.head)
+        first = True
+        for number in range(len(entries)):
+            if number not in gone:
+                file.write((b'' if first else separator) + changed.get(number, entries.raw(number)))
+                first = False
+        file.write(entries.tail)
+
+
+def _write_store(store: ImageStore, drops: Drops, path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(store, FolderImages):
+        lost = 0
+        for key in store.index:
+            if drops.get(str(store.path / key)):
+                lost += 1
+            else:
+                _link(store.path / key, path / key)
+        path.mkdir(exist_ok=True)
+        return lost
+    gone = drops.get(str(store.path), set())
+    if isinstance(store, JsonEntries) and (gone or store.entries.slips):
+        _write_entries(store.entries, gone, {}, path)
+    elif isinstance(store, ParquetImages):
+        start = 0
+        for file in store.files:
+            target = path / file.name if store.path.is_dir() else path
+            start += _write_parquet(file, {place - start for place in gone}, target)
+    else:
+        _link(store.path, path)
+    return len(gone)
+
+
+def _write_parquet(file: Path, gone: set[int], path: Path) -> int:
+    """Writes a file without some rows, in its own row groups; returns how many rows it had."""
+    parquet = pq.ParquetFile(file, memory_map=True)
+    rows = parquet.metadata.num_rows
+    if not any(0 <= row < rows for row in gone):
+        _link(file, path)
+        return rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, parquet.schema_arrow, compression='none', use_dictionary=False) as writer:
+        row = 0
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, use_threads=False)
+            kept = pa.array([row + place not in gone for place in range(table.num_rows)])
+            row += table.num_rows
+            table = table.filter(kept)
+            if table.num_rows:
+                writer.write_table(table)
+    return rows
+
+
+def _link(file: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, path)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(file, path)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,95 @@
+"""Checks of what a sample says: marks, answers, and the labels that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from mmgpt.data.prompter import Prompter
+from mmgpt.data.templates import Template
+from mmgpt.data.verify.findings import Fault
+from mmgpt.structures import IGNORE_INDEX, Sample
+
+
+class TextCheck:
+    """Checks samples against the template and tokenizer they will be trained with.
+
+    Args:
+        template: its special tokens must not stand in texts.
+        prompter: makes the labels; None = there is no fitting tokenizer, and labels are not checked.
+        max_seq_len: limit of a row's text in tokens; None = no limit.
+    """
+
+    def __init__(self, template: Template, prompter: Prompter | None, max_seq_len: int | None = None) -> None:
+        self.template = template
+        self.prompter = prompter
+        self.max_seq_len = max_seq_len
+        self._ends = torch.tensor([prompter.stop_token_id, prompter.tokenizer.eos_token_id] if prompter else [])
+
+    def __call__(self, sample: Sample, trained: bool = True) -> Iterator[Fault]:
+        """The faults of a sample; one that is not ``trained`` serves as context, which is left out where it is long."""
+        sound = True
+        for fault in (*self._texts(sample), *self._answers(sample)):
+            sound = False
+            yield fault
+        if sound and self.prompter is not None:
+            yield from self._labels(sample, trained)
+
+    def _texts(self, sample: Sample) -> Iterator[Fault]:
+        for turn in sample.turns:
+            text = f'{turn.text}\n{turn.input}'.strip()
+            for token in self.template.special_tokens:
+                if token not in text:
+                    continue
+                what = f'the text of the {turn.role} turn holds {token!r}: {_around(text, token)!r}'
+                if token == self.template.media_token:
+                    yield Fault(
+                        'image_count',
+                        f'{what}, and no image stands behind it; the template writes a mark for each of the images',
+                        'take the mark out of the text, and name its image where the format has the images',
+                    )
+                else:
+                    yield Fault('split_token', f'{what}, which would split the sample there', 'take it out of the text')
+
+    def _answers(self, sample: Sample) -> Iterator[Fault]:
+        answers = [turn.text for turn in sample.turns if turn.role == 'assistant']
+        for number, answer in enumerate(answers):
+            if not answer.strip():
+                which = f'answer {number + 1} of {len(answers)}' if len(answers) > 1 else 'the answer'
+                yield Fault('empty_answer', f'{which} is {answer!r}', 'write an answer, or take the sample out')
+
+    def _labels(self, sample: Sample, trained: bool) -> Iterator[Fault]:
+        try:
+            whole = self.prompter.encode(sample.turns)
+        except ValueError as error:
+            yield Fault('wrong_type', str(error), 'write the turns as the template has them')
+            return
+        answers = self._supervised(whole.labels)
+        if not answers:
+            yield Fault(
+                'empty_answer',
+                f'nothing that could be trained is left of the answer once the template has cleaned it: '
+                f'{sample.turns[-1].text[:60]!r}',
+                'write an answer, let the template keep its symbols, or take the sample out',
+            )
+        elif trained and self.max_seq_len is not None and len(whole.input_ids) > self.max_seq_len:
+            cut = self.prompter.encode(sample.turns, max_seq_len=self.max_seq_len)
+            left = self._supervised(cut.labels)
+            if left < answers:
+                size = f'{len(whole.input_ids)} tokens, the limit is max_seq_len={self.max_seq_len}'
+                lost = f'{answers - left} of {answers} tokens of its answers are lost'
+                fix = 'raise max_seq_len, shorten the texts, or split the sample'
+                yield Fault('truncated_answer', f'the sample has {size}: {lost}', fix)
+                if not left:
+                    yield Fault('no_target', f'no answer is left to be trained: the sample has {size}', fix)
+
+    def _supervised(self, labels: torch.Tensor) -> int:
+        """How many labels are tokens of answers, and not just their ends."""
+        kept = labels[labels != IGNORE_INDEX]
+        return int((~torch.isin(kept, self._ends)).sum())
+
+
+def _around(text: str, part: str) -> str:
+    place = text.index(part)
+    return text[max(0, place - 20) : place + len(part) + 20]

@@ -1,0 +1,30 @@
+"""What the arguments of a data tool name."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+
+from mmgpt.data.opening import NamedData
+from mmgpt.engine.config import load_config
+
+
+def named_data(args: Namespace) -> NamedData:
+    """The data that the arguments of a data tool name.
+
+    Args:
+        args: ``config`` (a config file or a training-data YAML), or ``source``, ``ann`` and ``images``; ``template``,
+            ``tokenizer`` and ``max_seq_len``.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: it names no data, or is no config.
+        KeyError: there is no source or template of that name.
+    """
+    given = {'template': args.template, 'tokenizer': args.tokenizer, 'max_seq_len': args.max_seq_len}
+    if args.source:
+        return NamedData.of_files(args.source, args.ann, args.images, **given)
+    data = NamedData.of_config(load_config(args.config, check=False))
+    if args.max_seq_len is not None:
+        data = replace(data, dataset={**data.dataset, 'max_seq_len': args.max_seq_len})
+    return data

@@ -1,0 +1,163 @@
+"""The doctor against faults that were planted by somebody who does not know it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmgpt.data.opening import NamedData
+from mmgpt.data.verify import KINDS, examine, open_patient
+from mmgpt.data.verify.repair import repair
+from mmgpt.engine.config import load_config
+from tests.data import planting
+
+# What an entry with the first fault has as well.
+ACCOMPANY = {'no_target': {'truncated_answer'}, 'truncated_answer': {'no_target'}}
+
+
+def patient_of(folder: Path, tokenizer: Path):
+    path = folder.with_suffix('.py')
+    path.write_text(planting.config(folder, tokenizer))
+    return open_patient(NamedData.of_config(load_config(path, check=False)))
+
+
+@pytest.fixture(scope='module')
+def sick(tmp_path_factory):
+    files = planting.planted()
+    folder = tmp_path_factory.mktemp('sick') / 'data'
+    planting.write(files, folder)
+    return files, folder
+
+
+@pytest.fixture(scope='module')
+def examined(sick, llama_tokenizer_dir):
+    patient = patient_of(sick[1], llama_tokenizer_dir)
+    return patient, examine(patient)
+
+
+def test_every_planted_fault_is_found_with_its_file_and_id(sick, examined):
+    planted = set(sick[0].planted)
+    found = {planting.Planted(f.kind, Path(f.file).name, f.id) for f in examined[1].findings}
+    assert len(planted) >= 60
+    assert len({fault.kind for fault in planted}) >= 12
+    assert planted <= found
+    by_place = {(fault.file, fault.id): fault.kind for fault in planted}
+    for more in found - planted:
+        assert more.kind in ACCOMPANY[by_place[more.file, more.id]], more
+
+
+def test_findings_say_the_line_and_what_to_do(sick, examined):
+    report = examined[1]
+    assert {finding.kind for finding in report.findings} <= set(KINDS)
+    for finding in report.findings:
+        assert finding.message
+        assert finding.fix
+        if finding.line is not None and finding.id and not finding.id.startswith(('alpaca', 'dolly')):
+            line = Path(finding.file).read_text().splitlines()[finding.line - 1]
+            assert finding.id in line
+    assert all(f.line for f in report.findings if f.file.endswith(('.json', '.jsonl')))
+
+
+def test_several_processes_find_the_same(sick, examined, llama_tokenizer_dir):
+    again = examine(patient_of(sick[1], llama_tokenizer_dir), jobs=2)
+    assert again.to_dict() == examined[1].to_dict()
+
+
+def test_clean_data_is_silent(tmp_path, llama_tokenizer_dir):
+    planting.write(planting.clean(), tmp_path / 'data')
+    report = examine(patient_of(tmp_path / 'data', llama_tokenizer_dir))
+    assert report.findings == []
+    assert report.samples == 59 + 60 + 30 + 20 + 20
+    assert not any(lengths['warning'] for lengths in report.answer_lengths.values())
+
+
+def test_the_digits_demo_is_silent_but_for_its_short_answers(tmp_path):
+    from mmgpt.data.builders import DigitsBuilder
+
+    DigitsBuilder(tmp_path / 'demo', episodes=60, size=40).build()
+    cfg = load_config('configs/otter_demo.py', check=False)
+    text = json.dumps(cfg.to_dict(), default=str).replace('data/otter_demo', str(tmp_path / 'demo'))
+    report = examine(open_patient(NamedData.of_config(json.loads(text))))
+    assert report.findings == []
+    assert report.samples > 2000
+    assert all(lengths['warning'] for lengths in report.answer_lengths.values())
+
+
+def test_what_was_repaired_is_silent_and_lacks_the_faulty_entries_alone(sick, examined, tmp_path, llama_tokenizer_dir):
+    files, folder = sick
+    repair(*examined, tmp_path / 'well')
+    assert {path.name for path in (tmp_path / 'well').iterdir()} == {path.name for path in folder.iterdir()}
+    assert examine(patient_of(tmp_path / 'well', llama_tokenizer_dir)).findings == []
+
+    faulty = {}
+    for fault in files.planted:
+        faulty.setdefault(fault.file, set()).add(fault.id)
+    pictures = {'AA_instructions.json': 'AA.json', 'BB_instructions.json': 'BB.parquet'}
+    for name, pairs in files.objects.items():
+        left = json.loads((tmp_path / 'well' / name).read_text())['data']
+        repeated = {fault.id for fault in files.planted if fault.kind == 'duplicate_id' and fault.file == name}
+        expected = {}
+        for id, record in pairs:
+            shown = {i for i in record.get('image_ids', ()) if i in faulty.get(pictures.get(name), ())}
+            shown -= {'BB_IMG_025'}  # there twice: one stays
+            if (id not in faulty.get(name, ()) and not shown) or (id in repeated and id not in expected):
+                expected[id] = record
+        assert left == expected
+    train = json.loads((tmp_path / 'well' / 'AA_train.json').read_text())
+    left = json.loads((tmp_path / 'well' / 'AA_instructions.json').read_text())['data']
+    ids = [id for id, _ in files.trains['AA_train.json'] if id not in faulty['AA_train.json'] and id in left]
+    assert list(train) == ids
+
+
+def test_contexts_lose_what_is_left_out(tmp_path, llama_tokenizer_dir):
+    files = planting.clean()
+    files.record('AA_instructions.json', 'AA_INS_030')['answer'] = ''
+    planting.write(files, tmp_path / 'data')
+    patient = patient_of(tmp_path / 'data', llama_tokenizer_dir)
+    repair(patient, examine(patient), tmp_path / 'well')
+    before = dict(files.trains['AA_train.json'])
+    train = json.loads((tmp_path / 'well' / 'AA_train.json').read_text())
+    assert set(before) - set(train) == {'AA_INS_030'}
+    assert {id for id in train if train[id] != before[id]} == {'AA_INS_031'}
+    assert train['AA_INS_031'] == []
+    data = json.loads((tmp_path / 'well' / 'AA_instructions.json').read_text())
+    assert data['meta'] == {'version': '1'}
+    assert {**data['data'], 'AA_INS_031': None} == {
+        id: record if id != 'AA_INS_031' else None
+        for id, record in files.objects['AA_instructions.json']
+        if id != 'AA_INS_030'
+    }
+    assert data['data']['AA_INS_031']['rel_ins_ids'] == []
+
+
+def test_a_folder_that_is_there_is_not_written_over(examined, tmp_path):
+    (tmp_path / 'mine.txt').write_text('mine')
+    with pytest.raises(FileExistsError, match='there already'):
+        repair(*examined, tmp_path)
+
+
+def test_a_tokenizer_that_splits_a_mark_is_a_finding(tmp_path, llama_tokenizer_dir, monkeypatch):
+    planting.write(planting.clean(), tmp_path / 'data')
+    from mmgpt.data.verify import opening
+
+    plain = opening.build_tokenizer
+
+    def without_marks(cfg, template):
+        tokenizer = plain(cfg, template)
+        tokenizer.add_tokens = None
+        return type(tokenizer).from_pretrained(cfg['path'], pad_token='</s>')
+
+    monkeypatch.setattr(opening, 'build_tokenizer', without_marks)
+    report = examine(patient_of(tmp_path / 'data', llama_tokenizer_dir))
+    assert [(f.kind, f.file) for f in report.findings] == [('split_token', str(llama_tokenizer_dir))]
+
+
+def test_short_answers_are_warned_of(tmp_path, llama_tokenizer_dir):
+    files = planting.clean()
+    for record in files.lists['alpaca.json']:
+        record['output'] = 'Yes.'
+    planting.write(files, tmp_path / 'data')
+    report = examine(patient_of(tmp_path / 'data', llama_tokenizer_dir))
+    assert {name for name, lengths in report.answer_lengths.items() if lengths['warning']} == {'alpaca'}
+    assert report.answer_lengths['alpaca']['median'] == 1
+    assert 'short answers in alpaca' in report.summary()

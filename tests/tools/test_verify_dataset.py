@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from tests.data import planting
+from tools import verify_dataset
+
+
+@pytest.fixture(scope='module')
+def sick(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sick')
+    planting.write(planting.planted(), folder / 'data')
+    return folder
+
+
+def one_source(folder, tokenizer, *more):
+    ann, images = str(folder / 'llava.json'), str(folder / 'pictures')
+    source = ['--source', 'llava_dial', '--ann', ann, '--images', images]
+    return verify_dataset.main([*source, '--template', 'otter', '--tokenizer', str(tokenizer), '--jobs', '1', *more])
+
+
+def test_a_config_with_faults(sick, llama_tokenizer_dir, capsys):
+    config = sick / 'config.py'
+    config.write_text(planting.config(sick / 'data', llama_tokenizer_dir))
+    report = sick / 'report.json'
+    assert verify_dataset.main([str(config), '--jobs', '1', '--json', str(report)]) == 1
+    found = json.loads(report.read_text())
+    assert set(found) == {'samples', 'errors', 'warnings', 'findings', 'answer_lengths'}
+    assert found['errors'] + found['warnings'] == len(found['findings'])
+    assert found['errors'] >= 60
+    assert set(found['findings'][0]) == {'kind', 'severity', 'file', 'line', 'id', 'message', 'fix'}
+    shown = capsys.readouterr().out
+    assert f'{found["errors"]} errors' in shown
+    assert 'AA_INS_013' in shown
+
+
+def test_one_source_is_repaired(sick, llama_tokenizer_dir, tmp_path, capsys):
+    well = tmp_path / 'well'
+    limit = ('--max-seq-len', '120')
+    assert one_source(sick / 'data', llama_tokenizer_dir, *limit, '--fix', str(well)) == 1
+    assert len(json.loads((well / 'llava.json').read_text())) == 30 - 9
+    assert one_source(well, llama_tokenizer_dir, *limit) == 0
+    assert '0 errors, 0 warnings' in capsys.readouterr().out
+    assert one_source(sick / 'data', llama_tokenizer_dir, '--fix', str(well)) == 2  # it is there
+    assert 'there already' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'--source': 'lava'}, "did you mean 'llava'"),
+        ({'--template': 'Oter'}, "did you mean 'Otter'"),
+        ({'--ann': 'nowhere.json'}, 'nowhere.json'),
+        ({'--tokenizer': 'nowhere'}, 'no tokenizer'),
+    ],
+)
+def test_what_is_not_there_is_told(sick, llama_tokenizer_dir, capsys, change, message):
+    args = {
+        '--source': 'llava',
+        '--ann': str(sick / 'data' / 'llava.json'),
+        '--template': 'Otter',
+        '--tokenizer': str(llama_tokenizer_dir),
+        **change,
+    }
+    assert verify_dataset.main([part for pair in args.items() for part in pair]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith('verify_dataset: ')
+    assert 'Traceback' not in error
+
+
+def test_bad_usage():
+    for argv in ([], ['config.py', '--source', 'llava'], ['--source', 'llava'], ['config.py', '--jobs', '0']):
+        with pytest.raises(SystemExit) as end:
+            verify_dataset.parse(argv)
+        assert end.value.code == 2

@@ -52,7 +52,7 @@ model = dict(
     trainable=['*'],
 )
 tokenizer = dict(path=f'{data}/tokenizer')
-template = dict(type='Otter', spacing='spaced')
+template = dict(type='Otter')
 image_transform = dict(size=32, resize='squash', interpolation='bicubic')
 
 augment = [dict(type='RandomAffine', degrees=12.0, translate=0.08, scale=(0.88, 1.12), shear=8.0)]

@@ -18,8 +18,8 @@ KNOWN_ON_THE_HUB = (
     'openai/clip-vit-large-patch14',
     'huggyllama/llama-7b',
     'mosaicml/mpt-7b',
-    'google/siglip2-base-patch16-224',
-    'Qwen/Qwen3-1.7B',
+    'google/siglip2-so400m-patch16-384',
+    'Qwen/Qwen3-4B',
 )
 
 Key = tuple[str | int, ...]
@@ -77,7 +77,7 @@ def missing_inputs(cfg: Mapping[str, Any]) -> list[Missing]:
     missing = []
     for key, name, kind, revision in _weights(cfg):
         if not (made and Path(name).is_relative_to(builder.folder)) and not _is_here(name, kind, revision):
-            missing.append(_missing_weights(key, name, revision))
+            missing.append(_missing_weights(key, name, revision, runs_beside(getattr(cfg, 'filename', None) or '')))
     for key, path in source_files(cfg).items():
         if not Path(path).exists() and not (made and Path(path).is_relative_to(builder.folder)):
             missing.append(Missing(key, path, str(Path.cwd()), _how_to_get(path, builder)))
@@ -98,6 +98,12 @@ def source_files(cfg: Mapping[str, Any]) -> dict[Key, str]:
             elif isinstance(value, list | tuple):  # a list of files
                 found |= {(*key, place): path for place, path in enumerate(value) if isinstance(path, str)}
     return found
+
+
+def runs_beside(config: str | Path) -> dict[str, str]:
+    """Where a config and those beside it leave their models, and the path of each."""
+    configs = sorted(Path(config).parent.glob('*.py'))
+    return {f'work_dirs/{other.stem}/hf': other.as_posix() for other in configs}
 
 
 def data_builder(cfg: Mapping[str, Any]) -> Any:
@@ -146,7 +152,9 @@ def _is_here(name: str, kind: str, revision: str | None) -> bool:
     return any(next(folder.glob(pattern), None) for pattern in patterns)
 
 
-def _missing_weights(key: Key, name: str, revision: str | None) -> Missing:
+def _missing_weights(key: Key, name: str, revision: str | None, runs: Mapping[str, str]) -> Missing:
+    if name in runs:
+        return Missing(key, name, str(Path.cwd()), f'python tools/train.py {runs[name]}')
     if key == ('load_from',):
         return Missing(key, name, str(Path.cwd()), "a model folder in mmgpt's layout, such as another run's hf/")
     if not HUB_ID.fullmatch(name):

@@ -215,7 +215,10 @@ def _use(cfg: Config, folder: Path) -> None:
     model.generate(**inputs, max_new_tokens=4)
     _say('loaded what was saved and had it answer')
     if cfg.get('evaluation'):
-        run_task(TASKS.build(dict(cfg.evaluation)), model, processor, folder, limit=4)
+        # what the run starts from, a task may compare with: here the model is its own base
+        start = cfg.get('load_from')
+        evaluation = {key: str(folder) if start and value == start else value for key, value in cfg.evaluation.items()}
+        run_task(TASKS.build(evaluation), model, processor, folder, limit=4)
         _say(f'evaluated with {cfg.evaluation["type"]}, 4 questions of each kind')
     else:
         _say('the config has no evaluation')

@@ -86,7 +86,7 @@ def _counting(digits: Digits, rng: np.random.Generator) -> Episode:
 def _comparison(digits: Digits, rng: np.random.Generator) -> Episode:
     first = int(rng.integers(10))
     second = first if rng.random() < 0.25 else int((first + rng.integers(1, 10)) % 10)
-    return Episode(COMPARE, _pictures(digits, rng, [first, second]), larger_answer(first, second))
+    return Episode(COMPARE, take_pictures(digits, rng, [first, second]), larger_answer(first, second))
 
 
 def _order(digits: Digits, rng: np.random.Generator) -> Episode:
@@ -102,12 +102,12 @@ def _naming(digits: Digits, rng: np.random.Generator, ways: int, each: int, shuf
     query = int(rng.integers(ways))
     places = [int(place) for place in rng.permutation(np.repeat(np.arange(ways), each))]
     shown = [int(rng.choice(others)) if shuffled else named[place] for place in places]
-    *demonstrated, asked = _pictures(digits, rng, [*shown, named[query]])
+    *demonstrated, asked = take_pictures(digits, rng, [*shown, named[query]])
     demonstrations = zip(demonstrated, (names[place] for place in places), strict=True)
     return Episode(NAME, (asked,), names[query], tuple(demonstrations))
 
 
-def _pictures(digits: Digits, rng: np.random.Generator, wanted: Sequence[int]) -> tuple[Image.Image, ...]:
+def take_pictures(digits: Digits, rng: np.random.Generator, wanted: Sequence[int]) -> tuple[Image.Image, ...]:
     """A picture of each wanted digit, no two of them the same picture."""
     unused = [list(rng.permutation(indices)) for indices in digits.indices_by_digit()]
     return tuple(digits.pictures[unused[digit].pop()] for digit in wanted)

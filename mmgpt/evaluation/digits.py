@@ -81,9 +81,9 @@ class DigitsEvaluation:
         print(table(figures), flush=True)
         _write_predictions(out / 'predictions.jsonl', tasks, answers)
         (out / 'names.json').write_text(json.dumps(NAMES) + '\n', encoding='utf-8')
-        metrics = _nested({name: row['accuracy'] for name, row in figures.items()})
+        metrics = nested({name: row['accuracy'] for name, row in figures.items()})
         for part in ('baselines', 'counts', 'intervals'):
-            metrics[part] = _nested({name: row[part] for name, row in figures.items()})
+            metrics[part] = nested({name: row[part] for name, row in figures.items()})
         return metrics
 
     def results(self, metrics: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -121,7 +121,7 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """``naming/4`` becomes ``naming`` → ``4``."""
     nested: dict[str, Any] = {}
     for name, value in flat.items():

@@ -3,6 +3,7 @@
 A message is ``{'role': 'system' | 'user' | 'assistant', 'content': ...}``; its content is a string or a list of parts::
 
     {'type': 'text', 'text': 'What is this?'}
+    {'type': 'input', 'text': 'a passage'}                         what an instruction is about (MultiModal-GPT's Input)
     {'type': 'image', 'image': PIL image | path | data URL}        one <image> mark (the key may be url, path, base64)
     {'type': 'image_url', 'image_url': {'url': data URL}}          the same, as OpenAI clients send it
     {'type': 'video', 'video': [picture, ...] | path}              its frames under one <image> mark
@@ -22,7 +23,7 @@ from mmgpt.structures import Medium, Turn
 ROLES = ('system', 'user', 'assistant')
 _PICTURE_KEYS = ('image', 'url', 'path', 'base64', 'image_url')
 _VIDEO_KEYS = ('video', 'url', 'path')
-_PARTS = ('text', 'image', 'image_url', 'video', 'image_set')
+_PARTS = ('text', 'input', 'image', 'image_url', 'video', 'image_set')
 
 Message = Mapping[str, Any]
 Conversation = Sequence[Message]
@@ -78,7 +79,7 @@ def _read_message(message: Message, where: str, num_frames: int | None, load: bo
         return Turn(role, content)
     if not isinstance(content, Sequence):
         raise ValueError(f"{where}: 'content' must be a string or a list of parts, got {content!r:.200}")
-    texts, media = [], []
+    texts, inputs, media = [], [], []
     for i, part in enumerate(content):
         place = f'{where}, part {i}'
         kind = part.get('type') if isinstance(part, Mapping) else None
@@ -86,6 +87,8 @@ def _read_message(message: Message, where: str, num_frames: int | None, load: bo
             raise ValueError(f'{place}: expected a dict with a type among {", ".join(_PARTS)}, got {part!r:.200}')
         if kind == 'text':
             texts.append(_text(part, place))
+        elif kind == 'input':
+            inputs.append(_text(part, place))
         else:
             try:
                 media.append(_medium(kind, part, num_frames, load))
@@ -93,7 +96,7 @@ def _read_message(message: Message, where: str, num_frames: int | None, load: bo
                 raise ValueError(f'{place}: {error}') from error
             except OSError as error:
                 raise type(error)(f'{place}: {error}') from error
-    return Turn(role, '\n'.join(texts), tuple(media))
+    return Turn(role, '\n'.join(texts), tuple(media), '\n'.join(inputs))
 
 
 def _text(part: Message, place: str) -> str:

@@ -76,6 +76,13 @@ def test_a_faulty_message_is_named(message, told):
         read_messages([{'role': 'user', 'content': 'fine'}, message])
 
 
+def test_what_an_instruction_is_about_stands_apart():
+    (turn,) = read_messages(user({'type': 'text', 'text': 'Which is larger?'}, {'type': 'input', 'text': '3 or 4'}))
+    assert (turn.text, turn.input) == ('Which is larger?', '3 or 4')
+    with pytest.raises(ValueError, match="message 0, part 0: 'text'"):
+        read_messages(user({'type': 'input'}))
+
+
 def test_a_missing_file_is_named_with_its_place():
     with pytest.raises(FileNotFoundError, match=r'message 0, part 0.*nowhere\.png'):
         read_messages(user({'type': 'image', 'image': 'nowhere.png'}))

@@ -61,6 +61,10 @@ class Task:
         for id in ids:
             self.contexts[id] = [ids[i] for i in rng.integers(len(ids), size=count) if ids[i] != id]
 
+    def relate_to_nothing(self) -> None:
+        """Every record is trained on, without a context."""
+        self.contexts.update((id, []) for id in self.records)
+
 
 def image_id(index: int | str) -> str:
     """The id of a digit's picture by its index, or of another picture by its name."""
@@ -119,7 +123,7 @@ def comparison(digits: Digits, rng: np.random.Generator, size: int) -> Task:
     for number in range(size):
         first = int(rng.integers(10))
         second = first if rng.random() < 0.25 else int((first + rng.integers(1, 10)) % 10)
-        pair = _different(rng, [by_digit[first], by_digit[second]])
+        pair = different(rng, [by_digit[first], by_digit[second]])
         task.add(f'{number:05d}', COMPARE, larger_answer(first, second), map(image_id, pair))
     task.relate_at_random(rng, 4)
     return task
@@ -184,7 +188,7 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
         # Mostly about a digit that the context has named; else the model must not guess by elimination.
         query = int(rng.choice(shown)) if rng.random() < 0.95 else int(rng.integers(ways))
         places = [*shown, query]
-        pictures = _different(rng, [by_digit[chosen[place]] for place in places])
+        pictures = different(rng, [by_digit[chosen[place]] for place in places])
         pairs = [(picture, names[place]) for picture, place in zip(pictures, places, strict=True)]
         ids = [task.add(f'{index:04d}_{name}', NAME, name, [image_id(index)]) for index, name in pairs]
         if ids[-1] not in task.contexts:
@@ -204,7 +208,7 @@ def _episode_shapes(rng: np.random.Generator) -> Iterator[tuple[int, list[int]]]
         yield ways, [int(place) for place in shown]
 
 
-def _different(rng: np.random.Generator, pools: Sequence[np.ndarray]) -> list[int]:
+def different(rng: np.random.Generator, pools: Sequence[np.ndarray]) -> list[int]:
     """One index of each pool, no two alike."""
     while True:
         drawn = [int(rng.choice(pool)) for pool in pools]

@@ -12,20 +12,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmgpt.data.builders import digit_tasks
+from mmgpt.data.builders import digit_instructions, digit_tasks
+from mmgpt.data.builders.digit_instructions import text_instructions
 from mmgpt.data.builders.digit_pictures import Digits, load_digit_pictures, png
 from mmgpt.data.builders.digit_tasks import NAMES, Task, image_id
 from mmgpt.data.image_stores.parquet import write_parquet_images
-from mmgpt.data.templates import Otter
+from mmgpt.data.templates import MultiModalGPT, Otter, Template
 from mmgpt.registry import BUILDERS
-from mmgpt.structures import Turn
+from mmgpt.structures import Medium, Turn
 
 META = {'version': '1', 'time': '1998-07', 'author': 'E. Alpaydin, C. Kaynak: optdigits, UCI'}
 
 
-TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME')
+TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME', 'SMALL', 'SPELL', 'TALK')
+TEXT_INSTRUCTIONS = 'text_instructions.json'  # in Alpaca's format
 MADE_BY = 'made_by.json'  # the arguments that a folder was built with
-VERSION = 1  # of what the arguments make; a new one makes folders anew
+VERSION = 2  # of what the arguments make; a new one makes folders anew
 
 
 @BUILDERS.register_module()
@@ -35,8 +37,10 @@ class DigitsBuilder:
     ::
 
         folder/DG.parquet               all pictures: digits 0000 to 1436 of optdigits, and composed ones
-        folder/XX_instructions.json     the records of a task: READ CONV CMP VID COUNT TXT NAME
+        folder/XX_instructions.json     the records of a task: READ CONV CMP VID COUNT TXT NAME, and for the second
+                                        demo, which tunes the first one's model: SMALL SPELL TALK
         folder/XX_train.json            its ids to train on, each with its context
+        folder/text_instructions.json   instructions without a picture, in Alpaca's format
         folder/tokenizer/               a LLaMA tokenizer
         folder/names.json               the made-up names
         folder/made_by.json             the arguments of this builder
@@ -67,7 +71,9 @@ class DigitsBuilder:
     def files(self) -> list[Path]:
         """What the folder holds when it is built."""
         names = [f'{task}_{part}.json' for task in TASKS for part in ('instructions', 'train')]
-        return [self.folder / name for name in (*names, 'DG.parquet', 'names.json', 'tokenizer', MADE_BY)]
+        return [
+            self.folder / name for name in (*names, TEXT_INSTRUCTIONS, 'DG.parquet', 'names.json', 'tokenizer', MADE_BY)
+        ]
 
     def is_built(self) -> bool:
         """Whether the folder was built with these arguments; a folder is never there in part."""
@@ -102,6 +108,7 @@ class DigitsBuilder:
         for task in tasks:
             _write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
             _write_json(folder / f'{task.name}_train.json', task.contexts)
+        _write_json(folder / TEXT_INSTRUCTIONS, [text._asdict() for text in text_instructions()])
         _write_json(folder / 'names.json', list(NAMES))
         _write_json(folder / MADE_BY, self._arguments())
         write_tokenizer(folder / 'tokenizer', _texts(tasks))
@@ -110,7 +117,7 @@ class DigitsBuilder:
         return {'version': VERSION, 'seed': self.seed, 'episodes': self.episodes, 'size': self.size}
 
     def _tasks(self, digits: Digits, images: dict[str, Image.Image]) -> list[Task]:
-        rngs = map(np.random.default_rng, np.random.SeedSequence(self.seed).spawn(7))
+        rngs = map(np.random.default_rng, np.random.SeedSequence(self.seed).spawn(9))
         return [
             digit_tasks.reading(digits, next(rngs)),
             digit_tasks.dialogue(digits, next(rngs)),
@@ -119,6 +126,9 @@ class DigitsBuilder:
             digit_tasks.counting(digits, next(rngs), self.size, images.__setitem__),
             digit_tasks.text_only(next(rngs)),
             digit_tasks.naming(digits, next(rngs), self.episodes),
+            digit_instructions.smaller(digits, next(rngs), self.size),
+            digit_instructions.spelling(digits),
+            digit_instructions.talks(digits, next(rngs), self.size),
         ]
 
 
@@ -144,6 +154,7 @@ def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
         hard_vocab_limit=False,
         split_by_whitespace=False,
         split_by_unicode_script=False,
+        split_digits=True,  # as LLaMA's: a number is read by its digits
         max_sentencepiece_length=64,
         character_coverage=1.0,
         byte_fallback=True,
@@ -160,19 +171,26 @@ def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
 
 
 def _texts(tasks: Iterable[Task]) -> Iterator[str]:
-    """What stands between special tokens, each text as often as it is in the records, but names all alike often."""
-    template = Otter(spacing='spaced')
-    marks = sorted(template.special_tokens, key=len)
+    """What stands between special tokens and line ends, in both demos' templates, and names all alike often."""
+    formats = [(Otter(), 1), (MultiModalGPT(), 3)]  # and of how many records one is shown
     for task in tasks:
         records = [*task.records.values()][:5000] if task.name == 'NAME' else task.records.values()
-        for record in records:
-            turns = [Turn('user', record['instruction']), Turn('assistant', record['answer'])]
-            text = template.render(turns).text
-            for mark in marks:
-                text = text.replace(mark, '\n')
-            yield from filter(None, text.split('\n'))
-    for name in NAMES * 400:
-        yield f' {name}'
+        for number, record in enumerate(records):
+            for template, every in formats:
+                if number % every == 0:
+                    yield from _lines(template, record['instruction'], record['answer'])
+    for text in text_instructions():
+        for _ in range(20):
+            yield from _lines(MultiModalGPT(), text.instruction, text.output, text.input)
+    yield from NAMES * 400
+
+
+def _lines(template: Template, question: str, answer: str, input: str = '') -> list[str]:
+    medium = Medium(('picture',))  # for its heading
+    text = template.render([Turn('user', question, (medium,), input), Turn('assistant', answer)]).text
+    for mark in sorted(template.special_tokens, key=len):
+        text = text.replace(mark, '\n')
+    return [line for line in text.split('\n') if line]
 
 
 def _write_json(path: Path, value: object) -> None:

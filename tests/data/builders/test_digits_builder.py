@@ -18,12 +18,12 @@ from mmgpt.data.builders.digit_pictures import MAX_COUNT, NUM_TRAIN, compose_pic
 from mmgpt.data.builders.digit_tasks import COMPARE, COUNT, LAST, NAME, NAMES, READ, larger_answer
 from mmgpt.data.image_stores import ParquetImages
 from mmgpt.data.sources import MimicIt
-from mmgpt.data.templates import Otter
+from mmgpt.data.templates import MultiModalGPT, Otter
 from mmgpt.data.tokens import add_special_tokens, encode
 from mmgpt.structures import IGNORE_INDEX, Medium, Turn
 
 pytest.importorskip('sklearn')
-TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME')
+TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME', 'SMALL', 'SPELL', 'TALK')
 
 
 def build(folder, seed=0):
@@ -163,18 +163,33 @@ def test_names(folder):
     assert all(re.fullmatch(r'[a-z]{3,10}', name) for name in NAMES)
 
 
-def test_tokenizer_is_short_on_the_demo_and_loses_nothing(folder):
-    tokenizer, template = AutoTokenizer.from_pretrained(folder / 'tokenizer'), Otter(spacing='spaced')
+@pytest.mark.parametrize(('template', 'length'), [(Otter(), 7), (MultiModalGPT(), 22)])
+def test_tokenizer_is_short_on_the_demos_and_loses_nothing(folder, template, length):
+    tokenizer = AutoTokenizer.from_pretrained(folder / 'tokenizer')
     add_special_tokens(tokenizer, template)
+    ends = 2 if template.stop_token else 1
     for question, answer in ((READ, '7'), (COMPARE, 'same'), *((NAME, name) for name in NAMES)):
         turns = [Turn('user', question, (Medium(('x',)),)), Turn('assistant', answer)]
         tokens = encode(template.render(turns), tokenizer, '<image>')
         trained = tokens.labels[tokens.labels != IGNORE_INDEX]
-        assert len(trained) == 3, (answer, tokenizer.convert_ids_to_tokens(trained.tolist()))
-        assert tokenizer.decode(trained, skip_special_tokens=True).strip() == answer
-        assert len(tokens.input_ids) <= 10
+        assert len(trained) == 1 + ends, (answer, tokenizer.convert_ids_to_tokens(trained.tolist()))
+        assert tokenizer.decode(trained, skip_special_tokens=True) == answer
+        assert len(tokens.input_ids) <= length
     text = 'Schöne Grüße, what about 42 ☃?'
     assert tokenizer.decode(tokenizer(text, add_special_tokens=False)['input_ids']) == text
+
+
+def test_answers_have_the_same_ids_in_both_templates(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder / 'tokenizer')
+    for template in (Otter(), MultiModalGPT()):
+        add_special_tokens(tokenizer, template)
+    for answer in ('7', 'first', 'yes', *NAMES):
+        turns = [Turn('user', READ, (Medium(('x',)),)), Turn('assistant', answer)]
+        first, second = (
+            [int(label) for label in encode(template.render(turns), tokenizer, '<image>').labels if label >= 0]
+            for template in (Otter(), MultiModalGPT())
+        )
+        assert first[0] == second[0]
 
 
 def test_a_broken_build_leaves_nothing(tmp_path, monkeypatch):

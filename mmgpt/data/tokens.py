@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,10 @@ def encode(
 
     Each piece is tokenised as one whole; supervised spans find their tokens by character offsets, and a token on a
     border is trained only when it lies wholly inside. The limit counts the tokens of the text, cut on the right;
-    beginning and end of text come on top, as in Otter's loader. A span that the limit cuts into is not trained at all:
-    half an answer without its end teaches to stop anywhere. A piece of which nothing is left goes altogether.
+    beginning and end of text come on top, as in Otter's loader, and a span that the limit cuts into is not trained at
+    all: half an answer before an end teaches to stop anywhere. Where a piece says that its ends count, as in
+    MultiModal-GPT's, a cut piece has no end and what is left of its span is trained. A piece of which nothing is left
+    goes altogether.
 
     Args:
         rendered: of a template.
@@ -46,22 +49,20 @@ def encode(
     """
     ids: list[int] = []
     labels: list[int] = []
-    room, cut = max_seq_len, 0
+    room, cut = math.inf if max_seq_len is None else max_seq_len, 0
     for number, piece in enumerate(rendered.pieces):
+        bos = [tokenizer.bos_token_id] if piece.bos and tokenizer.bos_token_id is not None else []
+        room -= len(bos) * piece.ends_count
         piece_ids, piece_labels = _encode_piece(piece, tokenizer, room)
-        kept = len(piece_ids) if room is None else min(room, len(piece_ids))
+        kept = max(0, min(room, len(piece_ids)))
         cut += len(piece_ids) - kept
+        room -= kept
         if number and not kept:
             continue  # nothing is left of it, and nothing of those that follow
-        room = None if room is None else room - kept
-        if piece.bos and tokenizer.bos_token_id is not None:
-            ids.append(tokenizer.bos_token_id)
-            labels.append(IGNORE_INDEX)
-        ids += piece_ids[:kept]
-        labels += piece_labels[:kept]
-        if piece.eos and (piece.eos_when_cut or kept == len(piece_ids)):
-            ids.append(tokenizer.eos_token_id)
-            labels.append(tokenizer.eos_token_id)
+        eos = [tokenizer.eos_token_id] if piece.eos and (room > 0 or not piece.ends_count) else []
+        room -= len(eos) * piece.ends_count
+        ids += bos + piece_ids[:kept] + eos
+        labels += [IGNORE_INDEX] * len(bos) + piece_labels[:kept] + eos
     if labels:
         labels[0] = IGNORE_INDEX  # nothing comes before it that could predict it
     marks = ids.count(tokenizer.convert_tokens_to_ids(media_token))
@@ -70,7 +71,7 @@ def encode(
     return Tokens(torch.tensor(ids), torch.tensor(labels), rendered.media[:marks], cut)
 
 
-def _encode_piece(piece: Piece, tokenizer: PreTrainedTokenizerBase, room: int | None) -> tuple[list[int], list[int]]:
+def _encode_piece(piece: Piece, tokenizer: PreTrainedTokenizerBase, room: float) -> tuple[list[int], list[int]]:
     encoding = tokenizer(piece.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids = encoding['input_ids']
     if not piece.supervised or not ids:
@@ -81,7 +82,7 @@ def _encode_piece(piece: Piece, tokenizer: PreTrainedTokenizerBase, room: int | 
     labels = np.full(len(ids), IGNORE_INDEX)
     for start, end in piece.supervised:
         inside = np.flatnonzero((starts >= start) & (starts < end) & (ends <= end))
-        if len(inside) and (room is None or inside[-1] < room):
+        if len(inside) and (inside[-1] < room or piece.ends_count):
             labels[inside] = np.array(ids)[inside]
     return ids, labels.tolist()
 

@@ -90,7 +90,7 @@ def test_a_template_is_built_again_from_its_dict():
 @pytest.mark.parametrize(
     ('question', 'text'),
     [
-        (Turn('user', ' q\n', (TRAY,)), '{lead}\n\n### Image:\n<image>\n\n### Instruction:\nq\n\n### Response:\n'),
+        (Turn('user', ' q\n', (TRAY,)), '{lead}\n\n### Image:\n<image>\n\n### Instruction:\n q\n\n\n### Response:\n'),
         (
             Turn('user', 'q', (TRAY,), 'bat, cup'),
             '{lead}\n\n### Image:\n<image>\n\n### Instruction:\nq\n\n### Input:\nbat, cup\n\n### Response:\n',
@@ -106,10 +106,10 @@ def test_the_unified_template(question, text):
     assert not prompt.pieces[0].eos
     assert not prompt.pieces[0].supervised
     whole = template.render([question, Turn('assistant', ' an answer\n')])
-    assert whole.text == prompt.text + 'an answer'
+    assert whole.text == prompt.text + ' an answer\n'
     (piece,) = whole.pieces
     assert piece.eos
-    assert [piece.text[a:b] for a, b in piece.supervised] == ['an answer']
+    assert [piece.text[a:b] for a, b in piece.supervised] == [' an answer\n']
     told = template.render([Turn('system', 'Be short.'), question], generate=True)
     assert told.text == text.format(lead='Be short.')
     assert whole.media == question.media

@@ -192,14 +192,21 @@ def test_a_dialogue_is_capped_as_a_whole(tokenizer):
     lengths = [
         len(tokenizer(p.text, add_special_tokens=False)['input_ids']) for p in MultiModalGPT().render(DIALOGUE).pieces
     ]
-    first = unified(tokenizer, DIALOGUE[:2])
-    inside = unified(tokenizer, DIALOGUE, max_seq_len=lengths[0] + 3)  # a round without its answer has no end
-    assert inside.input_ids[: len(first.input_ids)].tolist() == first.input_ids.tolist()
-    assert inside.input_ids[-1] != tokenizer.eos_token_id
-    assert (inside.labels[len(first.labels) :] == IGNORE_INDEX).all()
-    border = unified(tokenizer, DIALOGUE, max_seq_len=lengths[0])
+    whole, first = unified(tokenizer, DIALOGUE), unified(tokenizer, DIALOGUE[:2])
+    for limit in range(1, len(whole.input_ids) + 2):
+        cut = unified(tokenizer, DIALOGUE, max_seq_len=limit)
+        assert cut.input_ids.tolist() == whole.input_ids[: len(cut.input_ids)].tolist()
+        assert cut.labels.tolist() == whole.labels[: len(cut.labels)].tolist()
+        # of a round of which nothing is left its beginning is missing, too
+        assert limit - 1 <= len(cut.input_ids) <= limit or len(cut.input_ids) == len(whole.input_ids)
+    border = unified(tokenizer, DIALOGUE, max_seq_len=len(first.input_ids))
     assert border.input_ids.tolist() == first.input_ids.tolist()
     assert border.labels.tolist() == first.labels.tolist()
     assert border.cut == sum(lengths[1:])
-    answerless = unified(tokenizer, DIALOGUE, max_seq_len=lengths[0] - 1)
+    endless = unified(tokenizer, DIALOGUE, max_seq_len=len(first.input_ids) - 1)  # its end finds no room
+    assert endless.input_ids.tolist() == first.input_ids[:-1].tolist()
+    half = unified(tokenizer, DIALOGUE, max_seq_len=len(first.input_ids) - 3)
+    assert half.labels.tolist() == first.labels[:-3].tolist()
+    prompt = unified(tokenizer, DIALOGUE[:1], generate=True)
+    answerless = unified(tokenizer, DIALOGUE, max_seq_len=len(prompt.input_ids))
     assert (answerless.labels == IGNORE_INDEX).all()

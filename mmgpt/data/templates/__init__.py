@@ -4,7 +4,7 @@ from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, sp
 from mmgpt.data.templates.idefics import Idefics
 from mmgpt.data.templates.multimodal_gpt import LEAD, MultiModalGPT
 from mmgpt.data.templates.openflamingo import OpenFlamingo
-from mmgpt.data.templates.otter import Otter
+from mmgpt.data.templates.otter import Otter, OtterLlama2
 
 __all__ = [
     'LEAD',
@@ -12,6 +12,7 @@ __all__ = [
     'MultiModalGPT',
     'OpenFlamingo',
     'Otter',
+    'OtterLlama2',
     'Piece',
     'Rendered',
     'Template',

@@ -33,8 +33,9 @@ class MultiModalGPT(Template):
         {response}</s>
 
     Parts that an instruction does not have are left out with their heading. A later round of a dialogue has no lead.
-    Each round is tokenised by itself, with its own beginning and end of text. Trained are the responses with their
-    end-of-text, which is where an answer stops; a round that is cut at the limit has none.
+    Each round is tokenised by itself, with its own beginning and end of text, which count towards the limit. Trained
+    are the responses with their end-of-text, which is where an answer stops; of a round that is cut at the limit what
+    is left of the response, without an end. Texts stay as they are written, blanks and line breaks included.
 
     Args:
         lead: the sentence in front of everything; a system turn stands in its place. Default: the published one.
@@ -61,23 +62,22 @@ class MultiModalGPT(Template):
         system, examples = split_examples(turns, generate, continue_last)
         pieces, media = [], []
         for number, (question, answer) in enumerate(examples):
-            parts = [('Instruction', self._clean(question.text, question))]
+            parts = [('Instruction', self._checked(question.text, question))]
             if question.media:
                 parts.insert(0, ('Image', self.media_token * len(question.media)))
             if question.input:
-                parts.append(('Input', self._clean(question.input, question)))
-            lead = (self.lead if system is None else self._clean(system.text, system)) if number == 0 else ''
+                parts.append(('Input', self._checked(question.input, question)))
+            lead = (self.lead if system is None else self._checked(system.text, system)) if number == 0 else ''
             text = lead + ''.join(f'\n\n### {heading}:\n{part}' for heading, part in parts) + '\n\n### Response:\n'
             start = len(text)
             if answer is not None:
-                text += self._clean(answer.text, answer)
+                text += self._checked(answer.text, answer)
             unfinished = (generate or continue_last) and number == len(examples) - 1
             supervised = () if answer is None else ((start, len(text)),)
-            pieces.append(Piece(text, supervised, eos=not unfinished, eos_when_cut=False))
+            pieces.append(Piece(text, supervised, eos=not unfinished, ends_count=True))
             media += question.media
         return Rendered(tuple(pieces), tuple(media))
 
-    def _clean(self, text: str, turn: Turn) -> str:
-        text = text.replace('\r\n', '\n').strip()
+    def _checked(self, text: str, turn: Turn) -> str:
         check_marks(text, turn, self.media_token)
         return text

@@ -54,21 +54,28 @@ class Otter(Template):
     def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:
         """See :meth:`Template.render`."""
         system, examples = split_examples(turns, generate, continue_last)
-        blank = ' ' if self.spacing == 'spaced' else ''
         text, supervised, media = '', [], []
         if system is not None:
             text = self._clean(system) + '\n'
         for number, (question, answer) in enumerate(examples):
             media += question.media
-            text += self.media_token * len(question.media) + f'User:{blank}{self._clean(question)} GPT:<answer>'
+            text += self._question(question, first=number == 0)
             if answer is not None:
                 start = len(text)
-                text += blank + self._clean(answer)
+                text += self._blank + self._clean(answer)
                 if not (continue_last and number == len(examples) - 1):
                     text += self.stop_token
                 supervised.append((start, len(text)))
         piece = Piece(text, tuple(supervised), eos=not (generate or continue_last))
         return Rendered((piece,), tuple(media))
+
+    @property
+    def _blank(self) -> str:
+        return ' ' if self.spacing == 'spaced' else ''
+
+    def _question(self, turn: Turn, first: bool) -> str:
+        """A chunk up to where its answer begins."""
+        return f'{self.media_token * len(turn.media)}User:{self._blank}{self._clean(turn)} GPT:<answer>'
 
     def _clean(self, turn: Turn) -> str:
         text = turn.text.replace('\r\n', '\n')
@@ -78,3 +85,32 @@ class Otter(Template):
             text = re.sub(r'\s{2,}', ' ', re.sub(r'[^\w\s.,?!()"\']', '', text))
         check_marks(text, turn, self.media_token)
         return text.strip() if turn.role == 'assistant' else text.strip(' \n')
+
+
+@TEMPLATES.register_module()
+class OtterLlama2(Otter):
+    """Otter's format for LLaMA 2 chat models (its code's 'llama2')::
+
+        [INST]<image>
+        {question}[/INST]<answer>{answer}<|endofchunk|>
+
+    The line break stands in chunks with a mark and always in the first; all else is as of :class:`Otter`.
+
+    Args:
+        keep_symbols: as of :class:`Otter`.
+
+    Example:
+        >>> OtterLlama2().render([Turn('user', 'Hi'), Turn('assistant', 'Hello')]).text
+        '[INST]\\nHi[/INST]<answer>Hello<|endofchunk|>'
+    """
+
+    def __init__(self, keep_symbols: bool = True) -> None:
+        super().__init__('compact', keep_symbols)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config that builds this template again."""
+        return {'type': 'OtterLlama2', 'keep_symbols': self.keep_symbols}
+
+    def _question(self, turn: Turn, first: bool) -> str:
+        line = '\n' if first or turn.media else ''
+        return f'[INST]{self.media_token * len(turn.media)}{line}{self._clean(turn)}[/INST]<answer>'

@@ -18,7 +18,6 @@ import torch
 from mmengine import Config
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALIZERS
 from torch.utils.data import DataLoader
-from transformers import CLIPVisionConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -196,7 +195,7 @@ class _Check(Rules):
         key, value = (*key, 'config'), value.get('config')
         if not isinstance(value, Mapping):
             return
-        kind = CLIPVisionConfig
+        kind = getattr(member, 'config_class', None)
         if key[-2] == 'language_decoder':
             name = value.get('model_type')
             if name is None:
@@ -209,7 +208,7 @@ class _Check(Rules):
                 self.fault((*key, 'model_type'), f'unknown model_type {name!r}{near}')
                 return
             kind = CONFIG_MAPPING[name]
-        elif member.__name__ != 'ClipVision':
+        if kind is None:
             return
         arguments, _ = arguments_of(kind)
         arguments |= {alias: Argument() for alias in kind.attribute_map}

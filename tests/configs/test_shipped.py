@@ -107,5 +107,14 @@ def test_otter_trains_as_many_parameters_as_published():
     assert trained(lean) == GATED_AND_RESAMPLER + 2 * 3 * 4096 == 1_178_859_536
 
 
+def test_the_current_otter_has_the_sizes_of_its_towers():
+    model = full_size('otter_qwen3_siglip2.py', train_embeddings=None)
+    size = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    assert size['vision_encoder'] == 413_018_352  # SigLIP 2 so400m without its pooling head
+    assert size['language_model'] == 4_022_468_096  # Qwen3-4B, its head tied to the embedding
+    assert len(model.gated_blocks) == 36 // 4
+    assert trained(model) == size['resampler'] + size['gated_blocks'] == 625_459_986
+
+
 def test_multimodal_gpt_trains_as_many_parameters_as_published():
     assert trained(full_size('multimodal_gpt.py')) == 23_461_888

@@ -71,6 +71,14 @@ def test_one_fault_is_told_with_line_and_suggestion(project, old, new, suggestio
     assert any(f'edited.py:{n}:' in fault for fault in faults for n in range(line - 3, line + 1)), (line, faults)
 
 
+@pytest.mark.parametrize('tower', ['ClipVision', 'SiglipVision', 'Dinov2Vision', 'IdeficsVision'])
+def test_the_inline_configuration_of_every_tower_is_checked(project, tower):
+    path = project.with_name('edited.py')
+    path.write_text(project.read_text().replace('ClipVision', tower).replace('patch_size', 'pach_size'))
+    with pytest.raises(ConfigError, match="did you mean 'patch_size'"):
+        load_config(path)
+
+
 def test_all_faults_are_told_at_once(project):
     text = project.read_text()
     edited = project.with_name('edited.py')

@@ -30,6 +30,8 @@ class ClipVision(nn.Module):
         torch.Size([2, 16, 16])
     """
 
+    config_class = CLIPVisionConfig
+
     def __init__(
         self,
         config: dict[str, Any] | None = None,
@@ -38,7 +40,7 @@ class ClipVision(nn.Module):
         std: Sequence[float] = CLIP_STD,
     ) -> None:
         super().__init__()
-        self.tower = CLIPVisionModel(CLIPVisionConfig(**(config or {})))
+        self.tower = CLIPVisionModel(self.config_class(**(config or {})))
         self.normalize_patches = normalize_patches
         self.mean, self.std = tuple(mean), tuple(std)
         self.width: int = self.tower.config.hidden_size

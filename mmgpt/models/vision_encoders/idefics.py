@@ -44,6 +44,8 @@ class IdeficsVision(nn.Module):
         torch.Size([2, 17, 16])
     """
 
+    config_class = IdeficsVisionConfig
+
     def __init__(
         self,
         config: dict[str, Any] | None = None,
@@ -51,7 +53,7 @@ class IdeficsVision(nn.Module):
         std: Sequence[float] = CLIP_STD,
     ) -> None:
         super().__init__()
-        self.tower = IdeficsVisionTower(IdeficsVisionConfig(**(config or {})))
+        self.tower = IdeficsVisionTower(self.config_class(**(config or {})))
         self.mean, self.std = tuple(mean), tuple(std)
         self.width: int = self.tower.config.embed_dim
         self.image_size: int = self.tower.config.image_size

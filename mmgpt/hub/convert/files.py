@@ -53,10 +53,9 @@ def read_file(path: str | Path) -> dict[str, Any]:
     try:
         return load_file(path) if path.suffix == '.safetensors' else _read_torch(path)
     except pickle.UnpicklingError as error:
-        reason = str(error).rpartition('WeightsUnpickler error: ')[2].partition('Please use')[0].strip()
         raise ConversionError(
             f'{path} was refused, and nothing in it was run: it holds more than tensors and settings, or is no file '
-            f'of torch ({reason.splitlines()[0] if reason else error})'
+            f'of torch ({_reason(error)})'
         ) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConversionError(f'{path} is damaged, fetch it again: {error!s:.300}') from None
@@ -70,6 +69,13 @@ def _read_torch(path: Path) -> Any:
     classes = get_unsafe_globals_in_checkpoint(path) if zipped else []
     with safe_globals([(type(name, (InertRecord,), {}), name) for name in classes]):
         return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+
+
+def _reason(error: pickle.UnpicklingError) -> str:
+    """Why torch refused a file, without its advice to switch the safety off."""
+    lines = str(error).rpartition('WeightsUnpickler error: ')[2].splitlines()
+    told = [line for line in lines if line.strip() and not line.startswith('Weights only load failed')]
+    return told[0].partition('Please use')[0].strip() if told else 'no reason given'
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

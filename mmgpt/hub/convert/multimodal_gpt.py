@@ -93,7 +93,7 @@ def read_settings(content: Mapping[str, Any], alpha: float | None = None) -> Set
     Raises:
         ConversionError: settings that cannot be read.
     """
-    found = content.get(SETTINGS) or {}
+    found = {} if content.get(SETTINGS) is None else content[SETTINGS]
     while isinstance(found, dict):
         fields = {**vars(found), **found} if hasattr(found, '__dict__') else found  # an inert record of an object
         if not isinstance(fields.get(SETTINGS), dict):

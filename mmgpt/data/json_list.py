@@ -89,12 +89,13 @@ class JsonLines(MappedJson):
         self._keep(bounds)
 
 
-def open_records(path: str | Path, member: str | None = None) -> JsonList | JsonLines | JsonObject:
+def open_records(path: str | Path, member: str | None = None, lines: bool = False) -> JsonList | JsonLines | JsonObject:
     """The records of an annotation file: a list, JSON lines, or an object whose values they are.
 
     Args:
         path: ``.jsonl`` and ``.ndjson`` are lines; of other files the first character tells.
         member: where the file is an object: the member with the records; None = the object's values are they.
+        lines: what begins with an object are lines, whatever the file's name.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -107,6 +108,8 @@ def open_records(path: str | Path, member: str | None = None) -> JsonList | Json
     if path.is_file():
         with path.open('rb') as file:
             begin = file.read(256).removeprefix(b'\xef\xbb\xbf').lstrip()[:1]
+    if begin == b'{' and lines:
+        return JsonLines(path)
     if begin == b'{':
         return JsonObject(path) if member is None else JsonList(path, member)
     return JsonList(path)

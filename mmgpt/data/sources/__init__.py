@@ -6,6 +6,7 @@ from mmgpt.data.sources.language import Alpaca, Baize, Dolly
 from mmgpt.data.sources.llava import Llava
 from mmgpt.data.sources.mimicit import MimicIt
 from mmgpt.data.sources.records import Record, Records
+from mmgpt.data.sources.statements import Nlvr, Nlvr2, SnliVe
 from mmgpt.data.sources.vqa import AOkVqa, Clevr, Gqa, OcrVqa, TextVqa, Vqa
 
 __all__ = [
@@ -19,9 +20,12 @@ __all__ = [
     'Llava',
     'MimicIt',
     'MiniGPT4',
+    'Nlvr',
+    'Nlvr2',
     'OcrVqa',
     'Record',
     'Records',
+    'SnliVe',
     'Source',
     'TextVqa',
     'Vqa',

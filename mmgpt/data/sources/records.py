@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.json_index import JsonObject
 from mmgpt.data.json_list import open_records
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.sources.base import Source
@@ -24,15 +25,16 @@ class Record(Mapping):
         fields: the record as it was parsed.
         where: tells file and line, for messages; finding a line takes time.
         key: its name in a file that is an object.
+        file: the name of its file.
 
     Raises:
         ValueError: it is no object, or a field is not of the form that is asked for.
     """
 
-    def __init__(self, fields: Any, where: Callable[[], str], key: str = '') -> None:
+    def __init__(self, fields: Any, where: Callable[[], str], key: str = '', file: str = '') -> None:
         if not isinstance(fields, dict):
             raise ValueError(f'{where()}: expected an object, got {shorten(fields)}')
-        self.fields, self.where, self.key = fields, where, key
+        self.fields, self.where, self.key, self.file = fields, where, key, file
 
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]
@@ -108,6 +110,7 @@ class Records(Source):
     """
 
     member: ClassVar[str | None] = None  # where the file is an object: its member with the records
+    lines: ClassVar[bool] = False  # the published file has lines, whatever its name
     id_field: ClassVar[str | None] = None  # None: the file's own key, or file name and number
 
     def __init__(
@@ -124,7 +127,7 @@ class Records(Source):
         if sample is not None and sample < 1:
             raise ValueError(f'sample must be at least 1 or None, got {sample}')
         super().__init__(name or Path(paths[0]).stem, images)
-        self.files = [open_records(path, self.member) for path in paths]
+        self.files = [open_records(path, self.member, self.lines) for path in paths]
         self._starts = np.concatenate([[0], np.cumsum([len(file) for file in self.files])])
         total = int(self._starts[-1])
         self._chosen = None
@@ -169,8 +172,8 @@ class Records(Source):
     def _record(self, place: int) -> Record:
         number = int(np.searchsorted(self._starts, place, side='right')) - 1
         file, inside = self.files[number], place - int(self._starts[number])
-        keys = getattr(file, 'keys', None)
-        return Record(file[inside], partial(file.where, inside), '' if keys is None else keys[inside])
+        key = file.keys[inside] if isinstance(file, JsonObject) else ''
+        return Record(file[inside], partial(file.where, inside), key, file.path.name)
 
     def _id(self, record: Record, place: int) -> str:
         if self.id_field is not None and self.id_field in record:

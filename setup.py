@@ -47,7 +47,7 @@ setup(
     python_requires='>=3.11',
     packages=[*find_packages(include=['mmgpt', 'mmgpt.*']), *tools()],
     package_dir={'mmgpt_tools': 'tools'},
-    package_data={'mmgpt_tools': ['*.sh']},
+    package_data={'mmgpt': ['data/browse/page.html'], 'mmgpt_tools': ['*.sh']},
     install_requires=requirements(),
     extras_require={**EXTRAS, 'all': sorted({name for extra in EXTRAS.values() for name in extra})},
     entry_points={'console_scripts': ['mmgpt = mmgpt_tools.cli:main']},

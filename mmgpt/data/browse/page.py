@@ -1,0 +1,118 @@
+"""A page that shows rows in a browser: one file, without anything to fetch."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from mmgpt.data.browse.rows import Row, addresses, frame_name
+from mmgpt.data.dataset import FrameKey, InstructionDataset
+from mmgpt.structures import IGNORE_INDEX
+
+COUNTED = 2000  # samples, evenly spaced, that the histograms are of
+
+
+def write_page(path: str | Path, rows: Iterable[Row], dataset: InstructionDataset, title: str) -> int:
+    """Writes a page of rows.
+
+    Args:
+        path: the HTML file.
+        rows: with their frames.
+        dataset: that they are of; its lengths are shown as histograms.
+        title: of the page.
+
+    Returns:
+        the number of rows.
+    """
+    tokenizer, media_id = dataset.prompter.tokenizer, dataset.prompter.media_token_id
+    show = _token_text(tokenizer)
+    frames: dict[FrameKey, str] = {}  # as data URLs
+    shown = [_row(row, show, media_id, frames) for row in rows]
+    numbers = {key: number for number, key in enumerate(frames)}
+    for row in shown:
+        for medium in row['media']:
+            medium['frames'] = [numbers[key] for key in medium['frames']]
+    data = {'rows': shown, 'frames': list(frames.values()), 'histograms': _histograms(dataset)}
+    text = json.dumps(data, ensure_ascii=False, separators=(',', ':')).replace('<', '\\u003c')
+    page = files('mmgpt.data.browse').joinpath('page.html').read_text(encoding='utf-8')
+    page = page.replace('{{title}}', html.escape(title)).replace('{{data}}', text)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(page, encoding='utf-8')
+    return len(shown)
+
+
+def _row(row: Row, show: Callable[[int, int | None], str], media_id: int, frames: dict[FrameKey, str]) -> dict:
+    ids, media = row.input_ids.tolist(), []
+    for sample in row.samples:
+        for medium in sample.media:
+            for key in medium.frames:
+                if key not in frames:
+                    frames[key] = _data_url(row.frames[key])
+            media.append({'frames': list(medium.frames), 'names': [str(frame_name(key)) for key in medium.frames]})
+    return {
+        'samples': [
+            {'id': sample.id, 'source': source, 'context': list(sample.context_ids), 'kind': sample.kind}
+            for sample, source in zip(row.samples, row.sources)
+        ],
+        'ids': ids,
+        'tokens': [show(id, ids[place - 1] if place else None) for place, id in enumerate(ids)],
+        'trained': [int(label != IGNORE_INDEX) for label in row.labels.tolist()],
+        'segments': row.segment_ids.tolist(),
+        'media': media,
+        'mark': media_id,
+    }
+
+
+def _token_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[int, int | None], str]:
+    """What a token adds to the text, given the one before it: a token alone would lose its leading blank."""
+
+    @lru_cache(maxsize=100_000)
+    def decode(*ids: int) -> str:
+        return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    return lambda id, before: decode(id) if before is None else decode(before, id)[len(decode(before)) :]
+
+
+def _data_url(frame: Tensor) -> str:
+    """A (3, H, W) uint8 frame; small ones without loss."""
+    small = max(frame.shape) <= 64
+    file = io.BytesIO()
+    picture = Image.fromarray(frame.permute(1, 2, 0).numpy())
+    picture.save(file, 'PNG' if small else 'JPEG', **({} if small else {'quality': 90}))
+    return f'data:image/{"png" if small else "jpeg"};base64,{base64.b64encode(file.getvalue()).decode()}'
+
+
+def _histograms(dataset: InstructionDataset) -> list[dict[str, Any]]:
+    """The lengths of samples and of what is trained of them, per source."""
+    every = [address for group in addresses(dataset) for address in group]
+    chosen = [every[int(i)] for i in np.linspace(0, len(every) - 1, min(COUNTED, len(every)))]
+    tokens: dict[str, list[int]] = {}
+    trained: dict[str, list[int]] = {}
+    for address in chosen:
+        sample = dataset.encode(address)
+        name = dataset.entries[address.source].source.name
+        tokens.setdefault(name, []).append(len(sample.input_ids))
+        trained.setdefault(name, []).append(int((sample.labels != IGNORE_INDEX).sum()))
+    both = (('Tokens of a sample', tokens), ('Trained tokens of a sample', trained))
+    return [{'title': title, 'sets': _bars(counts), 'of': len(chosen), 'all': len(every)} for title, counts in both]
+
+
+def _bars(counts: dict[str, list[int]]) -> dict[str, Any]:
+    most = max((max(values) for values in counts.values()), default=1)
+    edges = np.unique(np.linspace(0, most, 25).astype(int))
+    if len(edges) < 2:
+        edges = np.array([0, 1])
+    bars = {name: np.histogram(values, edges)[0].tolist() for name, values in counts.items()}
+    return {'edges': edges.tolist(), 'bars': bars}

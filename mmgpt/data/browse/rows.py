@@ -1,0 +1,116 @@
+"""Rows as training makes them, in the order of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmgpt.data.dataset import Address, FrameKey, InstructionDataset
+from mmgpt.structures import IGNORE_INDEX, Encoded
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a batch: a sample with its context, or several of them that were packed.
+
+    Args:
+        samples: what it holds, in its order.
+        sources: the name of the source of each.
+        frames: the pixels of its frames, where they were read.
+    """
+
+    samples: tuple[Encoded, ...]
+    sources: tuple[str, ...]
+    frames: dict[FrameKey, Tensor]
+
+    @property
+    def id(self) -> str:
+        """The ids of its samples."""
+        return ' + '.join(sample.id for sample in self.samples)
+
+    @property
+    def input_ids(self) -> Tensor:
+        """(S,) int64."""
+        return torch.cat([sample.input_ids for sample in self.samples])
+
+    @property
+    def labels(self) -> Tensor:
+        """(S,) int64, unshifted, ``IGNORE_INDEX`` = not trained."""
+        return torch.cat([sample.labels for sample in self.samples])
+
+    @property
+    def segment_ids(self) -> Tensor:
+        """(S,) int64, 1..k = the samples of the row."""
+        lengths = torch.tensor([len(sample.input_ids) for sample in self.samples])
+        return torch.repeat_interleave(torch.arange(1, len(lengths) + 1), lengths)
+
+    @property
+    def trained(self) -> int:
+        """The number of supervised tokens."""
+        return int((self.labels != IGNORE_INDEX).sum())
+
+    def to_dict(self, dataset: InstructionDataset) -> dict[str, Any]:
+        """A line of ``--jsonl``."""
+        prompter = dataset.prompter
+        size = prompter.image_transform.size
+        ids = self.input_ids.tolist()
+        media = chain.from_iterable(sample.media for sample in self.samples)
+        return {
+            'id': self.id,
+            'text': prompter.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+            'input_ids': ids,
+            'labels': self.labels.tolist(),
+            'media': [
+                {'frame_ids': [frame_name(key) for key in medium.frames], 'shape': [len(medium.frames), 3, size, size]}
+                for medium in media
+            ],
+            'context_ids': [id for sample in self.samples for id in sample.context_ids],
+            'segment_ids': self.segment_ids.tolist(),
+        }
+
+
+def frame_name(key: Any) -> Any:
+    """What a frame is called in its image store; of a picture that has no name, its place in the sample."""
+    key = key.key if isinstance(key, FrameKey) else key
+    return key if isinstance(key, str | int) else repr(key)
+
+
+def rows(
+    dataset: InstructionDataset, groups: Sequence[Sequence[Address]] | None = None, pixels: bool = False
+) -> Iterator[Row]:
+    """The rows of a data set as an epoch's first sight of each sample gives them.
+
+    Args:
+        dataset: see :func:`without_augmentation`.
+        groups: the samples of each row; None = a row for each sample, in the order of sources and files.
+        pixels: read the frames too.
+
+    Raises:
+        ValueError, KeyError: a sample has a fault; the message or its note names it.
+    """
+    for group in addresses(dataset) if groups is None else groups:
+        names = tuple(dataset.entries[address.source].source.name for address in group)
+        if pixels:
+            items = dataset.__getitems__(group)
+            frames = {key: frame for item in items for key, frame in item.frames.items()}
+            yield Row(tuple(item.encoded for item in items), names, frames)
+        else:
+            yield Row(tuple(dataset.encode(address) for address in group), names, {})
+
+
+def addresses(dataset: InstructionDataset) -> Iterator[list[Address]]:
+    """Every sample as a row of its own."""
+    for source, size in enumerate(dataset.sizes):
+        for index in range(size):
+            yield [Address(source, index)]
+
+
+def without_augmentation(dataset: InstructionDataset) -> InstructionDataset:
+    """The same data set, its pictures resized but not augmented."""
+    entries = [replace(entry, augment=()) for entry in dataset.entries]
+    return InstructionDataset(entries, dataset.prompter, dataset.max_seq_len, dataset.seed)

@@ -1,0 +1,73 @@
+"""Shows what a model will really see of data sets: pictures, text, and which tokens are trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+ROWS_OF_A_PAGE = 100
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__} In the order of the files, made by the code that makes training batches.'
+    )
+    parser.add_argument('config', nargs='?', metavar='CONFIG', help='a config file, or a training-data YAML')
+    parser.add_argument('--source', metavar='TYPE', help='instead of CONFIG: what --ann is, such as mimicit or llava')
+    parser.add_argument('--ann', metavar='PATH', help='an annotation file')
+    parser.add_argument('--images', metavar='DIR_OR_FILE', help='its pictures')
+    parser.add_argument('--template', metavar='NAME', help='such as Otter; with --source and a YAML')
+    parser.add_argument('--tokenizer', metavar='DIR', help='a folder or hub id; with --source and a YAML')
+    parser.add_argument('--max-seq-len', type=int, metavar='N', help="limit of a row's text in tokens")
+    parser.add_argument('--out', metavar='PAGE.html', help='a page for the browser, in one file')
+    parser.add_argument('--jsonl', metavar='FILE', help='the rows as data, one a line; reads no pixels')
+    parser.add_argument(
+        '--limit', type=int, metavar='N', help=f'the first N rows; default: all, on a page {ROWS_OF_A_PAGE}'
+    )
+    parser.add_argument('--no-pack', action='store_true', help='a row for each sample, also where training packs them')
+    args = parser.parse_args(argv)
+    if (args.config is None) == (args.source is None):
+        parser.error('name either a CONFIG, or one source by --source, --ann, --template and --tokenizer')
+    if args.source and not (args.ann and args.template and args.tokenizer):
+        parser.error('--source needs --ann, --template and --tokenizer')
+    if not (args.out or args.jsonl):
+        parser.error('name what to write: --out PAGE.html, --jsonl FILE, or both')
+    if args.limit is not None and args.limit < 1:
+        parser.error(f'--limit must be at least 1, got {args.limit}')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    args = parse(argv)
+
+    from itertools import islice
+
+    from mmgpt.data.browse import rows, without_augmentation, write_page
+    from mmgpt.engine.console import quiet
+    from mmgpt.engine.naming import named_data
+
+    quiet()
+    try:
+        named = named_data(args)
+        dataset = without_augmentation(named.open(named.prompter()))
+        if args.jsonl:
+            with open(args.jsonl, 'w', encoding='utf-8') as file:
+                for row in islice(rows(dataset), args.limit):
+                    file.write(json.dumps(row.to_dict(dataset), ensure_ascii=False) + '\n')
+        if args.out:
+            shown = islice(rows(dataset, pixels=True), args.limit or ROWS_OF_A_PAGE)
+            count = write_page(args.out, shown, dataset, title=args.config or args.ann)
+            print(f'{args.out}: {count} of {len(dataset)} samples')
+    except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        notes = ''.join(f' ({note})' for note in getattr(error, '__notes__', ()))
+        print(f'browse_dataset: {message}{notes}; tools/verify_dataset.py finds all faults of a set', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

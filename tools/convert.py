@@ -38,12 +38,15 @@ VISION_MODEL = argument(
     metavar='DIR_OR_NAME',
     help='a folder or hub id (CLIP of Hugging Face, open_clip), or a name that open_clip knows, such as ViT-L-14',
 )
+FOLDER = argument('folder', metavar='D', help='a model folder')
+PART = 'its type and name=value of its arguments; default: %(default)s'
+ATTEND = ('previous', 'next', 'all_previous', 'all_next')
 RAW = argument(
     '--raw-patch-tokens',
     dest='normalize_patches',
     action='store_false',
-    default=False,
-    help='take the patches before the final LayerNorm (default)',
+    default=None,
+    help='take the patches before the final LayerNorm (default, as published)',
 )
 NORMALIZED = argument(
     '--normalized-patch-tokens', dest='normalize_patches', action='store_true', help='take them after it'
@@ -101,6 +104,55 @@ VERBS = {
             argument('--lora-alpha', type=float, metavar='A', help='where the file does not tell it; default: 16'),
             DTYPE,
             OUT,
+        ),
+    ),
+    'idefics': Verb(
+        "Hugging Face's Idefics -> model folder",
+        'mmgpt.hub.convert.idefics:convert',
+        (
+            argument('folder', metavar='FOLDER', help='as save_pretrained wrote it, or a hub id'),
+            argument('--tokenizer', metavar='DIR_OR_ID', help="default: the folder's own"),
+            DTYPE,
+            OUT,
+        ),
+    ),
+    'compose': Verb(
+        'a new model of any parts: gates at 0, special tokens added',
+        'mmgpt.hub.convert.compose:compose',
+        (
+            LANGUAGE_MODEL,
+            VISION_MODEL,
+            argument('--resampler', nargs='+', default=['PerceiverResampler'], metavar='TYPE', help=PART),
+            argument('--cross-attention', nargs='+', default=['GatedCrossAttention'], metavar='TYPE', help=PART),
+            argument('--template', nargs='+', default=['Otter', 'spacing=spaced'], metavar='TYPE', help=PART),
+            TOKENIZER,
+            EVERY,
+            RAW,
+            NORMALIZED,
+            argument('--attend', choices=ATTEND, default='previous', help='which media text sees (%(default)s)'),
+            argument('--seed', type=int, default=0, help='of the random weights (%(default)s)'),
+            DTYPE,
+            OUT,
+        ),
+    ),
+    'export-openflamingo': Verb(
+        "model folder -> a file in the layout of OpenFlamingo's releases",
+        'mmgpt.hub.convert.export:export_openflamingo',
+        (FOLDER, argument('--out', required=True, metavar='FILE', help='.pt or .safetensors; must not exist')),
+    ),
+    'export-otter': Verb(
+        "model folder -> a folder in the layout of Otter's releases",
+        'mmgpt.hub.convert.export:export_otter',
+        (FOLDER, OUT),
+    ),
+    'verify': Verb(
+        'run two model folders on the same inputs and print the largest logit difference',
+        'mmgpt.hub.convert.verify:verify',
+        (
+            argument('a', metavar='A', help='a model folder'),
+            argument('b', metavar='B', help='a model folder'),
+            argument('--tolerance', type=float, default=1e-5, help='exit with 1 above it (%(default)s)'),
+            argument('--seed', type=int, default=0, help='of the inputs (%(default)s)'),
         ),
     ),
 }

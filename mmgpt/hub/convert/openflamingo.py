@@ -23,7 +23,7 @@ def convert(
     out: str,
     tokenizer: str | None = None,
     cross_attn_every_n_layers: int | None = None,
-    normalize_patches: bool = False,
+    normalize_patches: bool | None = None,
     attend: str = 'previous',
     dtype: str | None = None,
 ) -> Report:
@@ -58,7 +58,7 @@ def convert(
             f'{path} lacks the input embedding lang_encoder.{lm.embedding}, which holds the added tokens'
         )
     every = spacing(tensors, lm.config.num_hidden_layers, cross_attn_every_n_layers)
-    tower = load_vision_tower(vision_model, normalize_patches)
+    tower = load_vision_tower(vision_model, bool(normalize_patches))
     words = load_tokenizer(tokenizer or language_model, OpenFlamingo())
     template = OpenFlamingo(bos=words('a')['input_ids'][0] == words.bos_token_id)
     ids = token_ids(words, template, len(embedding))

@@ -1,0 +1,93 @@
+"""Exporting a model folder and converting the export back changes no tensor."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
+
+from tests.hub.convert import published
+
+
+def weights(folder):
+    return load_file(folder / 'model.safetensors')
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) and value.dtype == other[name].dtype for name, value in one.items())
+
+
+@pytest.mark.parametrize('ending', ['pt', 'safetensors'])
+def test_openflamingo(run, parts, flamingo, tmp_path, ending):
+    file = tmp_path / f'export.{ending}'
+    assert run('export-openflamingo', flamingo, '--out', file) == 0
+    exported = load_file(file) if ending == 'safetensors' else torch.load(file, weights_only=True)
+    theirs = published.stored('c_of_llama/full_state')
+    assert set(exported) == {*published.release_v2(), 'lang_encoder.lm_head.weight'}
+    assert all(torch.equal(value, theirs[name]) for name, value in exported.items())
+    assert run('openflamingo', file, *parts, '--out', tmp_path / 'again') == 0
+    assert_same(weights(tmp_path / 'again'), weights(flamingo))
+    assert run('verify', flamingo, tmp_path / 'again', '--tolerance', '0') == 0
+
+
+def test_otter(run, otter, tmp_path):
+    assert run('export-otter', otter, '--out', tmp_path / 'export') == 0
+    exported, theirs = weights(tmp_path / 'export'), published.stored('d_otter_image/full_state')
+    assert_same(exported, theirs)
+    config, published_config = (
+        json.loads((folder / 'config.json').read_text())
+        for folder in (tmp_path / 'export', published.STORED / 'd_otter_image')
+    )
+    for part, names in {
+        'text_config': (
+            'architectures',
+            'hidden_size',
+            'num_hidden_layers',
+            'rope_theta',
+            'rope_scaling',
+            'vocab_size',
+        ),
+        'vision_config': ('hidden_size', 'hidden_act', 'image_size', 'patch_size', 'layer_norm_eps'),
+    }.items():
+        assert {k: config[part][k] for k in names} == {k: published_config[part][k] for k in names}
+    assert config['cross_attn_every_n_layers'] == published_config['cross_attn_every_n_layers']
+    assert run('otter', tmp_path / 'export', '--out', tmp_path / 'again') == 0
+    assert_same(weights(tmp_path / 'again'), weights(otter))
+
+
+def test_verify_prints_the_difference_and_fails_above_the_tolerance(run, flamingo, tmp_path, capsys):
+    model = AutoModelForImageTextToText.from_pretrained(flamingo)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[5] += 1e-3
+    other = tmp_path / 'other'
+    model.save_pretrained(other)
+    for name in ('processor_config.json', 'tokenizer.json', 'tokenizer_config.json'):
+        (other / name).write_bytes((flamingo / name).read_bytes())
+    capsys.readouterr()
+    assert run('verify', flamingo, flamingo) == 0
+    assert 'largest logit difference: 0, within 1e-05' in capsys.readouterr().out
+    assert run('verify', flamingo, other) == 1
+    printed = capsys.readouterr().out
+    assert 'above 1e-05' in printed
+    difference = float(printed.rpartition('difference: ')[2].partition(',')[0])
+    assert 1e-4 < difference < 1
+    assert run('verify', flamingo, other, '--tolerance', difference * 1.1) == 0
+
+
+def test_models_that_cannot_be_compared_are_refused(run, flamingo, otter, capsys):
+    assert run('verify', flamingo, otter) == 1
+    assert 'differ in rows of the embedding: 723 and 724' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('verb', ['export-openflamingo', 'export-otter'])
+def test_what_a_layout_cannot_hold_is_refused(run, mmgpt_base, flamingo, tmp_path, capsys, verb):
+    torch.save({'model_state_dict': published.lora(), 'tuning_config': published.tuning_config()}, tmp_path / 'lora.pt')
+    assert run('multimodal-gpt', tmp_path / 'lora.pt', '--base', mmgpt_base, '--out', tmp_path / 'adapted') == 0
+    assert run(verb, tmp_path / 'adapted', '--out', tmp_path / 'out') == 1
+    assert 'no place for an adapter' in capsys.readouterr().err
+    if verb == 'export-otter':
+        assert run(verb, flamingo, '--out', tmp_path / 'out') == 1
+        assert 'OpenClipVision' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()

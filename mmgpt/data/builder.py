@@ -34,11 +34,23 @@ def build_tokenizer(cfg: Mapping[str, Any], template: Template) -> PreTrainedTok
     path, revision = cfg['path'], cfg.get('revision') or 'main'
     if unknown := set(cfg) - {'path', 'revision'}:
         raise TypeError(f"a tokenizer is configured by 'path' and 'revision', got {sorted(unknown)} too")
+    tokenizer = read_tokenizer(path, revision)
+    add_special_tokens(tokenizer, template)
+    return tokenizer
+
+
+def read_tokenizer(path: str, revision: str = 'main') -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id as it is.
+
+    Raises:
+        OSError: there is no tokenizer; the message says what to do.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        if len(tokenizer) <= len(tokenizer.all_special_ids):  # some classes make an empty one where files are missing
+            raise ValueError('its files are not there (tokenizer.json, tokenizer.model)')
     except (OSError, ValueError) as error:
         raise OSError(f'no tokenizer at {path!r}: give a folder that holds one, or a hub id: {error}') from error
-    add_special_tokens(tokenizer, template)
     return tokenizer
 
 

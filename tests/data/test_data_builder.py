@@ -161,3 +161,9 @@ def test_a_source_of_ones_own(prompter):
         assert next(iter(loader))['sample_ids'] == [['1'], ['1']]
     finally:
         SOURCES.module_dict.pop('OneLine')
+
+
+def test_a_tokenizer_without_its_files_is_none(tmp_path):
+    (tmp_path / 'config.json').write_text('{"model_type": "idefics"}')  # transformers makes an empty one
+    with pytest.raises(OSError, match='its files are not there'):
+        build_tokenizer(dict(path=str(tmp_path)), Otter())

@@ -1,62 +1,137 @@
-"""Hugging Face's Idefics, the other published model of this architecture (OBELICS, arXiv 2306.16527)."""
+"""Hugging Face's Idefics, the other published model of this architecture (arXiv 2306.16527)."""
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from transformers import IdeficsConfig
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor
+from transformers import IdeficsConfig, PreTrainedTokenizerBase
 
-EMBEDDING = 'language_model.model.embed_tokens.weight'
-HEAD = 'language_model.lm_head.weight'
-CONSTANTS = re.compile(r'\.rotary_emb\.inv_freq$|\.embeddings\.position_ids$')  # buffers that older versions stored
+from mmgpt.data.builder import read_tokenizer
+from mmgpt.data.templates import Idefics
+from mmgpt.data.tokens import add_special_tokens
+from mmgpt.hub.convert.assemble import built, resized
+from mmgpt.hub.convert.files import read_folder, read_json, require_absent
+from mmgpt.hub.convert.layouts import CONSTANTS, Layout, Renamer
+from mmgpt.hub.convert.report import ConversionError, Report
+from mmgpt.hub.convert.result import dtype_of, write
+from mmgpt.models.config import FlamingoConfig
 
-# The beginning of a name here, {} standing for a number, and there.
-BEGINNINGS = {
-    'vision_encoder.tower.': 'model.vision_model.',
-    'language_model.': '',
-    'resampler.layers.{}.': 'model.perceiver_resampler.blocks.{}.',
-    'resampler.': 'model.perceiver_resampler.',
-    'gated_blocks.{}.': 'model.gated_cross_attn_layers.{}.',
-}
-# What follows it, where that differs; a tensor with several names there is those, one below the other.
-ENDINGS = {
-    'resampler.layers.{}.': {
-        '0.norm_media': ('0.context_layer_norm',),
-        '0.norm_latents': ('0.latents_layer_norm',),
-        '0.norm_q': ('0.q_layer_norm',),
-        '0.norm_k': ('0.k_layer_norm',),
-        '0.to_q': ('0.q_proj',),
-        '0.to_kv': ('0.k_proj', '0.v_proj'),
-        '0.to_out': ('0.output_proj',),
-        '1.0': ('1.ln',),
-        '1.1': ('1.fc',),
-        '1.3': ('1.c_proj',),
-    },
-    'resampler.': {'norm': ('layer_norm',)},
-    'gated_blocks.{}.': {
-        'attn.norm': ('input_layernorm',),
-        'attn.norm_q': ('cross_attn.q_layer_norm',),
-        'attn.norm_k': ('cross_attn.k_layer_norm',),
-        'attn.to_q': ('cross_attn.q_proj',),
-        'attn.to_kv': ('cross_attn.k_proj', 'cross_attn.v_proj'),
-        'attn.to_out': ('cross_attn.o_proj',),
-        'ff.norm': ('post_attention_layernorm',),
-        'ff.gate': ('mlp.gate_proj',),
-        'ff.up': ('mlp.up_proj',),
-        'ff.down': ('mlp.down_proj',),
-        'attn_gate': ('alpha_cross_attn',),
-        'ff_gate': ('alpha_dense',),
-    },
-}
+FILES = ('*.json', '*.safetensors', '*.bin', '*.model')  # of a repository on the hub
+LAYERS = 'model.layers'
+# Two tensors that come to one name are the rows of one.
+LAYOUT = Layout(
+    'Idefics',
+    (
+        ('model.vision_model.', 'vision_encoder.tower.vision_model.'),
+        ('model.perceiver_resampler.blocks.#.0.context_layer_norm.', 'resampler.layers.#.0.norm_media.'),
+        ('model.perceiver_resampler.blocks.#.0.latents_layer_norm.', 'resampler.layers.#.0.norm_latents.'),
+        ('model.perceiver_resampler.blocks.#.0.q_layer_norm.', 'resampler.layers.#.0.norm_q.'),
+        ('model.perceiver_resampler.blocks.#.0.k_layer_norm.', 'resampler.layers.#.0.norm_k.'),
+        ('model.perceiver_resampler.blocks.#.0.q_proj.', 'resampler.layers.#.0.to_q.'),
+        ('model.perceiver_resampler.blocks.#.0.k_proj.', 'resampler.layers.#.0.to_kv.'),
+        ('model.perceiver_resampler.blocks.#.0.v_proj.', 'resampler.layers.#.0.to_kv.'),
+        ('model.perceiver_resampler.blocks.#.0.output_proj.', 'resampler.layers.#.0.to_out.'),
+        ('model.perceiver_resampler.blocks.#.1.ln.', 'resampler.layers.#.1.0.'),
+        ('model.perceiver_resampler.blocks.#.1.fc.', 'resampler.layers.#.1.1.'),
+        ('model.perceiver_resampler.blocks.#.1.c_proj.', 'resampler.layers.#.1.3.'),
+        ('model.perceiver_resampler.layer_norm.', 'resampler.norm.'),
+        ('model.perceiver_resampler.', 'resampler.'),
+        ('model.gated_cross_attn_layers.#.input_layernorm.', 'gated_blocks.#.attn.norm.'),
+        ('model.gated_cross_attn_layers.#.cross_attn.q_layer_norm.', 'gated_blocks.#.attn.norm_q.'),
+        ('model.gated_cross_attn_layers.#.cross_attn.k_layer_norm.', 'gated_blocks.#.attn.norm_k.'),
+        ('model.gated_cross_attn_layers.#.cross_attn.q_proj.', 'gated_blocks.#.attn.to_q.'),
+        ('model.gated_cross_attn_layers.#.cross_attn.k_proj.', 'gated_blocks.#.attn.to_kv.'),
+        ('model.gated_cross_attn_layers.#.cross_attn.v_proj.', 'gated_blocks.#.attn.to_kv.'),
+        ('model.gated_cross_attn_layers.#.cross_attn.o_proj.', 'gated_blocks.#.attn.to_out.'),
+        ('model.gated_cross_attn_layers.#.post_attention_layernorm.', 'gated_blocks.#.ff.norm.'),
+        ('model.gated_cross_attn_layers.#.mlp.gate_proj.', 'gated_blocks.#.ff.gate.'),
+        ('model.gated_cross_attn_layers.#.mlp.up_proj.', 'gated_blocks.#.ff.up.'),
+        ('model.gated_cross_attn_layers.#.mlp.down_proj.', 'gated_blocks.#.ff.down.'),
+        ('model.gated_cross_attn_layers.#.alpha_cross_attn', 'gated_blocks.#.attn_gate'),
+        ('model.gated_cross_attn_layers.#.alpha_dense', 'gated_blocks.#.ff_gate'),
+        ('model.embed_tokens.additional_embedding.', 'language_model.model.embed_tokens.'),
+        ('lm_head.additional_fc.', 'language_model.lm_head.'),
+        ('model.', 'language_model.model.'),
+        ('lm_head.', 'language_model.lm_head.'),
+    ),
+    CONSTANTS,
+)
+VISION = (
+    'embed_dim',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'num_channels',
+    'image_size',
+    'patch_size',
+    'hidden_act',
+    'layer_norm_eps',
+)
+LLAMA = (
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'hidden_act',
+    'rms_norm_eps',
+    'max_position_embeddings',
+    'rope_parameters',
+    'initializer_range',
+    'tie_word_embeddings',
+    'use_cache',
+    'pad_token_id',
+    'bos_token_id',
+    'eos_token_id',
+)
 
 
-def model_config(published: IdeficsConfig, media_token_id: int) -> dict[str, Any]:
-    """The arguments of ``FlamingoConfig`` for a published configuration.
+def convert(folder: str, out: str, tokenizer: str | None = None, dtype: str | None = None) -> Report:
+    """Converts an Idefics (9B, 80B, instruct or not, tuned by Otter or not) to a model folder.
 
-    Its embedding and head, each kept in two parts there, are whole here. Its decoder layers are LLaMA's.
+    Its decoder is LLaMA's, its embedding and head, each kept in two parts there, become whole.
+
+    Args:
+        folder: as ``save_pretrained`` wrote it, or a hub id.
+        out: the folder to write; must not exist.
+        tokenizer: folder or hub id. Default: the folder's own.
+        dtype: of the result. Default: the widest of the checkpoint's.
+
+    Raises:
+        OSError: an input is not there, or ``out`` is.
+        ConversionError: the checkpoint is damaged, or its weights are not those of its configuration.
+    """
+    require_absent(out)
+    source = Path(folder).expanduser()
+    if not source.is_dir():
+        source = Path(snapshot_download(folder, allow_patterns=FILES))
+    published = _read_config(source)
+    report = Report()
+    tensors = whole_tensors(read_folder(source), published, report)
+    words, template = _tokenizer(tokenizer or str(source), published)
+    config = model_config(published, words.convert_tokens_to_ids(template.media_token), _pictures(source))
+    _make_room(tensors, config, 1 + max(words.get_vocab().values()), report)
+    model = built(config, [tensors], report, dtype_of(dtype))
+    return write(out, model, words, template, report, resize='squash')
+
+
+def model_config(
+    published: IdeficsConfig, media_token_id: int, pictures: Mapping[str, Any] | None = None
+) -> FlamingoConfig:
+    """The configuration of a published one's counterpart.
+
+    Args:
+        published: its dropout, 0 in the published models, is not carried over.
+        media_token_id: the id of ``<image>``.
+        pictures: ``mean`` and ``std`` of the pictures it was trained on. Default: CLIP's.
     """
     vision, perceiver = published.vision_config, published.perceiver_config
+    text = {name: getattr(published, name) for name in LLAMA}
     resampler: dict[str, Any] = {'type': 'AllPatches'}
     if published.use_resampler:
         resampler = {
@@ -68,70 +143,91 @@ def model_config(published: IdeficsConfig, media_token_id: int) -> dict[str, Any
             'activation': 'relu',
             'head_norms': perceiver.qk_layer_norms_perceiver,
         }
-    same = (
-        'hidden_size',
-        'intermediate_size',
-        'num_hidden_layers',
-        'num_attention_heads',
-        'hidden_act',
-        'rms_norm_eps',
-        'max_position_embeddings',
-        'rope_parameters',
-        'initializer_range',
-        'tie_word_embeddings',
-        'use_cache',
-        'pad_token_id',
-        'bos_token_id',
-        'eos_token_id',
-        'dtype',
-    )
-    text = {name: getattr(published, name) for name in same}
-    text['vocab_size'] = published.vocab_size + published.additional_vocab_size
-    shape = ('embed_dim', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'num_channels')
-    shape += ('image_size', 'patch_size', 'hidden_act', 'layer_norm_eps')
-    return {
-        'vision_encoder': {'type': 'IdeficsVision', 'config': {name: getattr(vision, name) for name in shape}},
-        'resampler': resampler,
-        'text_config': {'model_type': 'llama', **text},
-        'cross_attention': {
+    return FlamingoConfig(
+        vision_encoder={
+            'type': 'IdeficsVision',
+            'config': {name: getattr(vision, name) for name in VISION},
+            **(pictures or {}),
+        },
+        resampler=resampler,
+        text_config={
+            'model_type': 'llama',
+            'vocab_size': published.vocab_size + published.additional_vocab_size,
+            **text,
+        },
+        cross_attention={
             'type': 'IdeficsCrossAttention',
             'heads': published.num_attention_heads,
             'feedforward_width': published.intermediate_size,
             'activation': published.hidden_act,
             'head_norms': published.qk_layer_norms,
-            'gates': {'float': 'scalar'}.get(published.alpha_type, published.alpha_type),
+            'gates': 'vector' if published.alpha_type == 'vector' else 'scalar',
             'eps': published.rms_norm_eps,
         },
-        'cross_attn_every_n_layers': published.cross_layer_interval,
-        'cross_attn_first_layer': 0,
-        'attend': 'previous',
-        'without_media': 'zero_attention',
-        'media_token_id': media_token_id,
-    }
+        cross_attn_every_n_layers=published.cross_layer_interval,
+        cross_attn_first_layer=0,
+        attend='previous',
+        without_media='zero_attention',
+        media_token_id=media_token_id,
+    )
 
 
-def published_names(name: str, published: IdeficsConfig) -> tuple[str, ...]:
-    """The tensors of a published checkpoint that one of ours holds, one below the other.
+def whole_tensors(state: Mapping[str, Tensor], published: IdeficsConfig, report: Report) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint by our names; what has no place is noted as unexpected."""
+    names = Renamer(LAYOUT, LAYERS)
+    parts: dict[str, list[Tensor]] = defaultdict(list)
+    for key in sorted(state, key=lambda key: ('.additional_' in key, key)):  # keys before values, added tokens last
+        if names.is_ignored(key):
+            report.ignored.append(key)
+        elif (name := names.ours(key)) is None:
+            report.unexpected.append(key)
+        else:
+            report.loaded.append(key)
+            parts[name].append(state[key])
+    tensors = {}
+    for name, tensor in ((name, torch.cat(rows) if len(rows) > 1 else rows[0]) for name, rows in parts.items()):
+        if name.startswith('gated_blocks.'):
+            _, number, rest = name.split('.', 2)
+            name = f'gated_blocks.{int(number) * published.cross_layer_interval}.{rest}'
+        tensors[name] = tensor.flatten() if name.endswith('_gate') else tensor
+    return tensors
 
-    Example:
-        >>> published_names('gated_blocks.4.attn.to_kv.weight', IdeficsConfig(cross_layer_interval=4))  # doctest: +SKIP
-        ('model.gated_cross_attn_layers.1.cross_attn.k_proj.weight', '….v_proj.weight')
-    """
-    added = published.additional_vocab_size > 0
-    if name == EMBEDDING:
-        return ('model.embed_tokens.weight', *['model.embed_tokens.additional_embedding.weight'] * added)
-    if name == HEAD:
-        return ('lm_head.weight', *['lm_head.additional_fc.weight'] * added)
-    for here, there in BEGINNINGS.items():
-        if match := re.match(re.escape(here).replace(r'\{\}', r'(\d+)'), name):
-            break
-    else:
-        raise KeyError(name)
-    numbers = [int(number) for number in match.groups()]
-    if here.startswith('gated_blocks'):
-        numbers = [number // published.cross_layer_interval for number in numbers]
-    rest, beginning = name[match.end() :], there.format(*numbers)
-    for ending, others in ENDINGS.get(here, {}).items():
-        if rest == ending or rest.startswith(f'{ending}.'):
-            return tuple(beginning + other + rest[len(ending) :] for other in others)
-    return (beginning + rest,)
+
+def _read_config(folder: Path) -> IdeficsConfig:
+    fields = read_json(folder / 'config.json')
+    if fields.get('model_type') != 'idefics':
+        raise ConversionError(
+            f"{folder} holds a model of type {fields.get('model_type')!r}; expected 'idefics', the first of that name"
+        )
+    try:
+        return IdeficsConfig(**fields)
+    except (ValueError, TypeError) as error:
+        raise ConversionError(f'{folder / "config.json"} is no configuration of Idefics: {error}') from error
+
+
+def _pictures(folder: Path) -> dict[str, Any]:
+    """Mean and standard deviation of the pictures, where the folder says them."""
+    file = folder / 'preprocessor_config.json'
+    fields = read_json(file) if file.is_file() else {}
+    return {key: fields[f'image_{key}'] for key in ('mean', 'std') if fields.get(f'image_{key}')}
+
+
+def _tokenizer(name: str, published: IdeficsConfig) -> tuple[PreTrainedTokenizerBase, Idefics]:
+    """The tokenizer, and the template of which it has the tokens."""
+    words = read_tokenizer(name)
+    known = words.get_vocab()
+    template = Idefics(end_of_utterance='<end_of_utterance>' in known, answer_token='<answer>' in known)
+    if words.pad_token_id in (None, words.eos_token_id) and published.pad_token_id not in (None, words.eos_token_id):
+        words.pad_token = words.convert_ids_to_tokens(published.pad_token_id)
+    add_special_tokens(words, template)
+    return words, template
+
+
+def _make_room(tensors: dict[str, Tensor], config: FlamingoConfig, tokens: int, report: Report) -> None:
+    """Embedding and head get rows for tokens of the tokenizer that the checkpoint has none for."""
+    if tokens <= config.text_config.vocab_size:
+        return
+    config.text_config.vocab_size = tokens
+    for name in ('language_model.model.embed_tokens.weight', 'language_model.lm_head.weight'):
+        if name in tensors:
+            tensors[name] = resized(tensors[name], tokens, name, report)

@@ -19,16 +19,21 @@ from mmgpt.models.flamingo import Flamingo
 
 
 def write(
-    out: str | Path, model: Flamingo, tokenizer: PreTrainedTokenizerBase, template: Template, report: Report
+    out: str | Path,
+    model: Flamingo,
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    report: Report,
+    resize: str = 'short_side_crop',
 ) -> Report:
     """Writes the folder ``out``: model, processor and ``conversion_report.json``; it is whole or not there.
 
-    Pictures are cut as CLIP's own processor does, which all published models use.
+    Pictures are resized as ``resize`` says, see ``ImageTransform``. Default: as CLIP's own processor does.
 
     Raises:
         FileExistsError: ``out`` exists.
     """
-    transform = ImageTransform(model.vision_encoder.image_size, resize='short_side_crop')
+    transform = ImageTransform(model.vision_encoder.image_size, resize)
     processor = FlamingoProcessor.for_model(Prompter(template, tokenizer, transform), model)
     with new_path(out) as folder:
         save_folder(folder, model, processor)

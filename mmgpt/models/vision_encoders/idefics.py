@@ -70,9 +70,8 @@ class IdeficsVision(nn.Module):
             OSError: there is none, or it has to be downloaded and cannot be.
             ValueError: it has another shape, or holds no such tower.
         """
-        loaded, info = IdeficsVisionTower.from_pretrained(
-            source, revision=revision, config=self.tower.config, output_loading_info=True, ignore_mismatched_sizes=True
-        )
+        how = dict(revision=revision, dtype=self.tower.dtype, config=self.tower.config, ignore_mismatched_sizes=True)
+        loaded, info = IdeficsVisionTower.from_pretrained(source, output_loading_info=True, **how)
         faults = [*info['missing_keys'], *info['unexpected_keys'], *(entry[0] for entry in info['mismatched_keys'])]
         if faults:
             raise ValueError(
@@ -80,4 +79,4 @@ class IdeficsVision(nn.Module):
                 + ', '.join(sorted(faults)[:5])
                 + (f' and {len(faults) - 5} more' if len(faults) > 5 else '')
             )
-        self.tower.load_state_dict(loaded.state_dict())
+        self.tower = loaded  # its weights stay mapped to their file until they are trained

@@ -65,7 +65,7 @@ def test_the_auto_classes_load_the_same_model(converted, theirs, tokenizer):
 
 def test_every_tensor_is_accounted_for(converted, theirs):
     out, report = converted
-    assert not (report.missing or report.unexpected or report.resized)
+    assert [*report.missing, *report.unexpected, *report.resized] == []
     assert set(report.loaded) == theirs.state_dict().keys()
     assert json.loads((out / 'conversion_report.json').read_text())['loaded'] == report.loaded
 
@@ -140,7 +140,7 @@ def test_another_model_and_a_folder_without_tokenizer_are_refused(source, tmp_pa
     folder = copied(source, tmp_path / 'source')
     for file in folder.glob('tokenizer*'):
         file.unlink()
-    with pytest.raises(OSError, match='--tokenizer'):
+    with pytest.raises(OSError, match='no tokenizer at'):
         convert(str(folder), str(tmp_path / 'out'))
     (folder / 'config.json').write_text(json.dumps({'model_type': 'idefics2'}))
     with pytest.raises(ConversionError, match="'idefics2'; expected 'idefics'"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,7 @@ import numpy as np
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.json_index import JsonObject
 from mmgpt.data.sources.base import Source
+from mmgpt.data.sources.training_data import resample as sampled
 from mmgpt.registry import SOURCES
 from mmgpt.structures import Kind, Medium, Sample, Turn
 
@@ -23,12 +26,16 @@ class MimicIt(Source):
     and mapped into memory, a record is parsed when it is asked for.
 
     Args:
-        instructions: ``{"meta": ..., "data": {id: {"instruction", "answer", "image_ids", "rel_ins_ids"}}}``.
+        instructions: ``{"meta": ..., "data": {id: {"instruction", "answer", "image_ids", "rel_ins_ids"}}}``; a record
+            may have ``language``, a tag.
         images: the images' store; None = text only, the instructions' image ids are ignored.
         train: ``{id: [context id, ...]}``: the ids to train on, and their contexts instead of ``rel_ins_ids``.
         kind: under which the loss of instructions with images is reported, 'image' or 'video'.
         media: 'one' medium for all images of an instruction, or one for 'each'.
         max_frames: of a longer medium so many frames are kept, evenly spaced as in the published loader.
+        resample: so many samples are all there is, drawn or repeated as the published ``num_samples`` says
+            (:func:`~mmgpt.data.sources.training_data.resample`); None = each once.
+        task_descriptions: one of them, another one each time, is a sample's system turn.
         name: of the source; None = the file's name without ``_instructions.json``.
 
     Raises:
@@ -44,6 +51,8 @@ class MimicIt(Source):
         kind: Kind = 'image',
         media: Literal['one', 'each'] = 'one',
         max_frames: int | None = None,
+        resample: int | None = None,
+        task_descriptions: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         if kind not in ('image', 'video'):
@@ -52,24 +61,42 @@ class MimicIt(Source):
             raise ValueError(f"media must be 'one' or 'each', got {media!r}")
         if max_frames is not None and max_frames < 1:
             raise ValueError(f'max_frames must be at least 1 or None, got {max_frames}')
+        if resample is not None and resample < -1:
+            raise ValueError(f'resample must be a number from 0, -1 or None, got {resample}')
+        if isinstance(task_descriptions, str):
+            raise ValueError(f'task_descriptions must be a list of strings, got {task_descriptions!r}')
         super().__init__(name or Path(instructions).stem.removesuffix('_instructions'), images)
         self.kind = kind
         self.media = media
         self.max_frames = max_frames
+        self.task_descriptions = tuple(task_descriptions)
         self._records = JsonObject(instructions, member='data')
         self._train = None if train is None else JsonObject(train)
         self._train_places = None if train is None else self._places(self._train)
+        self._order = sampled(len(self._records if self._train is None else self._train), resample)
+        if not isinstance(self._order, range):
+            self._order = np.array(self._order, np.int64)
 
     def __len__(self) -> int:
-        return len(self._records if self._train is None else self._train)
+        return len(self._order)
 
     def __getitem__(self, index: int) -> Sample:
+        return self.draw(index, np.random.default_rng(index))
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """See :meth:`Source.draw`."""
         if not 0 <= index < len(self):
             raise IndexError(f'{self.name} has {len(self)} samples, there is no index {index}')
+        place = int(self._order[index])
         if self._train is None:
-            return self._sample(index)
-        context = _strings(self._train[index], self._where(self._train, index), 'the list of context ids')
-        return self._sample(int(self._train_places[index]), context)
+            sample = self._sample(place)
+        else:
+            context = _strings(self._train[place], self._where(self._train, place), 'the list of context ids')
+            sample = self._sample(int(self._train_places[place]), context)
+        if self.task_descriptions:
+            description = self.task_descriptions[int(rng.integers(len(self.task_descriptions)))]
+            sample = replace(sample, turns=(Turn('system', description), *sample.turns))
+        return sample
 
     def find(self, id: str) -> Sample:
         """See :meth:`Source.find`; its context ids are those of the record."""
@@ -112,6 +139,7 @@ class MimicIt(Source):
             context_ids=context,
             kind=self.kind if media else 'text',
             source=self.name,
+            language='' if record.get('language') is None else _string(record, 'language', where),
         )
 
     @staticmethod

@@ -10,6 +10,7 @@ from mmgpt.data.builder import build_dataset, build_prompter
 from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.sources.table import source_config
+from mmgpt.data.sources.training_data import read_training_data
 from mmgpt.registry import SOURCES, TEMPLATES
 
 PARTS = ('template', 'tokenizer', 'image_transform', 'train_dataloader')
@@ -76,6 +77,24 @@ class NamedData:
         dataset = {'sources': [config], 'max_seq_len': max_seq_len}
         return cls(dataset, template=template_config(template), tokenizer={'path': tokenizer})
 
+    @classmethod
+    def of_yaml(cls, path: str, template: str | None, tokenizer: str | None, max_seq_len: int | None) -> NamedData:
+        """A training-data file of Otter's; see :func:`mmgpt.data.sources.training_data.read_training_data`.
+
+        Args:
+            path: the file.
+            template: the type of a template; None = ``Otter``.
+            tokenizer: folder or hub id.
+            max_seq_len: limit of a row's text in tokens; None = no limit.
+
+        Raises:
+            FileNotFoundError, ValueError: see there.
+        """
+        if tokenizer is None:
+            raise ValueError(f'{path} names no tokenizer: give --tokenizer, a folder or hub id')
+        dataset = {'sources': read_training_data(path), 'max_seq_len': max_seq_len}
+        return cls(dataset, template=template_config(template or 'Otter'), tokenizer={'path': tokenizer})
+
     def prompter(self) -> Prompter:
         """Template, tokenizer and image transform.
 
@@ -96,7 +115,10 @@ def template_config(name: str) -> dict[str, Any]:
         >>> template_config('multimodal-gpt'), template_config('simple')
         ({'type': 'MultiModalGPT'}, {'type': 'Otter'})
     """
-    types = {_plain(type): type for type in TEMPLATES.names()} | {'simple': 'Otter'}  # Otter's code calls it so
+    types = {_plain(type): type for type in TEMPLATES.names()} | {
+        'simple': 'Otter',
+        'llama2': 'OtterLlama2',
+    }  # as Otter's code calls them
     return {'type': types.get(_plain(name), name)}
 
 

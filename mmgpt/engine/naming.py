@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 from mmgpt.data.opening import NamedData
 from mmgpt.engine.config import load_config
@@ -24,6 +25,8 @@ def named_data(args: Namespace) -> NamedData:
     given = {'template': args.template, 'tokenizer': args.tokenizer, 'max_seq_len': args.max_seq_len}
     if args.source:
         return NamedData.of_files(args.source, args.ann, args.images, **given)
+    if Path(args.config).suffix in ('.yaml', '.yml'):
+        return NamedData.of_yaml(args.config, **given)
     data = NamedData.of_config(load_config(args.config, check=False))
     if args.max_seq_len is not None:
         data = replace(data, dataset={**data.dataset, 'max_seq_len': args.max_seq_len})

@@ -45,6 +45,17 @@ def test_one_source_is_repaired(sick, llama_tokenizer_dir, tmp_path, capsys):
     assert 'there already' in capsys.readouterr().err
 
 
+def test_a_training_data_file(sick, llama_tokenizer_dir, tmp_path, capsys):
+    planting.write(planting.clean(), tmp_path)
+    path = tmp_path / 'train.yaml'
+    paths = f'mimicit_path: {tmp_path}/AA_instructions.json, images_path: {tmp_path}/AA.json'
+    path.write_text(f'IMAGE_TEXT_IN_CONTEXT:\n  AA: {{{paths}, train_config_path: {tmp_path}/AA_train.json}}\n')
+    assert verify_dataset.main([str(path), '--tokenizer', str(llama_tokenizer_dir)]) == 0
+    assert '59 samples, 0 errors' in capsys.readouterr().out
+    assert verify_dataset.main([str(path)]) == 2
+    assert '--tokenizer' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -76,7 +76,10 @@ class Row:
 
 def frame_name(key: Any) -> Any:
     """What a frame is called in its image store; of a picture that has no name, its place in the sample."""
-    key = key.key if isinstance(key, FrameKey) else key
+    if isinstance(key, FrameKey):
+        return frame_name(key.key)
+    if isinstance(key, tuple):  # of several pictures side by side
+        return [frame_name(one) for one in key]
     return key if isinstance(key, str | int) else repr(key)
 
 

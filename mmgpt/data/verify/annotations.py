@@ -45,7 +45,6 @@ class Annotations(ABC):
     """
 
     keyed = False  # the ids are the keys of the file, which must not repeat
-    language = ''  # of the set's texts, where it is said
 
     def __init__(self, set: str, entries: Entries, images: ImageStore | None = None) -> None:
         self.set = set
@@ -77,18 +76,21 @@ class RecordsFile(Annotations):
     Args:
         source: reads records.
         entries: of one of its files.
+        images: the set's store, None for text only.
+        first: the number of the file's first record among those of all files.
     """
 
-    def __init__(self, source: Records, entries: Entries) -> None:
-        super().__init__(source.name, entries, source.images)
+    def __init__(self, source: Records, entries: Entries, images: ImageStore | None = None, first: int = 0) -> None:
+        super().__init__(source.name, entries, images)
         self.source = source
+        self.first = first
 
     def examine(self, number: int) -> Examined:
         """See :meth:`Annotations.examine`."""
-        key = (self.entries.keys or {number: ''})[number]
-        id = key or f'{self.set}_{number}'
+        key = self.entries.keys[number] if self.entries.keys is not None else ''
+        id = key or f'{self.set}_{self.first + number}'
         try:
-            record = Record(_parse(self.entries, number), partial(str, 'the record'), key)
+            record = Record(_parse(self.entries, number), partial(str, 'the record'), key, self.entries.path.name)
             if self.source.id_field is not None and self.source.id_field in record:
                 id = record.word(self.source.id_field)
             readings = list(self._readings(record))
@@ -96,8 +98,8 @@ class RecordsFile(Annotations):
             return Examined(id, faults=[wrong_type(str(error).removeprefix('the record: '))])
         by_answers = {tuple(turn.text for turn in turns if turn.role == 'assistant'): turns for turns in readings}
         samples = [Sample(id, turns, source=self.set) for turns in by_answers.values()]
-        shown = [key for sample in samples for key in _keys_of(sample)]
-        return Examined(id, samples, list(dict.fromkeys(shown)), list(self._marks(number, samples)))
+        shown = dict.fromkeys(key for turns in readings for key in _keys_of(turns))
+        return Examined(id, samples, list(shown), list(self._marks(number, samples)))
 
     def _readings(self, record: Record) -> Iterator[tuple[Turn, ...]]:
         """What the source makes of a record, with each of the choices that it has at random (at most 16)."""
@@ -128,14 +130,21 @@ class MimicItFile(Annotations):
         entries: of the file.
         images: the set's store.
         train: the set's ``XX_train.json``; None = every entry is a sample.
+        description: the longest task description that may stand in front of a sample.
     """
 
     keyed = True
 
     def __init__(
-        self, set: str, entries: Entries, images: ImageStore | None = None, train: Entries | None = None
+        self,
+        set: str,
+        entries: Entries,
+        images: ImageStore | None = None,
+        train: Entries | None = None,
+        description: str = '',
     ) -> None:
         super().__init__(set, entries, images)
+        self.system = (Turn('system', description),) if description else ()
         self.ids = KeyIndex(entries.keys or [])
         self.train = None if train is None else TrainFile(set, train, self)
 
@@ -173,7 +182,7 @@ class MimicItFile(Annotations):
         samples = []
         if isinstance(record.get('instruction'), str) and isinstance(record.get('answer'), str):
             media = (Medium(tuple(shown)),) if shown else ()
-            turns = (Turn('user', record['instruction'], media), Turn('assistant', record['answer']))
+            turns = (*self.system, Turn('user', record['instruction'], media), Turn('assistant', record['answer']))
             samples.append(Sample(id or '', turns, source=self.set))
         return Examined(id, samples, shown, faults)
 
@@ -262,10 +271,12 @@ def _parse(entries: Entries, number: int) -> Any:
         raise ValueError(f'the entry is not valid JSON: {error}') from error
 
 
-def _keys_of(sample: Sample) -> Iterator[str]:
-    for turn in sample.turns:
+def _keys_of(turns: Sequence[Turn]) -> Iterator[str]:
+    """The keys of all frames; a frame may be made of several pictures."""
+    for turn in turns:
         for medium in turn.media:
-            yield from medium.frames
+            for frame in medium.frames:
+                yield from frame if isinstance(frame, tuple) else (frame,)
 
 
 def _strings(value: Any, what: str) -> tuple[list[str], list[Fault]]:

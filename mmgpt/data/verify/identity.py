@@ -81,11 +81,20 @@ def repeated_between(censuses: Sequence[Census]) -> Iterator[Finding]:
             for place in np.flatnonzero(places >= 0):
                 id = later.ids[place]
                 alike = later.prints[place] == earlier.prints[places[place]]
-                if not alike and earlier.annotations.language != later.annotations.language:
+                if not alike and _language(earlier, int(places[place])) != _language(later, int(place)):
                     continue  # translations share their ids
                 what = 'the same content' if alike else 'another content'
                 message = f'{earlier.annotations.file} has this id too, with {what}'
                 yield _repeated(later.annotations, int(place), id, message, 'error' if alike else 'warning')
+
+
+def _language(census: Census, number: int) -> str | None:
+    """The language that a record says it is in."""
+    try:
+        record = census.annotations.entries.value(number)
+    except ValueError:
+        return None
+    return record.get('language') if isinstance(record, dict) else None
 
 
 def repeated_images(store: ImageStore) -> Iterator[Finding]:
@@ -146,7 +155,7 @@ def _samples(census: Census) -> Iterator[tuple[str | None, Annotations, int]]:
 
 
 def _repeated(annotations: Annotations, number: int, id: str, message: str, severity: Severity) -> Finding:
-    fix = 'give it another id, or take one of the two out'
+    fix = 'give it another id, tag the records with their "language", or take one of the two out'
     return _finding(annotations, number, id, 'duplicate_id', severity, message, fix)
 
 

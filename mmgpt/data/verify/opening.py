@@ -72,15 +72,28 @@ def _open_source(
         train = cfg.get('train')
         path = Path(cfg['instructions'])
         set = cfg.get('name') or path.stem.removesuffix('_instructions')
-        file = MimicItFile(set, Entries(path, member='data'), images, None if train is None else Entries(train))
-        file.language = cfg.get('language') or ''
+        description = max(cfg.get('task_descriptions') or [''], key=len)
+        train = None if train is None else Entries(train)
+        file = MimicItFile(set, Entries(path, member='data'), images, train, description)
         return [file] if file.train is None else [file, file.train]
     if issubclass(kind, Records):
         paths = cfg.pop('annotations')
         paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         source = _reader(kind, paths, {**cfg, 'images': images})
-        return [RecordsFile(source, Entries(path, kind.member, lines=path.suffix in LINES)) for path in paths]
+        files, first = [], 0
+        for path in paths:
+            files.append(RecordsFile(source, Entries(path, kind.member, lines=_has_lines(path, kind)), images, first))
+            first += len(files[-1].entries)
+        return files
     raise TypeError(f'the doctor cannot read a source of type {kind.__name__}: only MimicIt and kinds of Records')
+
+
+def _has_lines(path: Path, kind: type[Records]) -> bool:
+    """As :func:`mmgpt.data.json_list.open_records` tells it."""
+    if path.suffix in LINES or not kind.lines or not path.is_file():
+        return path.suffix in LINES
+    with path.open('rb') as file:
+        return file.read(256).removeprefix(b'\xef\xbb\xbf').lstrip()[:1] == b'{'
 
 
 def _reader(kind: type[Records], paths: list[Path], cfg: dict[str, Any]) -> Records:

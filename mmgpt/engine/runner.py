@@ -34,7 +34,8 @@ from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import NO_DECAY, parameter_groups
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.engine.training_state import collect_training_state, load_training_state, write_training_state
-from mmgpt.engine.weights import has_adapter, load_weights, save_merged, save_own_adapter, save_weights
+from mmgpt.engine.weights import has_adapter, load_weights, save_own_adapter, save_weights, save_whole
+from mmgpt.models.sources import WHOLE, Source
 from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
 _RUNNERS = itertools.count()
@@ -213,7 +214,7 @@ class Runner(MMEngineRunner):
 
     # Checkpoints
 
-    def save_checkpoint(self, iteration: int, keep: int | None = None) -> Path:
+    def save_checkpoint(self, iteration: int, keep: int | None = None, standalone: bool = False) -> Path:
         """Write ``checkpoints/iter_{iteration}``: a Hugging Face folder, and ``training/`` with what resuming needs.
 
         All processes call it; the first one writes.
@@ -221,6 +222,7 @@ class Runner(MMEngineRunner):
         Args:
             iteration: iterations done.
             keep: remove all but the newest ``keep`` checkpoints afterwards.
+            standalone: write also the frozen towers that were loaded from a folder or the hub.
 
         Returns:
             the folder.
@@ -230,7 +232,8 @@ class Runner(MMEngineRunner):
 
         def write() -> None:
             with written_whole(target, share=self._newest) as folder:
-                self.save_pretrained(folder)
+                save_weights(self.bare_model, folder, share=self._newest, standalone=standalone)
+                self._save_processor(folder)
                 write_training_state(state, folder / 'training')
             if keep:
                 prune_checkpoints(self.checkpoint_root, keep)
@@ -249,10 +252,12 @@ class Runner(MMEngineRunner):
             the folder; it is self-contained.
         """
         target = Path(self.work_dir) / 'hf'
+        max_shard_size = (self.cfg.get('export') or {}).get('max_shard_size', '5GB')
 
         def write() -> None:
             with written_whole(target) as folder:
-                self.save_pretrained(folder, merged=True)
+                save_whole(self.bare_model, folder, max_shard_size)
+                self._save_processor(folder)
             if has_adapter(self.bare_model):
                 with written_whole(target.with_name('adapter')) as folder:
                     save_own_adapter(self.bare_model, folder)
@@ -260,12 +265,7 @@ class Runner(MMEngineRunner):
         on_main(write)
         return target
 
-    def save_pretrained(self, folder: Path, merged: bool = False) -> None:
-        """Write the model, and its processor, into a folder that exists; ``merged``: as one without an adapter."""
-        if merged and has_adapter(self.bare_model):
-            save_merged(self.bare_model, Path(folder))
-        else:
-            save_weights(self.bare_model, Path(folder), share=self._newest)
+    def _save_processor(self, folder: Path) -> None:
         if self.processor is not None:
             self.processor.save_pretrained(folder)
 
@@ -278,6 +278,7 @@ class Runner(MMEngineRunner):
             self.resume(folder)
         elif self._load_from and not self._resume:
             load_weights(self.bare_model, Path(self._load_from))
+            self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
         if self.iter == 0:
             on_main(self._set_aside)
 

@@ -1,7 +1,9 @@
-"""The model's weights in a checkpoint: a Hugging Face folder whose frozen part is written once per run.
+"""The model's weights in a checkpoint: a Hugging Face folder that holds again only what was trained.
 
-The frozen tensors of a run never change, so they go to a file of their own, ``model-frozen.safetensors``; later
-checkpoints hold a hard link to it, and each save costs what is trained. The folder stays self-contained.
+The frozen tensors of a run never change. Those that equal what they were loaded from, a folder or a model of the hub,
+are named in ``references.json`` (``mmgpt.models.sources``); the others go to a file of their own,
+``model-frozen.safetensors``, of which later checkpoints hold a hard link. So each save costs what is trained. A
+standalone checkpoint refers to nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +14,20 @@ import os
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file
+import torch
 from torch import Tensor, nn
 
 from mmgpt.engine.checkpoints import CheckpointError
+from mmgpt.models.sources import (
+    WHOLE,
+    SourceError,
+    find_sources,
+    read_references,
+    referenced_state,
+    stored_state,
+    unchanged_names,
+    write_references,
+)
 
 INDEX = 'model.safetensors.index.json'
 SINGLE = 'model.safetensors'
@@ -23,45 +35,56 @@ FROZEN = 'model-frozen.safetensors'
 TRAINED = 'model-trained.safetensors'
 
 
-def save_weights(model: nn.Module, folder: Path, share: Path | None = None) -> None:
+def save_weights(model: nn.Module, folder: Path, share: Path | None = None, standalone: bool = False) -> None:
     """Write config and weights with ``model.save_pretrained``, frozen tensors apart.
 
     Args:
         model: a ``PreTrainedModel``.
         folder: where to write; the folder exists.
         share: an earlier checkpoint of the same run, whose frozen file is linked instead of written.
+        standalone: write all tensors, also those that the model's sources hold.
     """
     state = model.state_dict()
     frozen = frozen_names(model, state)
-    if not frozen:
+    referenced = {} if standalone else _referenced(model, frozen, share)
+    frozen = frozen.difference(*referenced.values())
+    if not frozen and not referenced:
         model.save_pretrained(folder)
         return
-    model.save_pretrained(folder, state_dict={k: v for k, v in state.items() if k not in frozen}, max_shard_size='1TB')
+    left_out = frozen.union(*referenced.values())
+    trained = {name: tensor for name, tensor in state.items() if name not in left_out}
+    model.save_pretrained(folder, state_dict=trained, max_shard_size='1TB')
     (folder / SINGLE).rename(folder / TRAINED)
-    if share and _covers(share / FROZEN, state, frozen):
+    if frozen and share and _covers(share / FROZEN, state, frozen):
         _link(share / FROZEN, folder / FROZEN)
-    else:
+    elif frozen:
         scratch = folder / 'frozen'
         model.save_pretrained(scratch, state_dict={k: v for k, v in state.items() if k in frozen}, max_shard_size='1TB')
         (scratch / SINGLE).rename(folder / FROZEN)
         shutil.rmtree(scratch)
-    files = {FROZEN: _names(folder / FROZEN), TRAINED: _names(folder / TRAINED)}
+    if referenced:
+        write_references(folder, model, referenced)
+    files = {file: _names(folder / file) for file in (FROZEN, TRAINED) if (folder / file).is_file()}
     size = sum((folder / file).stat().st_size for file in files)
     weight_map = {name: file for file, names in files.items() for name in names}
     index = {'metadata': {'total_size': size}, 'weight_map': weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
 
 
-def save_merged(model: nn.Module, folder: Path) -> None:
-    """Write the plain model that an adapted one amounts to: nothing of the adapter is left but what it adds.
+def save_whole(model: nn.Module, folder: Path, max_shard_size: str | int = '5GB') -> None:
+    """Write a folder that holds everything; of an adapted model, the plain model that it amounts to.
 
     Args:
         model: a ``PreTrainedModel``, which stays as it is.
         folder: where to write; the folder exists.
+        max_shard_size: of a weight file, in bytes or as ``'5GB'``.
     """
+    if not has_adapter(model):
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        return
     from mmgpt.models.adapters import merged_state_dict  # here, since peft is slow to import
 
-    model.save_pretrained(folder, state_dict=merged_state_dict(model))
+    model.save_pretrained(folder, state_dict=merged_state_dict(model), max_shard_size=max_shard_size)
     config = copy.deepcopy(model.config)
     config.adapter = None
     config.save_pretrained(folder)
@@ -89,15 +112,36 @@ def frozen_names(model: nn.Module, state: dict[str, Tensor]) -> set[str]:
     return {n for n, p in frozen.items() if n in state and state[n].data_ptr() == p.data_ptr()}
 
 
+def _referenced(model: nn.Module, frozen: set[str], share: Path | None) -> dict[str, list[str]]:
+    """Part -> the frozen tensors that a checkpoint may leave to its source.
+
+    The first checkpoint of a run compares them with the source, tensor by tensor; later ones rely on that.
+    """
+    compared = read_references(share) if share else {}
+    found = {}
+    for part in getattr(model, 'sources', {}):
+        names = sorted(frozen if part == WHOLE else [name for name in frozen if name.startswith(f'{part}.')])
+        known = compared.get(part, {}).get('tensors')
+        if names := unchanged_names(model, part, names) if known is None else sorted({*names} & {*known}):
+            found[part] = names
+    return found
+
+
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Read the weights of a Hugging Face folder into the model, in place and strictly.
 
     An adapted model also takes the weights of a plain one; its adapters then start anew on them.
 
     Raises:
-        CheckpointError: when tensors are missing, unexpected or of another shape; the message lists them.
+        CheckpointError: when tensors are missing, unexpected or of another shape, or towers that the folder refers to
+            are not there or have changed; the message lists them.
     """
-    state = read_weights(folder)
+    try:
+        sources = find_sources(folder, getattr(model, 'sources', None))
+        referenced = referenced_state(folder, model.config, sources)
+    except SourceError as error:
+        raise CheckpointError(str(error)) from error
+    state = read_weights(folder) | referenced
     own = model.state_dict()
     fresh = has_adapter(model) and _lacks_adapter(state)
     if fresh:
@@ -121,25 +165,25 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             f'{folder} does not fit the model of this config:\n  {shown}\n'
             'Use the config that the checkpoint was trained with.'
         )
-    model.load_state_dict(state, strict=False)
+    same = {
+        name for name in referenced if name in own and torch.equal(own[name].cpu(), state[name].to(own[name].dtype))
+    }
+    model.load_state_dict({name: value for name, value in state.items() if name not in same}, strict=False)
+    if sources:
+        model.sources = sources
     if fresh:
         restart_adapters(model)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder, from one file or from those that its index names.
+    """All tensors that a folder holds itself, memory-mapped.
 
     Raises:
         CheckpointError: when the folder holds no weights.
     """
-    folder = Path(folder)
-    if (folder / INDEX).is_file():
-        files = sorted(set(json.loads((folder / INDEX).read_text())['weight_map'].values()))
-    elif (folder / SINGLE).is_file():
-        files = [SINGLE]
-    else:
+    if not (state := stored_state(folder)):
         raise CheckpointError(f'{folder} holds no weights: expected {SINGLE} or {INDEX} in it')
-    return {name: tensor for file in files for name, tensor in load_file(folder / file).items()}
+    return state
 
 
 def _lacks_adapter(state: dict[str, Tensor]) -> bool:

@@ -6,13 +6,16 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.flamingo import Flamingo
 from mmgpt.models.new_tokens import train_new_rows
+from mmgpt.models.sources import Source
 from mmgpt.models.trainable import set_trainable
-from mmgpt.registry import MODELS, plugin_modules
+from mmgpt.registry import MODELS, VISION_ENCODERS, plugin_modules
 
 
 def build_model(
@@ -27,7 +30,7 @@ def build_model(
     Args:
         cfg: ``model`` of a config: the arguments of ``FlamingoConfig`` with ``type``, and
 
-            - ``vision_encoder`` may have ``weights`` (a hub id, folder or file) and ``revision``;
+            - ``vision_encoder`` may have ``weights`` (a hub id, folder or file), ``revision`` and ``dtype``;
             - ``language_decoder`` has ``config`` (arguments of the language model's configuration, with
               ``model_type``), or ``weights`` (a hub id or folder), ``revision``, ``dtype`` and in ``config`` what is
               said again or changed;
@@ -61,15 +64,19 @@ def build_model(
     decoder = dict(cfg.pop('language_decoder', {}))
     lm = {key: decoder.pop(key, None) for key in ('config', 'weights', 'revision', 'dtype')}
     vision = dict(cfg.pop('vision_encoder', {'type': 'ClipVision'}))
-    weights, revision = vision.pop('weights', None), vision.pop('revision', None)
+    tower = {key: vision.pop(key, None) for key in ('weights', 'revision', 'dtype')}
+    vision_encoder = _vision_encoder(vision, tower)
     text_config, language_model = _language_model(lm, tokenizer)
     parts = dict(vision_encoder=vision, language_decoder=decoder if 'type' in decoder else None, **cfg)
     config = FlamingoConfig(
         text_config=text_config, media_token_id=ids[media_token], plugin_modules=plugin_modules(parts), **parts
     )
-    model = model_type(config, language_model)
-    if weights is not None:
-        _named('vision_encoder', weights, model.vision_encoder.load_weights, weights, revision)
+    model = model_type(config, language_model, vision_encoder)
+    model.sources = {
+        part: Source(origin['weights'], origin['revision'])
+        for part, origin in (('vision_encoder', tower), ('language_model', lm))
+        if origin['weights'] is not None
+    }
     own = text_config.vocab_size if language_model is not None else 0  # a new language model knows no token yet
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
@@ -86,6 +93,16 @@ def build_model(
     elif embeddings == 'new':
         train_new_rows(model, sorted({*ids.values(), *range(own, len(tokenizer))}))
     return model
+
+
+def _vision_encoder(vision: dict[str, Any], tower: dict[str, Any]) -> nn.Module | None:
+    """The vision encoder where it has weights or a dtype of its own."""
+    if tower['weights'] is None and tower['dtype'] is None:
+        return None
+    encoder = VISION_ENCODERS.build(vision)
+    if tower['weights'] is not None:
+        _named('vision_encoder', tower['weights'], encoder.load_weights, tower['weights'], tower['revision'])
+    return encoder if tower['dtype'] is None else encoder.to(getattr(torch, tower['dtype']))
 
 
 def _language_model(lm: dict[str, Any], tokenizer: Any) -> tuple[PretrainedConfig, PreTrainedModel | None]:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mmgpt.models.config import FlamingoConfig
+from mmgpt.models.loading import LoadedStrictly
 from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
 from mmgpt.models.media import check_marks, look, look_on, marked_media, project
 from mmgpt.models.media_span import media_index
@@ -41,7 +42,7 @@ class Frames(NamedTuple):
 
 
 @MODELS.register_module()
-class Flamingo(PreTrainedModel, GenerationMixin):
+class Flamingo(LoadedStrictly, GenerationMixin):
     """A Flamingo-type vision-language model (arXiv 2204.14198) around an unmodified causal language model.
 
     Children: ``vision_encoder``, ``resampler``, ``language_model`` (below it the language model's own names) and
@@ -51,6 +52,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
     Args:
         config: the parts.
         language_model: one that is loaded already; default: a new one from ``config.text_config``.
+        vision_encoder: one that is loaded already; default: a new one from ``config.vision_encoder``.
 
     Raises:
         ValueError: no layer gets a gated block, or the media would not reach every layer of the language model.
@@ -66,10 +68,15 @@ class Flamingo(PreTrainedModel, GenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
-    def __init__(self, config: FlamingoConfig, language_model: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self,
+        config: FlamingoConfig,
+        language_model: PreTrainedModel | None = None,
+        vision_encoder: nn.Module | None = None,
+    ) -> None:
         super().__init__(config)
         require_plugins(config.plugin_modules)
-        self.vision_encoder = VISION_ENCODERS.build(config.vision_encoder)
+        self.vision_encoder = VISION_ENCODERS.build(config.vision_encoder) if vision_encoder is None else vision_encoder
         self.resampler = RESAMPLERS.build({**config.resampler, 'width': self.vision_encoder.width})
         self.language_model = (
             AutoModelForCausalLM.from_config(config.text_config) if language_model is None else language_model
@@ -90,20 +97,6 @@ class Flamingo(PreTrainedModel, GenerationMixin):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Does nothing: every part initialises itself when it is built."""
-
-    @classmethod
-    def from_pretrained(cls, name: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Hugging Face's ``from_pretrained``, but strict.
-
-        Raises:
-            ValueError: weights are missing or unexpected; the message lists them.
-        """
-        model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
-        faults = [f'{kind} {key}' for kind in ('missing', 'unexpected') for key in sorted(info[f'{kind}_keys'])]
-        if faults:
-            shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
-            raise ValueError(f'the weights in {name} are not those of its config:\n  {shown}')
-        return (model, info) if output_loading_info else model
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's input embedding."""
@@ -145,6 +138,7 @@ class Flamingo(PreTrainedModel, GenerationMixin):
             index = torch.arange(places.shape[1], device=places.device).expand_as(exists)[exists]
         mask = used >= 0
         whole = places.shape[2] == 1 or bool(mask.all())
+        features = features.to(next(self.resampler.parameters(), features).dtype)  # the encoder may be kept in half
         latents = self.resampler(features[used.clamp(min=0)], None if whole else mask, index)
         out = latents.new_zeros(*exists.shape, *latents.shape[1:])
         out[exists] = latents

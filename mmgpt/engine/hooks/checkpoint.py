@@ -15,23 +15,32 @@ class CheckpointHook(Hook):
         interval: iterations between checkpoints; None writes only the last.
         max_keep_ckpts: how many of the newest are kept; None keeps all.
         save_last: whether one is written after the last iteration.
+        standalone: write also the frozen towers that were loaded from a folder or the hub. Default: a checkpoint names
+            them, and is of use only while they are where they were (``train.py --standalone`` sets it).
     """
 
     priority = 'VERY_LOW'
 
-    def __init__(self, interval: int | None = None, max_keep_ckpts: int | None = 3, save_last: bool = True):
+    def __init__(
+        self,
+        interval: int | None = None,
+        max_keep_ckpts: int | None = 3,
+        save_last: bool = True,
+        standalone: bool = False,
+    ):
         for name, value in (('interval', interval), ('max_keep_ckpts', max_keep_ckpts)):
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be at least 1 or None, got {value}')
         self.interval = interval
         self.max_keep_ckpts = max_keep_ckpts
         self.save_last = save_last
+        self.standalone = standalone
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Save where one is due."""
         due = self.interval is not None and self.every_n_train_iters(runner, self.interval)
         if due or (self.save_last and self.is_last_train_iter(runner)):
-            runner.save_checkpoint(runner.iter + 1, keep=self.max_keep_ckpts)
+            runner.save_checkpoint(runner.iter + 1, keep=self.max_keep_ckpts, standalone=self.standalone)
 
     def is_last_train_iter(self, runner) -> bool:
         """Whether this iteration ends the run, by its length or because a hook asked to stop."""

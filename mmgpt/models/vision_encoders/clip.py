@@ -58,13 +58,13 @@ class ClipVision(nn.Module):
             OSError: there is none, or it has to be downloaded and cannot be.
             ValueError: its shape is not this tower's.
         """
-        loaded = CLIPVisionModel.from_pretrained(source, revision=revision)
+        loaded = CLIPVisionModel.from_pretrained(source, revision=revision, dtype=self.tower.dtype)
         ours, theirs = self.tower.config.to_diff_dict(), loaded.config.to_diff_dict()
-        shape = ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'image_size', 'patch_size')
+        shape = ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'image_size', 'patch_size', 'hidden_act')
         differing = [key for key in shape if getattr(self.tower.config, key) != getattr(loaded.config, key)]
         if differing:
             raise ValueError(
                 f'the vision weights {source!r} do not fit the config: '
                 + ', '.join(f'{key} is {theirs.get(key)}, the config says {ours.get(key)}' for key in differing)
             )
-        self.tower.load_state_dict(loaded.state_dict())
+        self.tower = loaded  # its weights stay mapped to their file until they are trained

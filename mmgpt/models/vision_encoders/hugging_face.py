@@ -64,7 +64,8 @@ class HuggingFaceVision(nn.Module):
             OSError: there is none, or it has to be downloaded and cannot be.
             ValueError: its shape is not this tower's.
         """
-        loaded = self.tower_class.from_pretrained(source, revision=revision, **self.tower_arguments)
+        how = dict(revision=revision, dtype=self.tower.dtype, **self.tower_arguments)
+        loaded = self.tower_class.from_pretrained(source, **how)
         differing = [key for key in SHAPE if getattr(self.tower.config, key) != getattr(loaded.config, key)]
         if differing:
             raise ValueError(
@@ -74,7 +75,7 @@ class HuggingFaceVision(nn.Module):
                     for key in differing
                 )
             )
-        self.tower.load_state_dict(loaded.state_dict())
+        self.tower = loaded  # its weights stay mapped to their file until they are trained
 
 
 @VISION_ENCODERS.register_module()

@@ -1,0 +1,62 @@
+"""How the composed model comes from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig, PreTrainedModel
+
+from mmgpt.models.sources import Source, find_sources, read_references, referenced_state, stored_state
+
+
+class LoadedStrictly(PreTrainedModel):
+    """Hugging Face's ``from_pretrained``, but strict, and with towers that a checkpoint only names.
+
+    Attributes:
+        sources: part -> where its weights came from, for the parts that were loaded by themselves.
+    """
+
+    sources: dict[str, Source] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Any,
+        *args: Any,
+        output_loading_info: bool = False,
+        sources: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Loads a folder that training or ``save_pretrained`` wrote, or a model of the hub.
+
+        Args:
+            name: the folder or hub id.
+            args: as Hugging Face takes them.
+            output_loading_info: also return Hugging Face's notes on the loading.
+            sources: for a checkpoint that refers to towers which have moved: ``'language_model'`` or
+                ``'vision_encoder'`` -> folder or hub id.
+            kwargs: as Hugging Face takes them: ``dtype``, ``device_map``, ``quantization_config``, …
+
+        Raises:
+            ValueError: weights are missing or unexpected; the message lists them.
+            SourceError: a tower that a checkpoint refers to is not there, or has changed.
+        """
+        load = super().from_pretrained
+        if name is not None and read_references(name):
+            where = find_sources(name, {part: Source(path) for part, path in (sources or {}).items()})
+            kwargs = {'config': cls.config_class.from_pretrained(name), **kwargs}
+            state = stored_state(name) | referenced_state(name, kwargs['config'], where)
+            model, info = load(None, *args, state_dict=state, output_loading_info=True, **kwargs)
+            model.sources = where
+            model.config.name_or_path = model.name_or_path = str(name)
+            if (Path(name) / 'generation_config.json').is_file():
+                model.generation_config = GenerationConfig.from_pretrained(name)
+        else:
+            model, info = load(name, *args, output_loading_info=True, **kwargs)
+        faults = [f'{kind} {key}' for kind in ('missing', 'unexpected') for key in sorted(info[f'{kind}_keys'])]
+        if faults:
+            shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
+            raise ValueError(f'the weights in {name} are not those of its config:\n  {shown}')
+        return (model, info) if output_loading_info else model

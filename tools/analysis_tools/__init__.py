@@ -1,0 +1,1 @@
+"""Tools that tell what something is like, without training it."""

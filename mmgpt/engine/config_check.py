@@ -28,7 +28,7 @@ from mmgpt.data.dataset import InstructionDataset, SourceEntry
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
-from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, source_files
+from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, runs_beside, source_files
 from mmgpt.engine.runner import DEFAULT_HOOKS
 from mmgpt.engine.signatures import Argument, arguments_of
 from mmgpt.models.config import FlamingoConfig
@@ -64,11 +64,17 @@ TOP_LEVEL: Arguments = {
     'compile': Argument(bool | dict),
 }
 
+DTYPES = ('float32', 'bfloat16', 'float16')
 DECODER_KEYS: Arguments = {  # beside the constructor's
     'config': Argument(dict | None),
     'weights': Argument(str | None),
     'revision': Argument(str | None),
-    'dtype': Argument(Literal['auto', 'float32', 'bfloat16', 'float16'] | None),
+    'dtype': Argument(Literal['auto', *DTYPES] | None),
+}
+ENCODER_KEYS: Arguments = {
+    'weights': Argument(str | None),
+    'revision': Argument(str | None),
+    'dtype': Argument(Literal[DTYPES] | None),
 }
 
 
@@ -94,7 +100,7 @@ class _Check(Rules):
         super().__init__(source)
         self.pretrained = False  # the language model is read from a folder or the hub
         self.slots |= {
-            'vision_encoder': self.member(ALL['VISION_ENCODERS'], also=('weights', 'revision')),
+            'vision_encoder': self.member(ALL['VISION_ENCODERS'], ENCODER_KEYS),
             'resampler': self.member(ALL['RESAMPLERS'], given=('width',)),
             'cross_attention': self.member(ALL['CROSS_ATTENTIONS'], given=('width', 'media_width')),
             'language_decoder': self.member(ALL['LANGUAGE_DECODERS'], DECODER_KEYS, ('lm',), default='CausalLM'),
@@ -277,8 +283,10 @@ class _Check(Rules):
             self.slip(('data_builder', 'folder'), str(builder.folder), [str(usual.default)] if usual else [])
         files = source_files(config)
         files['tokenizer', 'path'] = _at(config, 'tokenizer', 'path')
+        files['load_from',] = config.get('load_from')
+        runs = runs_beside(self.source.path)
         for key, path in files.items():
-            if not isinstance(path, str) or Path(path).exists():
+            if not isinstance(path, str) or Path(path).exists() or path in runs:
                 continue
             below = builder is not None and Path(path).is_relative_to(builder.folder)
             if below and hasattr(builder, 'files'):
@@ -288,7 +296,9 @@ class _Check(Rules):
             elif not below or builder.is_built():
                 close = _nearest(Path(path), taken=set(files.values()))
                 if close is None and builder is not None and not below and path not in KNOWN_ON_THE_HUB:
-                    close = next(iter(difflib.get_close_matches(path, [str(builder.folder / Path(path).name)])), None)
+                    close = next(
+                        iter(difflib.get_close_matches(path, [*runs, str(builder.folder / Path(path).name)])), None
+                    )
                 if close is not None:
                     self.fault(key, f'{key[-1]}: there is no {path!r}; did you mean {close!r}?')
         self.slip(('tokenizer', 'path'), _at(config, 'tokenizer', 'path'), KNOWN_ON_THE_HUB)

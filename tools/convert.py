@@ -110,7 +110,7 @@ VERBS = {
         "Hugging Face's Idefics -> model folder",
         'mmgpt.hub.convert.idefics:convert',
         (
-            argument('folder', metavar='FOLDER', help='as save_pretrained wrote it, or a hub id'),
+            argument('folder', metavar='FOLDER', help='with config.json and weights'),
             argument('--tokenizer', metavar='DIR_OR_ID', help="default: the folder's own"),
             DTYPE,
             OUT,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import IdeficsConfig, PreTrainedTokenizerBase
 
@@ -22,7 +21,6 @@ from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.hub.convert.result import dtype_of, write
 from mmgpt.models.config import FlamingoConfig
 
-FILES = ('*.json', '*.safetensors', '*.bin', '*.model')  # of a repository on the hub
 LAYERS = 'model.layers'
 # Two tensors that come to one name are the rows of one.
 LAYOUT = Layout(
@@ -97,7 +95,7 @@ def convert(folder: str, out: str, tokenizer: str | None = None, dtype: str | No
     Its decoder is LLaMA's, its embedding and head, each kept in two parts there, become whole.
 
     Args:
-        folder: as ``save_pretrained`` wrote it, or a hub id.
+        folder: as ``save_pretrained`` wrote it.
         out: the folder to write; must not exist.
         tokenizer: folder or hub id. Default: the folder's own.
         dtype: of the result. Default: the widest of the checkpoint's.
@@ -108,8 +106,6 @@ def convert(folder: str, out: str, tokenizer: str | None = None, dtype: str | No
     """
     require_absent(out)
     source = Path(folder).expanduser()
-    if not source.is_dir():
-        source = Path(snapshot_download(folder, allow_patterns=FILES))
     published = _read_config(source)
     report = Report()
     tensors = whole_tensors(read_folder(source), published, report)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmgpt.data.json_index import JsonObject
 from mmgpt.data.json_scan import KEY, MappedJson
+from mmgpt.data.table_records import TableRecords, is_table
 
 _LINE = re.compile(rb'[^\r\n]*+')
 
@@ -89,11 +90,14 @@ class JsonLines(MappedJson):
         self._keep(bounds)
 
 
-def open_records(path: str | Path, member: str | None = None, lines: bool = False) -> JsonList | JsonLines | JsonObject:
-    """The records of an annotation file: a list, JSON lines, or an object whose values they are.
+def open_records(
+    path: str | Path, member: str | None = None, lines: bool = False
+) -> JsonList | JsonLines | JsonObject | TableRecords:
+    """The records of an annotation file: a list, JSON lines, an object whose values they are, or a table.
 
     Args:
-        path: ``.jsonl`` and ``.ndjson`` are lines; of other files the first character tells.
+        path: ``.jsonl`` and ``.ndjson`` are lines; ``.parquet``, ``.arrow`` and folders are tables; of other files the
+            first character tells.
         member: where the file is an object: the member with the records; None = the object's values are they.
         lines: what begins with an object are lines, whatever the file's name.
 
@@ -102,6 +106,8 @@ def open_records(path: str | Path, member: str | None = None, lines: bool = Fals
         ValueError: the file is no such JSON; the message names the line.
     """
     path = Path(path)
+    if is_table(path):
+        return TableRecords(path)
     if path.suffix in ('.jsonl', '.ndjson'):
         return JsonLines(path)
     begin = b''

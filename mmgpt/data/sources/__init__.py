@@ -4,7 +4,9 @@ from mmgpt.data.sources.base import Source
 from mmgpt.data.sources.captions import CocoCaption, MiniGPT4
 from mmgpt.data.sources.language import Alpaca, Baize, Dolly
 from mmgpt.data.sources.llava import Llava
+from mmgpt.data.sources.messages import Messages
 from mmgpt.data.sources.mimicit import MimicIt
+from mmgpt.data.sources.mimicit_hub import MimicItHub
 from mmgpt.data.sources.records import Record, Records
 from mmgpt.data.sources.statements import Nlvr, Nlvr2, SnliVe
 from mmgpt.data.sources.vqa import AOkVqa, Clevr, Gqa, OcrVqa, TextVqa, Vqa
@@ -18,7 +20,9 @@ __all__ = [
     'Dolly',
     'Gqa',
     'Llava',
+    'Messages',
     'MimicIt',
+    'MimicItHub',
     'MiniGPT4',
     'Nlvr',
     'Nlvr2',

@@ -26,15 +26,17 @@ class Record(Mapping):
         where: tells file and line, for messages; finding a line takes time.
         key: its name in a file that is an object.
         file: the name of its file.
+        place: its number in the source's files.
 
     Raises:
         ValueError: it is no object, or a field is not of the form that is asked for.
     """
 
-    def __init__(self, fields: Any, where: Callable[[], str], key: str = '', file: str = '') -> None:
+    def __init__(self, fields: Any, where: Callable[[], str], key: str = '', file: str = '', place: int = 0) -> None:
         if not isinstance(fields, dict):
             raise ValueError(f'{where()}: expected an object, got {shorten(fields)}')
-        self.fields, self.where, self.key, self.file = fields, where, key, file
+        self.fields, self.where = fields, where
+        self.key, self.file, self.place = key, file, place
 
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]
@@ -98,7 +100,7 @@ class Records(Source):
     defines :meth:`read`, and :attr:`id_field` where its records have an id of their own.
 
     Args:
-        annotations: a file, or several that are joined: a list, JSON lines, or an object.
+        annotations: a file, or several that are joined: a list, JSON lines, an object, or a table (Parquet, Arrow).
         images: the pictures' store; None = the samples are text only.
         sample: so many records, drawn once, are all there is (at most all of them); None = all.
         sample_seed: of that draw.
@@ -169,11 +171,19 @@ class Records(Source):
             ValueError: the record is not as its format says; the message names file and line.
         """
 
+    def context(self, record: Record) -> tuple[str, ...]:
+        """The ids of a record's context samples; by default it has none."""
+        return ()
+
+    def kind_of(self, record: Record, turns: tuple[Turn, ...]) -> Kind:
+        """What the sample is reported as."""
+        return 'image' if any(turn.media for turn in turns) else 'text'
+
     def _record(self, place: int) -> Record:
         number = int(np.searchsorted(self._starts, place, side='right')) - 1
         file, inside = self.files[number], place - int(self._starts[number])
         key = file.keys[inside] if isinstance(file, JsonObject) else ''
-        return Record(file[inside], partial(file.where, inside), key, file.path.name)
+        return Record(file[inside], partial(file.where, inside), key, file.path.name, place)
 
     def _id(self, record: Record, place: int) -> str:
         if self.id_field is not None and self.id_field in record:
@@ -183,9 +193,14 @@ class Records(Source):
     def _sample(self, place: int, rng: np.random.Generator) -> Sample:
         record = self._record(place)
         turns = self.read(record, rng)
-        kind: Kind = 'image' if any(turn.media for turn in turns) else 'text'
-        language = record.text('language', '')
-        return Sample(self._id(record, place), turns, kind=kind, source=self.name, language=language)
+        return Sample(
+            self._id(record, place),
+            turns,
+            self.context(record),
+            self.kind_of(record, turns),
+            self.name,
+            language=record.text('language', ''),
+        )
 
 
 def shorten(value: Any) -> str:

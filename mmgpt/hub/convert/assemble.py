@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -108,33 +108,28 @@ def _needed(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     return tensors[name]
 
 
-def with_rows(lm: LanguageModel, rows: int, given: Container[str], report: Report) -> dict[str, Tensor]:
-    """The language model's tensors by our names, with ``rows`` rows in the embedding and the head.
+def with_rows(tensors: Mapping[str, Tensor], lm: LanguageModel, rows: int, report: Report) -> dict[str, Tensor]:
+    """The tensors, those that have a row for each token with ``rows`` of them.
 
     As the published code did, rows beyond are cut off. New ones are the mean of the others: a token that was never
     trained is then never the likeliest.
-
-    Args:
-        lm: as it was published.
-        rows: of the checkpoint's embedding.
-        given: names that the checkpoint has itself, which are left out.
-        report: says what was resized.
     """
-    tensors = {f'language_model.{name}': value for name, value in lm.tensors.items()}
+    tensors = dict(tensors)
     for name in (f'language_model.{row}' for row in lm.rows):
-        if name in given:
-            tensors.pop(name, None)
-        elif name in tensors and len(tensors[name]) != rows:
-            tensors[name] = resized(tensors[name], rows, name, report)
+        old = tensors.get(name)
+        if old is None or len(old) == rows:
+            continue
+        mean = old.float().mean(0, keepdim=True).to(old.dtype)
+        tensors[name] = torch.cat([old[:rows], mean.expand(max(rows - len(old), 0), *old.shape[1:])])
+        how = 'new rows are the mean of the others' if rows > len(old) else 'cut off'
+        report.resized.append({'name': name, 'from': len(old), 'to': rows, 'how': how})
     return tensors
 
 
-def resized(old: Tensor, rows: int, name: str, report: Report) -> Tensor:
-    """``old`` with ``rows`` rows: cut off, or new ones that are the mean of the others."""
-    mean = old.float().mean(0, keepdim=True).to(old.dtype)
-    how = 'new rows are the mean of the others' if rows > len(old) else 'cut off'
-    report.resized.append({'name': name, 'from': len(old), 'to': rows, 'how': how})
-    return torch.cat([old[:rows], mean.expand(max(rows - len(old), 0), *old.shape[1:])])
+def beneath(lm: LanguageModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The language model's tensors by our names, without those that ``tensors`` has itself."""
+    named = {f'language_model.{name}': value for name, value in lm.tensors.items()}
+    return {name: value for name, value in named.items() if name not in tensors}
 
 
 def built(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmgpt.data.templates import OpenFlamingo
-from mmgpt.hub.convert.assemble import built, cross_attention_config, renamed, resampler_config, spacing, with_rows
+from mmgpt.hub.convert.assemble import (
+    beneath,
+    built,
+    cross_attention_config,
+    renamed,
+    resampler_config,
+    spacing,
+    with_rows,
+)
 from mmgpt.hub.convert.files import read_state, require_absent
 from mmgpt.hub.convert.layouts import OPEN_FLAMINGO, Renamer
 from mmgpt.hub.convert.parts import load_language_model, load_tokenizer, load_vision_tower
@@ -62,7 +70,7 @@ def convert(
     words = load_tokenizer(tokenizer or language_model, OpenFlamingo())
     template = OpenFlamingo(bos=words('a')['input_ids'][0] == words.bos_token_id)
     ids = token_ids(words, template, len(embedding))
-    lm.config.vocab_size = len(embedding)
+    rows = lm.config.vocab_size = max(len(embedding), len(words))
     config = FlamingoConfig(
         vision_encoder=tower.config,
         resampler=resampler_config(tensors),
@@ -73,6 +81,6 @@ def convert(
         without_media='zero_attention',
         media_token_id=ids[template.media_token],
     )
-    base = with_rows(lm, len(embedding), tensors.keys(), report)
-    model = built(config, (base, tower.tensors, tensors), report, dtype_of(dtype))
+    base, own = (with_rows(source, lm, rows, report) for source in (beneath(lm, tensors), tensors))
+    model = built(config, (base, tower.tensors, own), report, dtype_of(dtype))
     return write(out, model, words, template, report)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmgpt.data.templates import Otter
 from mmgpt.hub.convert.assemble import (
+    beneath,
     built,
     cross_attention_config,
     renamed,
@@ -83,22 +84,23 @@ def convert(
     report = Report()
     lm = language_model_of_config(_text_arguments(text))
     tensors = renamed(files.state, Renamer(OTTER, lm.layers), report)
-    sources: list[Mapping[str, Tensor]] = [tensors]
+    sources: list[Mapping[str, Tensor]] = []
     embedding = tensors.get(f'language_model.{lm.embedding}')
     if embedding is None:
         raise ConversionError(f'{files.folder} lacks the input embedding lang_encoder.{lm.embedding}')
     if not any(name.startswith(f'language_model.{lm.layers}.') for name in tensors):
         frozen = load_language_model(language_model or _named(text, '--base or --language-model'))
         _same_family(frozen, lm)
-        sources.insert(0, with_rows(frozen, len(embedding), tensors.keys(), report))
+        sources.append(beneath(frozen, tensors))
     encoder = {'type': 'ClipVision', 'config': {key: vision[key] for key in CLIP_ARGUMENTS if key in vision}}
     if not any(name.startswith('vision_encoder.') for name in tensors):
         tower = load_vision_tower(vision_model or vision.get('_name_or_path') or 'openai/clip-vit-large-patch14', False)
         encoder = tower.config
-        sources.insert(0, tower.tensors)
+        sources.append(tower.tensors)
     template = Otter(spacing='spaced')
     words = load_tokenizer(tokenizer or _tokenizer_of(files.folder, text), template)
-    lm.config.vocab_size = len(embedding)
+    rows = lm.config.vocab_size = max(len(embedding), len(words))
+    sources = [with_rows(source, lm, rows, report) for source in (*sources, tensors)]
     count = lm.config.num_hidden_layers
     every = spacing(tensors, count, files.settings.get('cross_attn_every_n_layers'))
     config = FlamingoConfig(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mmengine.dist import get_rank
 
 from mmgpt.engine.build import build_runner
 from mmgpt.engine.config import load_config
-from mmgpt.engine.strategies.processes import find_place, join, on_main, report
+from mmgpt.engine.strategies.processes import find_place, join, meet, on_main, report
 
 from .processes import in_processes
 from .project import write_project
@@ -129,7 +129,8 @@ def test_only_the_first_process_acts_and_all_learn_of_it(tmp_path):
 @pytest.mark.parametrize('first', [0, 1])
 def test_of_several_that_fail_the_first_speaks_and_its_code_is_everyones(first, capfd):
     def fail() -> int:
-        time.sleep(0 if get_rank() == first else 0.3)
+        if get_rank() != first:
+            meet('pytorch').wait(['told'], timedelta(seconds=60))
         return report('train', f'process {get_rank()} failed', 5 + get_rank(), 'pytorch')
 
     assert in_processes(fail, 2) == [5 + first, 5 + first]

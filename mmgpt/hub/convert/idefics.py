@@ -14,9 +14,10 @@ from transformers import IdeficsConfig, PreTrainedTokenizerBase
 from mmgpt.data.builder import read_tokenizer
 from mmgpt.data.templates import Idefics
 from mmgpt.data.tokens import add_special_tokens
-from mmgpt.hub.convert.assemble import built, resized
+from mmgpt.hub.convert.assemble import built, with_rows
 from mmgpt.hub.convert.files import read_folder, read_json, require_absent
 from mmgpt.hub.convert.layouts import CONSTANTS, Layout, Renamer
+from mmgpt.hub.convert.parts import language_model_of_config
 from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.hub.convert.result import dtype_of, write
 from mmgpt.models.config import FlamingoConfig
@@ -111,7 +112,10 @@ def convert(folder: str, out: str, tokenizer: str | None = None, dtype: str | No
     tensors = whole_tensors(read_folder(source), published, report)
     words, template = _tokenizer(tokenizer or str(source), published)
     config = model_config(published, words.convert_tokens_to_ids(template.media_token), _pictures(source))
-    _make_room(tensors, config, 1 + max(words.get_vocab().values()), report)
+    tokens = 1 + max(words.get_vocab().values())
+    if tokens > config.text_config.vocab_size:
+        tensors = with_rows(tensors, language_model_of_config(config.text_config.to_dict()), tokens, report)
+        config.text_config.vocab_size = tokens
     model = built(config, [tensors], report, dtype_of(dtype))
     return write(out, model, words, template, report, resize='squash')
 
@@ -217,13 +221,3 @@ def _tokenizer(name: str, published: IdeficsConfig) -> tuple[PreTrainedTokenizer
         words.pad_token = words.convert_ids_to_tokens(published.pad_token_id)
     add_special_tokens(words, template)
     return words, template
-
-
-def _make_room(tensors: dict[str, Tensor], config: FlamingoConfig, tokens: int, report: Report) -> None:
-    """Embedding and head get rows for tokens of the tokenizer that the checkpoint has none for."""
-    if tokens <= config.text_config.vocab_size:
-        return
-    config.text_config.vocab_size = tokens
-    for name in ('language_model.model.embed_tokens.weight', 'language_model.lm_head.weight'):
-        if name in tensors:
-            tensors[name] = resized(tensors[name], tokens, name, report)

@@ -8,11 +8,15 @@ import io
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
 from mmgpt.data.key_index import KeyIndex
+
+# What pictures come in; some of Pillow's other formats run programs (PostScript).
+FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM', 'JPEG2000', 'AVIF', 'ICO')
 
 _URL_SAFE = bytes.maketrans(b'-_', b'+/')
 
@@ -119,15 +123,17 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # max_pixels is the limit
-            picture = Image.open(io.BytesIO(data))
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise OversizedImage(f'{where} has {width} x {height} pixels, more than max_pixels={max_pixels}')
-        if picture.mode == 'RGB':
+            warnings.simplefilter('ignore')  # of Pillow, about sizes and damage: both are errors here
+            picture = Image.open(io.BytesIO(data), formats=_formats())
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise OversizedImage(f'{where} has {width} x {height} pixels, more than max_pixels={max_pixels}')
+            if picture.mode != 'RGB':
+                return picture.convert('RGB')
             picture.load()
             return picture
-        return picture.convert('RGB')
+    except OversizedImage:
+        raise
     except Image.DecompressionBombError as error:
         raise OversizedImage(
             f'{where} is too large for Pillow, whatever max_pixels={max_pixels} says: {error}'
@@ -136,5 +142,12 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
         raise ValueError(
             f'{where} is no picture that can be read: {len(data)} bytes, beginning {data[:12]!r}'
         ) from error
-    except (OSError, SyntaxError) as error:  # Pillow's decoders raise both on damaged data
+    except Exception as error:  # on damaged data Pillow's decoders raise almost anything
         raise ValueError(f'{where} is damaged ({len(data)} bytes): {error}') from error
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of ``FORMATS`` that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,16 @@ class ParquetImages(ImageStore):
             raise FileNotFoundError(f'{path}: there is no such Parquet file or folder with *.parquet files')
         keys, groups, starts = [], [], [0]
         for number, file in enumerate(self.files):
-            parquet = self._open_file(file)
-            column = _key_column(parquet, file)
-            for group in range(parquet.num_row_groups):
-                table = parquet.read_row_group(group, [column], use_threads=False)
-                keys += table.column(0).cast(pa.large_string()).chunks
-                groups.append((number, group))
-                starts.append(starts[-1] + parquet.metadata.row_group(group).num_rows)
+            with _readable(file):
+                parquet = pq.ParquetFile(file, memory_map=True)
+                column = _key_column(parquet, file)
+                for group in range(parquet.num_row_groups):
+                    table = parquet.read_row_group(group, [column], use_threads=False)
+                    keys += table.column(0).cast(pa.large_string()).chunks
+                    groups.append((number, group))
+                    starts.append(starts[-1] + table.num_rows)
+            if any(chunk.null_count for chunk in keys):
+                raise ValueError(f'{file}: an image id is missing in the column {column!r}')
         super().__init__(path, KeyIndex(pa.concat_arrays(keys) if keys else []), max_pixels)
         self._groups = np.array(groups, np.int64).reshape(-1, 2)
         self._starts = np.array(starts, np.int64)  # the place of the first row of each row group
@@ -81,18 +85,21 @@ class ParquetImages(ImageStore):
             self._reset()
         if self._last is None or self._last[0] != group:
             number, inside = map(int, self._groups[group])
-            if number not in self._open:
-                self._open[number] = self._open_file(self.files[number])
-            table = self._open[number].read_row_group(inside, ['base64'], use_threads=False)
+            with _readable(self.files[number]):
+                if number not in self._open:
+                    self._open[number] = pq.ParquetFile(self.files[number], memory_map=True)
+                table = self._open[number].read_row_group(inside, ['base64'], use_threads=False)
             self._last = (group, table.column(0))
         return self._last[1]
 
-    @staticmethod
-    def _open_file(file: Path) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(file, memory_map=True)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f'{file}: cannot be read as a Parquet file: {error}') from error
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Adds to what Arrow says of a damaged file which one it is."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f'{file}: cannot be read as a Parquet file: {error}') from error
 
 
 def _key_column(parquet: pq.ParquetFile, file: Path) -> str:

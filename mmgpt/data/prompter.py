@@ -43,7 +43,7 @@ class Prompter:
         image_transform: ImageTransform,
     ) -> None:
         check_tokenizer(tokenizer, template)
-        self.template = template
+        self.template = template.bind(tokenizer)
         self.tokenizer = tokenizer
         self.image_transform = image_transform
 

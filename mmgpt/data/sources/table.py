@@ -23,7 +23,7 @@ class Published(NamedTuple):
 TABLE: dict[str, Published] = {
     'mimicit': Published({'type': 'MimicIt'}, {'type': 'Otter'}, 'instructions'),
     'mimicit_hub': Published({'type': 'MimicItHub'}, {'type': 'Otter'}),
-    'messages': Published({'type': 'Messages'}, {'type': 'Otter'}),
+    'messages': Published({'type': 'Messages'}, {'type': 'ChatTemplate'}),
     'llava': Published({'type': 'Llava'}),
     'llava_dial': Published({'type': 'Llava', 'dialogue': True}),
     'coco_dial': Published({'type': 'Llava', 'dialogue': True}),

@@ -1,6 +1,7 @@
 """Templates: turns in, one text with its supervised spans out. Training, evaluation and chat use the same object."""
 
 from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
+from mmgpt.data.templates.chat import ChatTemplate
 from mmgpt.data.templates.idefics import Idefics
 from mmgpt.data.templates.multimodal_gpt import LEAD, MultiModalGPT
 from mmgpt.data.templates.openflamingo import OpenFlamingo
@@ -8,6 +9,7 @@ from mmgpt.data.templates.otter import Otter, OtterLlama2
 
 __all__ = [
     'LEAD',
+    'ChatTemplate',
     'Idefics',
     'MultiModalGPT',
     'OpenFlamingo',

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from transformers import PreTrainedTokenizerBase
+
 from mmgpt.structures import Medium, Turn
 
 
@@ -43,6 +45,10 @@ class Template(ABC):
     special_tokens: ClassVar[tuple[str, ...]]  # what must be single tokens, in the order they are added
     stop_token: ClassVar[str | None]  # ends an answer; None = the tokenizer's end-of-text
     media_token: ClassVar[str]  # stands for one medium
+
+    def bind(self, tokenizer: PreTrainedTokenizerBase) -> Template:
+        """The template as it is with a tokenizer, before it renders anything: itself, unless it depends on it."""
+        return self
 
     @abstractmethod
     def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:

@@ -115,11 +115,14 @@ def template_config(name: str) -> dict[str, Any]:
         >>> template_config('multimodal-gpt'), template_config('simple')
         ({'type': 'MultiModalGPT'}, {'type': 'Otter'})
     """
-    types = {_plain(type): type for type in TEMPLATES.names()} | {
-        'simple': 'Otter',
-        'llama2': 'OtterLlama2',
-    }  # as Otter's code calls them
-    return {'type': types.get(_plain(name), name)}
+    known = {_plain(type): {'type': type} for type in TEMPLATES.names()} | {
+        'simple': {'type': 'Otter'},  # as Otter's code calls its formats, and the demos' spacing of the first
+        'spaced': {'type': 'Otter', 'spacing': 'spaced'},
+        'llama2': {'type': 'OtterLlama2'},
+        'idefics': {'type': 'Idefics', 'answer_token': True},
+        'chat': {'type': 'ChatTemplate'},
+    }
+    return dict(known.get(_plain(name), {'type': name}))
 
 
 def _plain(name: str) -> str:

@@ -1,6 +1,7 @@
 # Otter 9 B, tuned in context on MIMIC-IT's LLaVA-interleaved sets (arXiv 2305.03726): 4 GPUs, 6 epochs, AdamW, cosine
 # decay, gradients clipped. Each process holds the 9 B parameters in float32 and trains 1.441 B of them: 80 GB a GPU.
-# The published runs began with OpenFlamingo-9B's resampler and gated blocks: set load_from to a folder that holds them.
+# The published runs began with OpenFlamingo-9B: set load_from to the folder that tools/convert.py makes of it
+# (docs/checkpoints.md).
 _base_ = ['_base_/runtime.py', '_base_/otter_9b.py']
 
 data = 'data/mimicit'

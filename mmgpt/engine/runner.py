@@ -277,7 +277,7 @@ class Runner(MMEngineRunner):
         if folder := on_main(self._find_checkpoint):
             self.resume(folder)
         elif self._load_from and not self._resume:
-            load_weights(self.bare_model, Path(self._load_from))
+            load_weights(self.bare_model, Path(self._load_from), start=True)
             self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
         if self.iter == 0:
             on_main(self._set_aside)

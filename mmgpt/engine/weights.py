@@ -127,14 +127,20 @@ def _referenced(model: nn.Module, frozen: set[str], share: Path | None) -> dict[
     return found
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
+def load_weights(model: nn.Module, folder: Path, start: bool = False) -> None:
     """Read the weights of a Hugging Face folder into the model, in place and strictly.
 
     An adapted model also takes the weights of a plain one; its adapters then start anew on them.
 
+    Args:
+        model: a ``PreTrainedModel``.
+        folder: in the layout of a checkpoint.
+        start: the folder is of another run, or converted, and its tokenizer may have fewer added tokens or more: rows
+            of embedding and head that it lacks stay the model's, rows beyond are left out.
+
     Raises:
         CheckpointError: when tensors are missing, unexpected or of another shape, or towers that the folder refers to
-            are not there or have changed; the message lists them.
+            are not there or have changed; the message lists them. With ``start``, also when ``<image>`` has another id.
     """
     try:
         sources = find_sources(folder, getattr(model, 'sources', None))
@@ -143,6 +149,9 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         raise CheckpointError(str(error)) from error
     state = read_weights(folder) | referenced
     own = model.state_dict()
+    if start:
+        _require_same_mark(model, folder)
+        state = _with_own_rows(state, own, model)
     fresh = has_adapter(model) and _lacks_adapter(state)
     if fresh:
         from mmgpt.models.adapters import adapted_names, adapter_parameters, restart_adapters
@@ -184,6 +193,29 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if not (state := stored_state(folder)):
         raise CheckpointError(f'{folder} holds no weights: expected {SINGLE} or {INDEX} in it')
     return state
+
+
+def _with_own_rows(state: dict[str, Tensor], own: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a folder, those with a row for each token with as many rows as the model's own."""
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    parameters = {id(parameter) for module in modules for parameter in module.parameters()}
+    names = [name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in parameters]
+    fitted = dict(state)
+    for name in names:
+        if name in state and len(state[name]) != len(own[name]) and state[name].shape[1:] == own[name].shape[1:]:
+            count = min(len(state[name]), len(own[name]))
+            fitted[name] = torch.cat([state[name][:count].to(own[name]), own[name][count:]])
+    return fitted
+
+
+def _require_same_mark(model: nn.Module, folder: Path) -> None:
+    theirs = json.loads((folder / 'config.json').read_text(encoding='utf-8')).get('media_token_id')
+    ours = model.config.media_token_id
+    if theirs != ours:
+        raise CheckpointError(
+            f'<image> has the id {theirs} in {folder}, with the tokenizer of this config {ours}: '
+            'name the tokenizer that the folder was made with (tokenizer.path), or the folder itself'
+        )
 
 
 def _lacks_adapter(state: dict[str, Tensor]) -> bool:

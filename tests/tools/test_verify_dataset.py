@@ -45,6 +45,14 @@ def test_one_source_is_repaired(sick, llama_tokenizer_dir, tmp_path, capsys):
     assert 'there already' in capsys.readouterr().err
 
 
+def test_pictures_that_nobody_told_of(tmp_path, llama_tokenizer_dir, capsys):
+    path = tmp_path / 'vqa.json'
+    path.write_text(json.dumps([{'question': 'What?', 'answer': ['it is'], 'image': 'a.jpg', 'question_id': 5}]))
+    named = ['--ann', str(path), '--template', 'Otter', '--tokenizer', str(llama_tokenizer_dir)]
+    assert verify_dataset.main(['--source', 'vqa', *named, '--jobs', '1']) == 1
+    assert f'error missing_image {path}:1 [5]' in capsys.readouterr().out
+
+
 def test_a_training_data_file(sick, llama_tokenizer_dir, tmp_path, capsys):
     planting.write(planting.clean(), tmp_path)
     path = tmp_path / 'train.yaml'

@@ -12,9 +12,10 @@ import numpy as np
 
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.key_index import KeyIndex
-from mmgpt.data.sources import Llava, Record, Records
+from mmgpt.data.sources import Llava, Messages, Record, Records
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Fault
+from mmgpt.data.verify.tables import CellStore, TableEntries
 from mmgpt.structures import Medium, Sample, Turn
 
 
@@ -27,12 +28,14 @@ class Examined:
         samples: what it may be read as: several where the source chooses at random, none where it cannot be read.
         shown: the keys of the images that it names.
         faults: of its own form.
+        context: ids that are looked for when those of the whole set are known.
     """
 
     id: str | None
     samples: list[Sample] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    context: Sequence[str] = ()
 
 
 class Annotations(ABC):
@@ -46,7 +49,7 @@ class Annotations(ABC):
 
     keyed = False  # the ids are the keys of the file, which must not repeat
 
-    def __init__(self, set: str, entries: Entries, images: ImageStore | None = None) -> None:
+    def __init__(self, set: str, entries: Entries | TableEntries, images: ImageStore | None = None) -> None:
         self.set = set
         self.entries = entries
         self.images = images
@@ -80,26 +83,30 @@ class RecordsFile(Annotations):
         first: the number of the file's first record among those of all files.
     """
 
-    def __init__(self, source: Records, entries: Entries, images: ImageStore | None = None, first: int = 0) -> None:
+    def __init__(
+        self, source: Records, entries: Entries | TableEntries, images: ImageStore | None = None, first: int = 0
+    ) -> None:
         super().__init__(source.name, entries, images)
         self.source = source
         self.first = first
 
     def examine(self, number: int) -> Examined:
         """See :meth:`Annotations.examine`."""
-        key = self.entries.keys[number] if self.entries.keys is not None else ''
-        id = key or f'{self.set}_{self.first + number}'
+        key, place = '' if self.entries.keys is None else self.entries.keys[number], self.first + number
+        id = key or f'{self.set}_{place}'
         try:
-            record = Record(_parse(self.entries, number), partial(str, 'the record'), key, self.entries.path.name)
+            fields, name = _parse(self.entries, number), self.entries.path.name
+            record = Record(fields, partial(str, 'the record'), key, name, place)
             if self.source.id_field is not None and self.source.id_field in record:
                 id = record.word(self.source.id_field)
-            readings = list(self._readings(record))
+            readings, context = list(self._readings(record)), self.source.context(record)
         except ValueError as error:
-            return Examined(id, faults=[wrong_type(str(error).removeprefix('the record: '))])
+            message = str(error).removeprefix('the record: ')
+            return Examined(id, faults=[self._miscounted(number, message) or wrong_type(message)])
         by_answers = {tuple(turn.text for turn in turns if turn.role == 'assistant'): turns for turns in readings}
         samples = [Sample(id, turns, source=self.set) for turns in by_answers.values()]
         shown = dict.fromkeys(key for turns in readings for key in _keys_of(turns))
-        return Examined(id, samples, list(shown), list(self._marks(number, samples)))
+        return Examined(id, samples, list(shown), list(self._marks(number, samples)), context)
 
     def _readings(self, record: Record) -> Iterator[tuple[Turn, ...]]:
         """What the source makes of a record, with each of the choices that it has at random (at most 16)."""
@@ -107,6 +114,21 @@ class RecordsFile(Annotations):
         while choices.turn < min(choices.most, 16):
             yield self.source.read(record, choices)
             choices.turn += 1
+
+    def _miscounted(self, number: int, message: str) -> Fault | None:
+        """Whether messages could not be read because they ask for more pictures, or fewer, than there are."""
+        if not isinstance(self.source, Messages):
+            return None
+        try:
+            record = self.entries.value(number)
+            pictures = record.get(self.source.images_field)
+            asked = sum(_asked(message['content']) for message in record[self.source.messages_field])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        count = len(pictures) if isinstance(pictures, list) else int(pictures is not None)
+        if asked == count:
+            return None
+        return Fault('image_count', message, 'ask for each of the pictures once, and for no other')
 
     def _marks(self, number: int, samples: Sequence[Sample]) -> Iterator[Fault]:
         """Marks that the file's own text has, and that its format takes out."""
@@ -262,7 +284,7 @@ class _EachInTurn(np.random.Generator):
         return low + self.turn % (high - low)
 
 
-def _parse(entries: Entries, number: int) -> Any:
+def _parse(entries: Entries | TableEntries, number: int) -> Any:
     try:
         return entries.value(number)
     except UnicodeDecodeError as error:
@@ -271,12 +293,22 @@ def _parse(entries: Entries, number: int) -> Any:
         raise ValueError(f'the entry is not valid JSON: {error}') from error
 
 
+def _asked(content: Any) -> int:
+    """How many pictures of the record's list a message asks for."""
+    if isinstance(content, str):
+        return content.count('<image>')
+    return sum(part['type'] == 'image' and not part.get('image') for part in content)
+
+
 def _keys_of(turns: Sequence[Turn]) -> Iterator[str]:
     """The keys of all frames; a frame may be made of several pictures."""
     for turn in turns:
         for medium in turn.media:
             for frame in medium.frames:
-                yield from frame if isinstance(frame, tuple) else (frame,)
+                if isinstance(frame, tuple) and isinstance(frame[0], int):
+                    yield CellStore.name(*frame)
+                else:
+                    yield from frame if isinstance(frame, tuple) else (frame,)
 
 
 def _strings(value: Any, what: str) -> tuple[list[str], list[Fault]]:

@@ -18,8 +18,17 @@ from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.answers import count_words, describe_lengths
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Fault, Finding, Report
-from mmgpt.data.verify.identity import Census, fingerprint, leaks, repeated_between, repeated_ids, repeated_images
+from mmgpt.data.verify.identity import (
+    Census,
+    fingerprint,
+    leaks,
+    repeated_between,
+    repeated_ids,
+    repeated_images,
+    wrong_contexts,
+)
 from mmgpt.data.verify.images import JsonEntries, check_images
+from mmgpt.data.verify.tables import CellStore, TableEntries
 from mmgpt.data.verify.texts import TextCheck
 
 ENTRIES_AT_ONCE = 500  # that a worker is given
@@ -58,6 +67,7 @@ class _Examination(NamedTuple):
     lengths: list[int]  # of answers
     shown: list[str]
     shown_by: list[int]
+    contexts: dict[int, Sequence[str]]
 
 
 class _Progress:
@@ -94,6 +104,7 @@ def examine(patient: Patient, jobs: int = 1, progress: _Progress | None = None) 
         _examine_images(patient, censuses, workers, report, progress)
     for census in censuses:
         report.add(repeated_ids(census))
+    report.add(wrong_contexts(censuses))
     report.add(repeated_between(censuses))
     report.add(leaks(censuses))
     report.sort()
@@ -113,6 +124,7 @@ def _examine_entries(censuses: list[Census], workers: _Workers, report: Report, 
         report.add(done.findings)
         census.ids += done.ids
         census.prints += done.prints
+        census.contexts |= done.contexts
         if done.shown:
             census.shown.append(pa.array(done.shown, pa.large_string()))
             census.shown_by.append(np.array(done.shown_by))
@@ -153,6 +165,8 @@ def _of_image(store: ImageStore, key: str, fault: Fault, shown_by: Sequence[tupl
     if isinstance(store, FolderImages):
         file, line = str(store.path / key), None
         own = ((file, 0),)
+    elif isinstance(store, CellStore):
+        file, line, own = str(store.path), None, ()
     else:
         file, place = str(store.path), store.place(key)
         line = store.entries.line(place) if isinstance(store, JsonEntries) else None
@@ -164,7 +178,7 @@ def _json_stores(patient: Patient) -> list[JsonEntries]:
     return [store for store in patient.stores if isinstance(store, JsonEntries)]
 
 
-def _slips(entries: Entries) -> Iterator[Finding]:
+def _slips(entries: Entries | TableEntries) -> Iterator[Finding]:
     """Where a file is no JSON."""
     for slip in entries.slips:
         line, message = entries.line_at(slip.position), f'the file is not valid JSON: {slip.message}'
@@ -173,6 +187,8 @@ def _slips(entries: Entries) -> Iterator[Finding]:
 
 def _in_the_order_of(store: ImageStore, keys: list[str]) -> list[str]:
     """Neighbours in the store are read together; keys that the store lacks have been told already."""
+    if isinstance(store, CellStore):
+        return [key for key in keys if key in store]  # as they are shown: row by row
     if isinstance(store, FolderImages):
         return sorted(key for key in keys if key in store)
     places = {key: store.index.find(key) for key in keys}
@@ -183,17 +199,11 @@ def _examine_some(patient: Patient, task: tuple[int, int, int]) -> _Examination:
     file, start, end = task
     annotations = patient.annotations[file]
     entries, store = annotations.entries, annotations.images
-    result = _Examination([], [], [], [], [], [])
+    result = _Examination([], [], [], [], [], [], {})
     for number in range(start, end):
         examined = annotations.examine(number)
         faults = list(examined.faults)
-        missing = [key for key in examined.shown if key not in store]
-        faults += [
-            Fault(
-                'missing_image', f'there is no image {key!r} in {store.path}', 'add the image, or take the sample out'
-            )
-            for key in missing
-        ]
+        faults += _missing(examined.shown, store)
         trained = annotations.sample_at(number, examined.id) is not None
         for sample in examined.samples:
             faults += patient.texts(sample, trained)
@@ -205,11 +215,27 @@ def _examine_some(patient: Patient, task: tuple[int, int, int]) -> _Examination:
                     fault.kind, fault.severity, annotations.file, line, examined.id, fault.message, fault.fix, place
                 )
             )
+        if examined.context:
+            result.contexts[number] = examined.context
         result.ids.append(examined.id)
         result.prints.append(fingerprint(entries.raw(number)))
-        result.shown.extend(examined.shown)
-        result.shown_by.extend([number] * len(examined.shown))
+        if store is not None:
+            result.shown.extend(examined.shown)
+            result.shown_by.extend([number] * len(examined.shown))
     return result
+
+
+def _missing(keys: Sequence[str], store: ImageStore | None) -> Iterator[Fault]:
+    """Images that are named and not there."""
+    if store is None:
+        for key in keys[:1]:
+            message = f'the image {key!r} is named, and the set has no images'
+            yield Fault('missing_image', message, 'name the folder or file of the images')
+        return
+    for key in keys:
+        if key not in store:
+            fix = 'add the image, or take the sample out'
+            yield Fault('missing_image', f'there is no image {key!r} in {store.path}', fix)
 
 
 def _examine_some_images(patient: Patient, task: tuple[int, list[str]]) -> list[tuple[str, Fault]]:

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmgpt.data.image_stores import FolderImages, ImageStore
-from mmgpt.data.verify.annotations import Annotations, MimicItFile
+from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.verify.annotations import Annotations, MimicItFile, check_context
 from mmgpt.data.verify.findings import Finding, Severity
 from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.tables import CellStore
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Census:
     evaluated: bool = False
     ids: list[str | None] = field(default_factory=list)  # of the entries, in their order
     prints: list[bytes] = field(default_factory=list)  # of the entries' contents
+    contexts: dict[int, Sequence[str]] = field(default_factory=dict)  # of entries, where they are still to be checked
     shown: list[pa.Array] = field(default_factory=list)  # keys of images, as often as they are shown
     shown_by: list[np.ndarray] = field(default_factory=list)  # the entries that show them
 
@@ -65,9 +68,27 @@ def repeated_ids(census: Census) -> Iterator[Finding]:
             annotations,
             number,
             id,
-            f'the id is used by line {annotations.entries.line(first[id])} already, with {what}.{lost}',
+            f'the id is used by {_nth(annotations, first[id])} already, with {what}.{lost}',
             'error' if alike or annotations.keyed else 'warning',
         )
+
+
+def _nth(annotations: Annotations, number: int) -> str:
+    line = annotations.entries.line(number)
+    return f'row {number}' if line is None else f'line {line}'
+
+
+def wrong_contexts(censuses: Sequence[Census]) -> Iterator[Finding]:
+    """Context ids, of sets whose files do not tell their ids at once, that are the sample's own or point nowhere."""
+    for census in censuses:
+        if not census.contexts:
+            continue
+        annotations = census.annotations
+        ids = KeyIndex(id for c in censuses if c.annotations.set == annotations.set for id in c.ids if id is not None)
+        for number, context in census.contexts.items():
+            id = census.ids[number]
+            for fault in check_context(id, context, ids, annotations.file):
+                yield _finding(annotations, number, id, fault.kind, fault.severity, fault.message, fault.fix)
 
 
 def repeated_between(censuses: Sequence[Census]) -> Iterator[Finding]:
@@ -99,7 +120,7 @@ def _language(census: Census, number: int) -> str | None:
 
 def repeated_images(store: ImageStore) -> Iterator[Finding]:
     """Keys that an image store has more than once; the first image is taken for the right one."""
-    repeated = set() if isinstance(store, FolderImages) else set(store.index.duplicates())
+    repeated = set() if isinstance(store, FolderImages | CellStore) else set(store.index.duplicates())
     seen: set[str] = set()
     for place, key in enumerate(store.keys() if repeated else ()):
         if key in repeated and key in seen:

@@ -10,15 +10,18 @@ from typing import Any
 
 from mmgpt.data.builder import ENTRY_KEYS, build_image_store, build_tokenizer
 from mmgpt.data.image_stores import ImageStore, JsonImages
+from mmgpt.data.image_stores.cells import CellImages
 from mmgpt.data.opening import NamedData
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.sources import MimicIt, Records
+from mmgpt.data.table_records import is_table
 from mmgpt.data.templates import Template
 from mmgpt.data.verify.annotations import Annotations, MimicItFile, RecordsFile
 from mmgpt.data.verify.doctor import Patient
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Finding
 from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.tables import CellStore, TableEntries
 from mmgpt.data.verify.texts import TextCheck
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.registry import IMAGE_STORES, SOURCES, TEMPLATES
@@ -79,13 +82,35 @@ def _open_source(
     if issubclass(kind, Records):
         paths = cfg.pop('annotations')
         paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-        source = _reader(kind, paths, {**cfg, 'images': images})
-        files, first = [], 0
-        for path in paths:
-            files.append(RecordsFile(source, Entries(path, kind.member, lines=_has_lines(path, kind)), images, first))
-            first += len(files[-1].entries)
-        return files
+        cfg |= {'images': images}
+        return _open_tables(kind, paths, cfg, findings) if is_table(paths[0]) else _open_records(kind, paths, cfg)
     raise TypeError(f'the doctor cannot read a source of type {kind.__name__}: only MimicIt and kinds of Records')
+
+
+def _open_records(kind: type[Records], paths: list[Path], cfg: dict[str, Any]) -> list[Annotations]:
+    source, files, first = _reader(kind, paths, cfg), [], 0
+    for path in paths:
+        entries = Entries(path, kind.member, lines=_has_lines(path, kind))
+        files.append(RecordsFile(source, entries, cfg['images'], first))
+        first += len(entries)
+    return files
+
+
+def _open_tables(
+    kind: type[Records], paths: list[Path], cfg: dict[str, Any], findings: list[Finding]
+) -> list[Annotations]:
+    try:
+        source = kind(annotations=paths, **{**cfg, 'sample': None})
+    except ValueError as error:
+        fix = 'write the file anew; nothing in it was looked at'
+        findings.append(Finding('wrong_type', 'error', str(paths[0]), None, None, str(error), fix))
+        return []
+    images = CellStore(source.images) if isinstance(source.images, CellImages) else cfg['images']
+    files, first = [], 0
+    for path in paths:
+        files.append(RecordsFile(source, TableEntries(path), images, first))
+        first += len(files[-1].entries)
+    return files
 
 
 def _has_lines(path: Path, kind: type[Records]) -> bool:

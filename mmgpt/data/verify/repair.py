@@ -18,6 +18,7 @@ from mmgpt.data.verify.doctor import Patient
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Report
 from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.tables import CellStore, TableEntries
 
 Drops = dict[str, set[int]]  # file -> entries that are left out
 
@@ -51,7 +52,7 @@ def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path
             for file, entry in finding.drops:
                 drops.setdefault(file, set()).add(entry)
     annotations = list({a.file: a for a in patient.annotations}.values())
-    stores = list({str(store.path): store for store in patient.stores}.values())
+    stores = {str(store.path): store for store in map(_files_of, patient.stores) if store is not None}.values()
     names = _names([*(a.entries.path for a in annotations), *(store.path for store in stores)])
     partial = out.with_name(f'.{out.name}.{os.getpid()}.part')
     shutil.rmtree(partial, ignore_errors=True)
@@ -68,6 +69,11 @@ def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return written
+
+
+def _files_of(store: ImageStore) -> ImageStore | None:
+    """The store that has files of its own: of pictures in the cells of a table the one that they point to."""
+    return store.cells.others if isinstance(store, CellStore) else store
 
 
 def _names(paths: Iterable[Path]) -> dict[Path, Path]:
@@ -90,7 +96,9 @@ def _write_annotations(annotations: Annotations, drops: Drops, path: Path) -> in
         gone = gone | {number for number, key in enumerate(entries.keys or ()) if key in removed}
         contexts = _contexts(entries, gone, removed, None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not gone and not contexts and not entries.slips:
+    if isinstance(entries, TableEntries):
+        _write_table(entries, gone, path)
+    elif not gone and not contexts and not entries.slips:
         shutil.copy2(entries.path, path)
     else:
         _write_entries(entries, gone, contexts, path)
@@ -152,6 +160,33 @@ def _write_store(store: ImageStore, drops: Drops, path: Path) -> int:
     else:
         _link(store.path, path)
     return len(gone)
+
+
+def _write_table(entries: TableEntries, gone: set[int], path: Path) -> None:
+    """Writes a table without some rows: Parquet as Parquet, Arrow as Arrow, and what lies beside as it is."""
+    if entries.path.is_dir():
+        for file in entries.path.iterdir():
+            if file.is_file() and file not in entries.table.files:
+                _link(file, path / file.name)
+    start = 0
+    for file in entries.table.files:
+        target = path / file.name if entries.path.is_dir() else path
+        write = _write_arrow if file.suffix == '.arrow' else _write_parquet
+        start += write(file, {number - start for number in gone}, target)
+
+
+def _write_arrow(file: Path, gone: set[int], path: Path) -> int:
+    """Writes an Arrow file without some rows; returns how many it had."""
+    source = pa.memory_map(str(file))
+    try:
+        table = pa.ipc.open_stream(source).read_all()
+    except pa.ArrowInvalid:
+        table = pa.ipc.open_file(source).read_all()
+    kept = table.filter(pa.array([row not in gone for row in range(table.num_rows)], pa.bool_()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(path), 'wb') as target, pa.ipc.new_stream(target, table.schema) as writer:
+        writer.write_table(kept)
+    return table.num_rows
 
 
 def _write_parquet(file: Path, gone: set[int], path: Path) -> int:

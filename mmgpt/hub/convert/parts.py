@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from mmgpt.data.builder import build_tokenizer
 from mmgpt.data.templates import Template
@@ -219,6 +220,8 @@ def _snapshot(name: str) -> Path:
 
 def _loaded(part: str, name: str, load: Callable[[], Any]) -> Any:
     """Calls ``load``; whatever a library says, the message names the part, and damage is told from absence."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is told below, and a tower leaves the other half of CLIP unused
     try:
         return load()
     except ConversionError:
@@ -232,6 +235,8 @@ def _loaded(part: str, name: str, load: Callable[[], Any]) -> Any:
         raise ConversionError(f'the weights of {part} {name!r} are damaged: {error!s:.300}') from error
     except (ValueError, KeyError) as error:
         raise ConversionError(f'{part} {name!r} cannot be used: {error!s:.1000}') from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _name_of(module: nn.Module, lm: nn.Module) -> str:

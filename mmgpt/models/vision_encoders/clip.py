@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from mmgpt.models.vision_encoders.hugging_face import load_tower
 from mmgpt.models.vision_encoders.normalisation import CLIP_MEAN, CLIP_STD
 from mmgpt.registry import VISION_ENCODERS
 
@@ -56,9 +57,9 @@ class ClipVision(nn.Module):
 
         Raises:
             OSError: there is none, or it has to be downloaded and cannot be.
-            ValueError: its shape is not this tower's.
+            ValueError: its shape is not this tower's, or its weights are not whole.
         """
-        loaded = CLIPVisionModel.from_pretrained(source, revision=revision, dtype=self.tower.dtype)
+        loaded = load_tower(CLIPVisionModel, source, revision=revision, dtype=self.tower.dtype)
         ours, theirs = self.tower.config.to_diff_dict(), loaded.config.to_diff_dict()
         shape = ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'image_size', 'patch_size', 'hidden_act')
         differing = [key for key in shape if getattr(self.tower.config, key) != getattr(loaded.config, key)]

@@ -21,6 +21,14 @@ from mmgpt.registry import VISION_ENCODERS
 SHAPE = ('hidden_size', 'num_hidden_layers', 'num_attention_heads', 'image_size', 'patch_size')
 
 
+def load_tower(kind: type[PreTrainedModel], source: str, **options: Any) -> PreTrainedModel:
+    """``kind.from_pretrained(source, **options)``, where a missing tensor is an error instead of a random one."""
+    tower, info = kind.from_pretrained(source, output_loading_info=True, **options)
+    if missing := sorted(info['missing_keys']):
+        raise ValueError(f'the vision weights {source!r} are not whole; missing: {", ".join(missing[:10])}')
+    return tower
+
+
 class HuggingFaceVision(nn.Module):
     """Patch features of a tower of transformers, after its final LayerNorm; subclasses say which tower it is.
 
@@ -62,10 +70,10 @@ class HuggingFaceVision(nn.Module):
 
         Raises:
             OSError: there is none, or it has to be downloaded and cannot be.
-            ValueError: its shape is not this tower's.
+            ValueError: its shape is not this tower's, or its weights are not whole.
         """
         how = dict(revision=revision, dtype=self.tower.dtype, **self.tower_arguments)
-        loaded = self.tower_class.from_pretrained(source, **how)
+        loaded = load_tower(self.tower_class, source, **how)
         differing = [key for key in SHAPE if getattr(self.tower.config, key) != getattr(loaded.config, key)]
         if differing:
             raise ValueError(

@@ -118,3 +118,20 @@ def test_the_current_otter_has_the_sizes_of_its_towers():
 
 def test_multimodal_gpt_trains_as_many_parameters_as_published():
     assert trained(full_size('multimodal_gpt.py')) == 23_461_888
+
+
+class DemoTokens(LlamaTokens):
+    """The digits demo's tokenizer, likewise."""
+
+    def __len__(self) -> int:
+        return 1004
+
+    def get_vocab(self) -> dict[str, int]:
+        return {'<|endofchunk|>': 1000, '<image>': 1001, '<answer>': 1002}
+
+
+def test_the_second_demo_trains_at_most_a_twentieth():
+    cfg = load_config(CONFIGS / 'multimodal_gpt_demo.py').model.to_dict()
+    with torch.device('meta'):
+        model = build_model(cfg, DemoTokens(), special_tokens=list(SPECIAL))
+    assert 0 < trained(model) <= 0.05 * sum(p.numel() for p in model.parameters())

@@ -1,4 +1,6 @@
-"""The README's first command, as it stands: a tiny Otter is trained from scratch and reads what it has never seen."""
+"""The demos' commands, as they stand: a tiny Otter is trained from scratch, then tuned into a tiny MultiModal-GPT."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -16,17 +18,55 @@ NAMING_AT_LEAST = {'2': 0.92, '4': 0.95, '5way': 0.85}
 NAMING_AT_MOST = {'0': 0.10, '4_shuffled': 0.60}
 SHORTFALL = 0.03
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
-def test_the_demo_learns_to_read_and_to_name_from_its_context(tmp_path):
-    pytest.importorskip('sklearn', reason='pip install "mmgpt[demo]"')
-    command = [sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'otter_demo.py']
+
+def train(config, folder) -> dict:
+    """The figures of a config's run in a folder."""
+    command = [sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / f'{config}.py']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    metrics = json.loads((tmp_path / 'work_dirs/otter_demo/metrics.json').read_text())
-    naming = metrics['naming']
-    assert {k: metrics[k] for k, least in AT_LEAST.items() if metrics[k] < least - SHORTFALL} == {}
+    assert (folder / 'work_dirs' / config / 'hf' / 'model.safetensors').is_file()
+    return json.loads((folder / 'work_dirs' / config / 'metrics.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    pytest.importorskip('sklearn', reason='pip install "mmgpt[demo]"')
+    return tmp_path_factory.mktemp('demo')
+
+
+@pytest.fixture(scope='module')
+def otter(folder):
+    return train('otter_demo', folder)
+
+
+def test_otter_learns_to_read_and_to_name_from_its_context(otter):
+    naming = otter['naming']
+    assert {k: otter[k] for k, least in AT_LEAST.items() if otter[k] < least - SHORTFALL} == {}
     assert {k: naming[k] for k, least in NAMING_AT_LEAST.items() if naming[k] < least - SHORTFALL} == {}
     assert {k: naming[k] for k, most in NAMING_AT_MOST.items() if naming[k] > most} == {}
-    assert (tmp_path / 'work_dirs/otter_demo/hf/model.safetensors').is_file()
+
+
+def test_adapters_teach_it_instructions_and_dialogues_and_spoil_nothing(otter, folder):
+    metrics = train('multimodal_gpt_demo', folder)
+    assert metrics['gain'] >= 0.10
+    assert metrics['smaller'] >= 0.85
+    assert metrics['spelling'] >= 0.85
+    assert metrics['text'] >= 0.60
+    assert metrics['dialogue']['third'] >= 0.85
+    assert metrics['counts']['dialogue']['third'] >= 100
+    for kind, before in metrics['base']['naming'].items():
+        assert metrics['naming'][kind] >= before - 0.03, kind
+    sizes = [
+        sum(len(tensor) for tensor in tensors(folder / 'work_dirs/multimodal_gpt_demo' / name))
+        for name in ('adapter/adapter_model.safetensors', 'hf/model.safetensors')
+    ]
+    assert sizes[0] <= 0.05 * sum(sizes)
+
+
+def tensors(path):
+    from safetensors.torch import load_file
+
+    return [tensor.flatten() for tensor in load_file(path).values()]

@@ -39,12 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
+    from mmgpt.engine.console import quiet
+
+    quiet()  # first: some libraries speak when they are imported
+
     from mmengine.dist import get_rank
 
-    from mmgpt.engine.console import quiet
     from mmgpt.engine.strategies.processes import join, leave, report
 
-    quiet()
     try:
         task = build_task(args.config)
         place = join(args.launcher)

@@ -44,16 +44,18 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
+    from mmgpt.engine.console import quiet
+
+    quiet()  # first: some libraries speak when they are imported
+
     from mmengine.dist import get_rank
 
     from mmgpt.engine.checkpoints import CheckpointError
     from mmgpt.engine.config import ConfigError, load_config
-    from mmgpt.engine.console import quiet
     from mmgpt.engine.inputs import require_inputs
     from mmgpt.engine.rehearsal import RehearsalError, rehearse
     from mmgpt.engine.strategies.processes import join, leave, report
 
-    quiet()
     try:
         cfg = configure(load_config(args.config, args.cfg_options), args)
         if not args.dry_run:

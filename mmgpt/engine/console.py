@@ -20,4 +20,5 @@ def quiet() -> None:
         r'.*pin_memory.*no accelerator',
     ):
         warnings.filterwarnings('ignore', message=message)
+    logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # looks for kernels of its own wherever it is imported
     logging.getLogger('mmengine').addFilter(lambda record: 'metainfo' not in record.getMessage())

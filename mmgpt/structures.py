@@ -15,6 +15,8 @@ from torch import Tensor
 Role = Literal['system', 'user', 'assistant']
 Kind = Literal['text', 'image', 'video']
 KINDS: tuple[Kind, ...] = ('text', 'image', 'video')
+LANGUAGES = ('', 'en', 'zh', 'es', 'ja', 'fr', 'ko', 'ar', 'de', 'other')  # '' = not said
+GROUPS = tuple((kind, language) for language in LANGUAGES for kind in KINDS)  # what losses are reported apart for
 IGNORE_INDEX = -100  # a label that is not trained
 
 
@@ -45,7 +47,7 @@ class Sample:
     kind: Kind = 'text'
     source: str = ''
     weight: float = 1.0
-    language: str = ''  # a tag such as 'en' or 'zh', where it is known
+    language: str = ''  # a tag such as 'en' or 'zh-CN', where it is known
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Encoded:
     context_ids: tuple[str, ...] = ()
     kind: Kind = 'text'
     weight: float = 1.0
+    language: str = ''  # as of the sample
 
 
 class Batch(TypedDict, total=False):
@@ -72,7 +75,7 @@ class Batch(TypedDict, total=False):
     vision_features: Tensor  # (N, P, D), instead of frames: cached features
     media_frames: Tensor  # (R, M, F) int64 into N, -1 = none
     loss_weights: Tensor  # (R, S) float32
-    kinds: Tensor  # (R, K) int64 into KINDS: the kind of segment k + 1 of a row, -1 = none
+    kinds: Tensor  # (R, K) int64 into GROUPS: kind and language of segment k + 1 of a row, -1 = none
     sample_ids: list[list[str]]  # of each row, in the order of its segments
 
 

@@ -1,8 +1,8 @@
-"""Items become one padded batch: text, pictures and videos side by side, each distinct frame once."""
+"""Items become one batch, a row each or packed: text, pictures, videos side by side, each distinct frame once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmgpt.data.dataset import Item
-from mmgpt.structures import IGNORE_INDEX, KINDS, Batch
+from mmgpt.structures import GROUPS, IGNORE_INDEX, LANGUAGES, Batch, Encoded
 
 
 class PadCollate:
-    """Puts each item into a row of its own, padded on the right.
+    """Puts each item, or each list of items that are packed, into a row; rows are padded on the right.
 
     A batch without any picture has no ``frames``, and ``media_frames`` of shape (R, 0, 0).
 
@@ -27,38 +27,43 @@ class PadCollate:
         self.pad_token_id = pad_token_id
         self.pad_to_multiple_of = pad_to_multiple_of
 
-    def __call__(self, items: Sequence[Item]) -> Batch:
+    def __call__(self, items: Sequence[Item | list[Item]]) -> Batch:
         """One batch of R = ``len(items)`` rows."""
-        rows = [item.encoded for item in items]
-        lengths = torch.tensor([len(row.input_ids) for row in rows])
-        width = -(-int(lengths.max()) // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        positions = torch.arange(width).expand(len(rows), width)
-        real = positions < lengths[:, None]
-        labels = self._pad([row.labels for row in rows], IGNORE_INDEX, width)
-        weights = torch.tensor([row.weight for row in rows], dtype=torch.float32)
+        packed = [row if isinstance(row, list) else [row] for row in items]
+        rows = [[item.encoded for item in row] for row in packed]
+        lengths = [torch.tensor([len(sample.input_ids) for sample in row]) for row in rows]
+        labels = self._pad([torch.cat([sample.labels for sample in row]) for row in rows], IGNORE_INDEX)
+        weights = [torch.tensor([sample.weight for sample in row], dtype=torch.float32) for row in rows]
         batch = Batch(
-            input_ids=self._pad([row.input_ids for row in rows], self.pad_token_id, width),
+            input_ids=self._pad([torch.cat([sample.input_ids for sample in row]) for row in rows], self.pad_token_id),
             labels=labels,
-            position_ids=positions * real,
-            segment_ids=real.long(),
-            loss_weights=weights[:, None] * (labels != IGNORE_INDEX),
-            kinds=torch.tensor([[KINDS.index(row.kind)] for row in rows]),
-            sample_ids=[[row.id] for row in rows],
+            position_ids=self._pad([torch.cat([torch.arange(int(n)) for n in row]) for row in lengths], 0),
+            segment_ids=self._pad([torch.arange(1, len(n) + 1).repeat_interleave(n) for n in lengths], 0),
+            loss_weights=self._pad([w.repeat_interleave(n) for w, n in zip(weights, lengths)], 0)
+            * (labels != IGNORE_INDEX),
+            kinds=pad_sequence([torch.tensor([group(sample) for sample in row]) for row in rows], True, -1),
+            sample_ids=[[sample.id for sample in row] for row in rows],
         )
         numbers: dict = {}  # of the distinct frames, in the order they are met
         media = [
-            [[numbers.setdefault(key, len(numbers)) for key in medium.frames] for medium in row.media] for row in rows
+            [[numbers.setdefault(key, len(numbers)) for key in medium.frames] for one in row for medium in one.media]
+            for row in rows
         ]
         batch['media_frames'] = _pad_media(media)
         if numbers:
-            frames = {key: frame for item in items for key, frame in item.frames.items()}
+            frames = {key: frame for row in packed for item in row for key, frame in item.frames.items()}
             batch['frames'] = torch.stack([frames[key] for key in numbers])
         return batch
 
-    @staticmethod
-    def _pad(rows: list[Tensor], value: int, width: int) -> Tensor:
+    def _pad(self, rows: list[Tensor], value: int) -> Tensor:
         padded = pad_sequence(rows, batch_first=True, padding_value=value)
-        return torch.nn.functional.pad(padded, (0, width - padded.shape[1]), value=value)
+        return torch.nn.functional.pad(padded, (0, -padded.shape[1] % self.pad_to_multiple_of), value=value)
+
+
+def group(row: Encoded) -> int:
+    """What a sample's loss is reported under: a place in ``GROUPS``. Of a tag such as 'zh-CN' the language counts."""
+    language = row.language.lower().partition('-')[0]
+    return GROUPS.index((row.kind, language if language in LANGUAGES else 'other'))
 
 
 def _pad_media(media: list[list[list[int]]]) -> Tensor:

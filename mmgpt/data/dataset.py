@@ -28,6 +28,13 @@ class Address(NamedTuple):
     epoch: int = 0
 
 
+class Length(NamedTuple):
+    """How long a sample is."""
+
+    tokens: int  # with its context
+    lasting: bool  # chance has no say in it: it is the same in every epoch
+
+
 class FrameKey(NamedTuple):
     """What makes two frames of a batch the same one."""
 
@@ -56,6 +63,7 @@ class SourceEntry:
         weight: how often an epoch sees each sample: 2 = twice, 0.5 = half of them, other ones in each epoch.
         num_samples: how many an epoch sees, instead of ``weight``.
         loss_weight: of its tokens in the loss.
+        language: of its samples that do not say it themselves, a tag such as 'en' or 'zh'; losses are reported apart.
     """
 
     source: Source
@@ -65,6 +73,7 @@ class SourceEntry:
     weight: float = 1.0
     num_samples: int | None = None
     loss_weight: float = 1.0
+    language: str = ''
 
     def __post_init__(self) -> None:
         if self.marks not in ('every', 'first'):
@@ -129,10 +138,21 @@ class InstructionDataset(Dataset):
 
     def encode(self, address: Address) -> Encoded:
         """The ids, labels and media of a sample with its context; reads no pixels."""
-        address = Address(*address)
+        return self._encode(Address(*address), self._rng(address))
+
+    def measure(self, address: Address) -> Length:
+        """How many tokens a sample has with its context, and whether that depends on the epoch; reads no pixels."""
+        rng = self._rng(address)
+        before = rng.bit_generator.state
+        tokens = len(self._encode(Address(*address), rng).input_ids)
+        return Length(tokens, lasting=rng.bit_generator.state == before)
+
+    def _rng(self, address: Address) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *address))
+
+    def _encode(self, address: Address, rng: np.random.Generator) -> Encoded:
         entry = self.entries[address.source]
         with _located(entry, address):
-            rng = np.random.default_rng((self.seed, *address))
             sample = draw(entry.source, address.index, rng)
             context = []
             if entry.retriever is not None:
@@ -150,15 +170,25 @@ class InstructionDataset(Dataset):
                 context_ids=tuple(example.id for example in context),
                 kind=max((example.kind for example in shown), key=KINDS.index),
                 weight=sample.weight * entry.loss_weight,
+                language=sample.language or entry.language,
             )
 
     def __getitem__(self, address: Address) -> Item:
         return self.__getitems__([address])[0]
 
-    def __getitems__(self, addresses: Sequence[Address]) -> list[Item]:
-        """The items of a batch; a frame that several of them show is decoded once."""
+    def __getitems__(self, batch: Sequence[Address | list[Address]]) -> list[Item | list[Item]]:
+        """The items of a batch; a frame that several of them show is decoded once.
+
+        Args:
+            batch: of each row the sample, or a list of those that are packed.
+        """
         frames: dict[FrameKey, Tensor] = {}
-        return [self._item(Address(*address), frames) for address in addresses]
+        return [
+            [self._item(Address(*address), frames) for address in row]
+            if isinstance(row, list)
+            else self._item(Address(*row), frames)
+            for row in batch
+        ]
 
     def _item(self, address: Address, frames: dict[FrameKey, Tensor]) -> Item:
         encoded = self.encode(address)

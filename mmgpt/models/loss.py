@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmgpt.structures import IGNORE_INDEX, KINDS
+from mmgpt.structures import GROUPS, IGNORE_INDEX
 
 LOGITS_AT_ONCE = 2**25  # elements of a chunk of logits: 128 MiB in float32
 
@@ -20,8 +20,8 @@ class LossSums(NamedTuple):
 
     loss_sum: Tensor  # () with gradient: the sum of weight * cross-entropy over the supervised tokens
     weight_sum: Tensor  # (): the sum of their weights
-    kind_losses: Tensor  # (len(KINDS),) the sum of cross-entropies of each kind of sample, without weights or gradient
-    kind_counts: Tensor  # (len(KINDS),) supervised tokens of each kind
+    kind_losses: Tensor  # (len(GROUPS),) the sum of cross-entropies of each kind of sample, without weights or gradient
+    kind_counts: Tensor  # (len(GROUPS),) supervised tokens of each kind
     tokens: Tensor  # (): tokens that are no pads
 
 
@@ -31,7 +31,7 @@ class Targets(NamedTuple):
     select: Tensor  # (R, S - 1) bool: the hidden state here predicts the next token
     labels: Tensor  # (n,)
     weights: Tensor | None  # (n,)
-    kinds: Tensor | None  # (n,) into KINDS
+    kinds: Tensor | None  # (n,) into GROUPS
 
 
 def supervised(
@@ -80,7 +80,7 @@ def cross_entropy_sums(
             ]
         )
     plain = losses.detach()
-    kind_losses, kind_counts = plain.new_zeros(len(KINDS)), plain.new_zeros(len(KINDS))
+    kind_losses, kind_counts = plain.new_zeros(len(GROUPS)), plain.new_zeros(len(GROUPS))
     if targets.kinds is not None:
         kind_losses = kind_losses.index_add(0, targets.kinds, plain)
         kind_counts = kind_counts.index_add(0, targets.kinds, torch.ones_like(plain))

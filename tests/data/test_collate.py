@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmgpt.data.collate import PadCollate
 from mmgpt.data.dataset import Item
-from mmgpt.structures import IGNORE_INDEX, Encoded, Medium
+from mmgpt.structures import GROUPS, IGNORE_INDEX, Encoded, Medium
 
 FRAMES = {name: torch.full((3, 2, 2), i, dtype=torch.uint8) for i, name in enumerate('abcdef')}
 
@@ -72,3 +74,34 @@ def test_widths_are_rounded_up(multiple, width):
         name: batch[name].shape[1] for name in ('input_ids', 'labels', 'segment_ids', 'loss_weights')
     } == dict.fromkeys(('input_ids', 'labels', 'segment_ids', 'loss_weights'), width)
     assert (batch['labels'][:, 6:] == IGNORE_INDEX).all()
+
+
+@pytest.mark.parametrize(('tag', 'language'), [('', ''), ('zh', 'zh'), ('zh-CN', 'zh'), ('EN', 'en'), ('nl', 'other')])
+def test_kind_and_language_are_what_a_loss_is_reported_under(tag, language):
+    row = replace(MIXED[1].encoded, language=tag)
+    assert GROUPS[PadCollate(pad_token_id=0)([Item(row, FRAMES)])['kinds'].item()] == ('image', language)
+
+
+def test_packed_rows_are_their_samples_one_after_the_other():
+    text, picture, several, video = MIXED
+    batch = PadCollate(pad_token_id=0)([[video, text], several, [picture]])
+    apart = PadCollate(pad_token_id=0)([video, text, several, picture])
+    assert batch['sample_ids'] == [['video', 'text'], ['several'], ['picture']]
+    assert batch['segment_ids'].tolist() == [[1] * 4 + [2] * 5, [1] * 6 + [0] * 3, [1] * 3 + [0] * 6]
+    assert batch['position_ids'][0].tolist() == [*range(4), *range(5)]
+    assert batch['kinds'].tolist() == [[2, 0], [1, -1], [1, -1]]
+    single = 0
+    for row, samples in enumerate(batch['sample_ids']):
+        for segment in range(1, len(samples) + 1):
+            here, there = batch['segment_ids'][row] == segment, apart['segment_ids'][single] == 1
+            for name in ('input_ids', 'labels', 'position_ids', 'loss_weights'):
+                assert torch.equal(batch[name][row][here], apart[name][single][there])
+            single += 1
+    assert batch['media_frames'].shape == (3, 3, 3)
+    assert len(batch['frames']) == len(apart['frames'])
+    first, second = batch['media_frames'][0, :2].tolist()
+    assert [['abcdef'[int(batch['frames'][f, 0, 0, 0])] for f in m if f >= 0] for m in (first, second)] == [
+        list('abc'),
+        list('fa'),
+    ]
+    assert (batch['labels'][batch['segment_ids'] == 0] == IGNORE_INDEX).all()

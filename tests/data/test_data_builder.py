@@ -167,3 +167,11 @@ def test_a_tokenizer_without_its_files_is_none(tmp_path):
     (tmp_path / 'config.json').write_text('{"model_type": "idefics"}')  # transformers makes an empty one
     with pytest.raises(OSError, match='its files are not there'):
         build_tokenizer(dict(path=str(tmp_path)), Otter())
+
+
+def test_a_language_of_a_source_is_that_of_its_samples(config, prompter, mimicit, tmp_path):
+    records = {f'i{n}': {'instruction': 'q', 'answer': 'a', **({'language': 'ja'} if n else {})} for n in range(2)}
+    (tmp_path / 'x.json').write_text(json.dumps({'data': records}))
+    source = dict(type='MimicIt', instructions=str(tmp_path / 'x.json'), language='ko')
+    dataset = build_dataset(dict(sources=[source]), prompter)
+    assert [dataset.encode((0, n, 0)).language for n in range(2)] == ['ko', 'ja']

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PretrainedConfig, PreTrainedModel
 
 from mmgpt.models.loss import LossSums
-from mmgpt.structures import IGNORE_INDEX, KINDS
+from mmgpt.structures import GROUPS, IGNORE_INDEX
 
 VOCABULARY = 17
 
@@ -44,7 +44,7 @@ class TinyModel(PreTrainedModel):
         labels = batch['labels'][:, 1:].reshape(-1)
         losses = F.cross_entropy(self.head(hidden).flatten(0, 1).float(), labels, reduction='none')
         weight = (labels != IGNORE_INDEX).double().sum()
-        per_kind = torch.zeros(len(KINDS), dtype=torch.float64)
+        per_kind = torch.zeros(len(GROUPS), dtype=torch.float64)
         per_kind[0] = 1.0
         loss = losses.sum()
         return LossSums(loss, weight, per_kind * loss.detach(), per_kind * weight, (batch['segment_ids'] > 0).sum())

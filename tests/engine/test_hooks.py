@@ -13,6 +13,7 @@ from mmengine.logging import MessageHub
 
 from mmgpt.engine.hooks.curves import draw_curves, read_scalars
 from mmgpt.engine.hooks.gates import gate_values
+from mmgpt.engine.hooks.logger import LoggerHook
 from mmgpt.engine.hooks.progress import figures_text
 from mmgpt.engine.hooks.samples import evaluating, question
 from mmgpt.engine.runner import Runner
@@ -23,6 +24,8 @@ from mmgpt.engine.state import (
     rng_state,
     untouched_rng,
 )
+from mmgpt.models.loss import LossSums
+from mmgpt.structures import GROUPS
 
 from .standin import TinyModel, config, loader
 
@@ -155,3 +158,28 @@ def test_a_stopped_run_saves_its_last_iteration(tmp_path):
     runner._hooks.insert(0, hook)
     runner.train()
     assert [p.name for p in runner.checkpoint_root.iterdir()] == ['iter_000004']
+
+
+def test_losses_are_logged_apart_by_kind_and_language():
+    def sums(cells):
+        losses, counts = torch.zeros(len(GROUPS)), torch.zeros(len(GROUPS))
+        for group, (loss, count) in cells.items():
+            losses[GROUPS.index(group)], counts[GROUPS.index(group)] = loss, count
+        return LossSums(losses.sum(), counts.sum(), losses, counts, counts.sum())
+
+    written = {}
+    runner = SimpleNamespace(
+        iter=0,
+        max_iters=2,
+        train_loop=SimpleNamespace(data_seconds=0.0),
+        optim_wrapper=SimpleNamespace(optimizer=SimpleNamespace(param_groups=[{'lr': 1.0}]), grad_norm=None),
+        visualizer=SimpleNamespace(add_scalars=lambda figures, step: written.update(figures)),
+        message_hub=SimpleNamespace(update_scalar=lambda *_: None),
+    )
+    hook = LoggerHook(interval=10)
+    hook.before_train(runner)
+    for cells in ({('text', ''): (4.0, 2), ('image', 'zh'): (3.0, 3)}, {('text', 'zh'): (9.0, 1)}):
+        hook.after_train_iter(runner, runner.iter, outputs={'sums': sums(cells), 'samples': 1})
+        runner.iter += 1
+    apart = {name: value for name, value in written.items() if name.startswith('loss/')}
+    assert apart == {'loss/text': 13 / 3, 'loss/image': 1.0, 'loss/zh': 3.0}

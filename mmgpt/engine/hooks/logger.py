@@ -10,14 +10,15 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from mmgpt.registry import HOOKS
-from mmgpt.structures import KINDS
+from mmgpt.structures import GROUPS
 
 
 @HOOKS.register_module()
 class LoggerHook(Hook):
     """Every ``interval`` iterations writes the figures of those iterations to all visualizer backends.
 
-    ``loss`` is Σ w·CE / Σ w over the interval and all processes, ``loss/image`` … the mean CE of a kind of sample;
+    ``loss`` is Σ w·CE / Σ w over the interval and all processes, ``loss/image`` … the mean CE of a kind of sample and
+    ``loss/zh`` … of a language that samples are tagged with;
     ``tokens_per_second`` counts tokens without padding, ``data_wait`` is the fraction of time spent waiting for data.
     Sums stay on the device until they are written, and an open interval is part of a checkpoint, so that a resumed
     run logs what an uninterrupted one logs. The newest figures are ``runner.figures``.
@@ -70,9 +71,12 @@ class LoggerHook(Hook):
         now = time.perf_counter()
         seconds = max(now - self._clock, 1e-9)
         figures = {'loss': loss / max(weight, 1e-9)}
-        for kind, kind_loss, count in zip(KINDS, kinds[: len(KINDS)], kinds[len(KINDS) :], strict=True):
-            if count > 0:
-                figures[f'loss/{kind}'] = kind_loss / count
+        sums: dict[str, list[float]] = {}  # of each kind and each language
+        for group, group_loss, count in zip(GROUPS, kinds[: len(GROUPS)], kinds[len(GROUPS) :], strict=True):
+            for name in filter(None, group if count > 0 else ()):
+                total = sums.setdefault(name, [0.0, 0.0])
+                total[0], total[1] = total[0] + group_loss, total[1] + count
+        figures |= {f'loss/{name}': total / count for name, (total, count) in sums.items()}
         figures['lr'] = runner.optim_wrapper.optimizer.param_groups[0]['lr']
         if runner.optim_wrapper.grad_norm is not None:
             figures['grad_norm'] = float(runner.optim_wrapper.grad_norm)

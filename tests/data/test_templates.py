@@ -1,6 +1,6 @@
 import pytest
 
-from mmgpt.data.templates import LEAD, MultiModalGPT, Otter
+from mmgpt.data.templates import LEAD, MultiModalGPT, OpenFlamingo, Otter
 from mmgpt.registry import TEMPLATES
 from mmgpt.structures import Medium, Turn
 
@@ -135,3 +135,29 @@ def test_the_unified_template_is_built_again_and_refuses_marks():
 def test_otter_writes_an_input_below_its_question():
     rendered = Otter().render([Turn('user', 'Which?', (), 'bat, cup'), Turn('assistant', 'cup')])
     assert rendered.text == 'User:Which?\nbat, cup GPT:<answer>cup<|endofchunk|>'
+
+
+@pytest.mark.parametrize(
+    ('question', 'text'),
+    [
+        ('Is it hot?', '<image>Question:Is it hot? Short answer:No<|endofchunk|>'),
+        ('', '<image>Output:No<|endofchunk|>'),
+    ],
+)
+def test_openflamingos_questions_and_captions(question, text):
+    template = OpenFlamingo()
+    example = turns((question, 'No'), media=(TRAY,))
+    assert template.render(example).text == text
+    rendered = template.render([*example, example[0]], generate=True)
+    assert rendered.text == f'{text}\n{text[: text.index("No")]}'
+    assert [rendered.text[a:b] for a, b in rendered.pieces[0].supervised] == ['No<|endofchunk|>']
+    assert rendered.media == (TRAY, TRAY)
+    assert not rendered.pieces[0].eos
+    system = [Turn('system', 'Look.'), *example]
+    assert template.render(system, continue_last=True).text == f'Look.\n{text.removesuffix("<|endofchunk|>")}'
+    assert not OpenFlamingo(bos=False).render(example).pieces[0].bos
+
+
+def test_an_openflamingo_template_is_built_again_from_its_config():
+    config = OpenFlamingo(separator='', bos=False).to_dict()
+    assert TEMPLATES.build(dict(config)).to_dict() == config == dict(type='OpenFlamingo', separator='', bos=False)

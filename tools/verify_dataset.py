@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             report = examine(patient, args.jobs, progress)
         if args.json:
             text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
-            Path(args.json).write_text(text + '\n', encoding='utf-8')
+            Path(args.json).write_text(text + '\n', encoding='utf-8', errors='backslashreplace')
         print(report.summary(args.show))
         if args.fix:
             for path, lost in repair(patient, report, args.fix):

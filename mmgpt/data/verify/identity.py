@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from mmgpt.data.image_stores import FolderImages, ImageStore
 from mmgpt.data.key_index import KeyIndex
-from mmgpt.data.verify.annotations import Annotations, MimicItFile, check_context
+from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.findings import Finding, Severity
 from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.mimicit import MimicItFile, check_context
 from mmgpt.data.verify.tables import CellStore
 
 

@@ -10,6 +10,8 @@ from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Fault
 
+VIDEOS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')  # endings of files
+
 
 class JsonEntries(ImageStore):
     """A JSON image file as :class:`~mmgpt.data.image_stores.JsonImages` has it, read in spite of its faults.
@@ -48,4 +50,7 @@ def check_images(store: ImageStore, keys: Iterable[str]) -> Iterator[tuple[str, 
         except KeyError as error:
             yield key, Fault('missing_image', str(error.args[0]), 'add the image, or take the sample out')
         except (ValueError, OSError) as error:
+            if Path(key).suffix.lower() in VIDEOS:
+                yield key, Fault('bad_video', str(error), 'write the video anew, or take the sample out')
+                continue
             yield key, Fault('corrupt_image', str(error), 'replace the picture by a whole one, or take it out')

@@ -16,11 +16,13 @@ from mmgpt.data.prompter import Prompter
 from mmgpt.data.sources import MimicIt, Records
 from mmgpt.data.table_records import is_table
 from mmgpt.data.templates import Template
-from mmgpt.data.verify.annotations import Annotations, MimicItFile, RecordsFile
+from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.doctor import Patient
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Finding
 from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.mimicit import MimicItFile
+from mmgpt.data.verify.records import RecordsFile
 from mmgpt.data.verify.tables import CellStore, TableEntries
 from mmgpt.data.verify.texts import TextCheck
 from mmgpt.data.vision_inputs import ImageTransform

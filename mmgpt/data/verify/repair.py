@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmgpt.data.image_stores import FolderImages, ImageStore, ParquetImages
-from mmgpt.data.verify.annotations import Annotations, MimicItFile, TrainFile
+from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.doctor import Patient
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Report
 from mmgpt.data.verify.images import JsonEntries
+from mmgpt.data.verify.mimicit import MimicItFile, TrainFile
 from mmgpt.data.verify.tables import CellStore, TableEntries
 
 Drops = dict[str, set[int]]  # file -> entries that are left out

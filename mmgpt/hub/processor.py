@@ -142,7 +142,7 @@ class FlamingoProcessor(ProcessorMixin):
             tokenize: False returns the text; no picture is opened then.
             return_tensors: 'pt', 'np', or None for lists.
             return_dict: False returns ``input_ids`` only.
-            processor_kwargs: further arguments of ``__call__``: ``padding_side``.
+            processor_kwargs: further arguments of ``__call__``: ``padding_side``, ``max_length``, …
             **kwargs: the same.
 
         Returns:
@@ -161,6 +161,7 @@ class FlamingoProcessor(ProcessorMixin):
             return texts if batched else texts[0]
         rows = [self.prompter.encode(turns, **how) for turns in dialogues]
         options = {'return_tensors': return_tensors, **(processor_kwargs or {}), **kwargs}
+        options.pop('add_special_tokens', None)  # the prompter has written all there are
         features = self._features(rows, supervision=return_assistant_tokens_mask, **options)
         return features if return_dict else features['input_ids']
 
@@ -172,6 +173,8 @@ class FlamingoProcessor(ProcessorMixin):
         padding: bool | str = True,
         padding_side: Literal['left', 'right'] = 'left',
         return_tensors: str | None = 'pt',
+        add_special_tokens: bool = True,
+        **options: Any,
     ) -> BatchFeature:
         """Makes the model's inputs of text that holds the marks already.
 
@@ -186,6 +189,9 @@ class FlamingoProcessor(ProcessorMixin):
             padding: True pads to the longest row; anything else is refused where rows differ in length.
             padding_side: 'left', as generation needs.
             return_tensors: 'pt', 'np', or None for lists.
+            add_special_tokens: False leaves the beginning-of-text out.
+            options: ``truncation``, ``max_length`` (tokens of a row; what is beyond is cut, on the right, and media
+                whose mark is cut go with it) and ``pad_to_multiple_of``, as Hugging Face's tokenizers take them.
 
         Raises:
             ValueError: the marks are not as many as the pictures.
@@ -199,13 +205,13 @@ class FlamingoProcessor(ProcessorMixin):
         are_videos = videos is not None
         shared = _per_text(videos if are_videos else images, marks, are_videos)
         media = [[self._medium(entry, are_videos) for entry in row] for row in shared]
-        rows = [self._encode_text(one, row) for one, row in zip(texts, media, strict=True)]
+        rows = [self._encode_text(one, row, add_special_tokens) for one, row in zip(texts, media, strict=True)]
         if padding not in (True, 'longest') and len({len(row.input_ids) for row in rows}) > 1:
             raise ValueError(f'the texts differ in length: they need padding=True, got {padding!r}')
-        return self._features(rows, padding_side=padding_side, return_tensors=return_tensors)
+        return self._features(rows, padding_side=padding_side, return_tensors=return_tensors, **options)
 
-    def _encode_text(self, text: str, media: Sequence[Medium]) -> Tokens:
-        rendered = Rendered((Piece(text, eos=False),), tuple(media))
+    def _encode_text(self, text: str, media: Sequence[Medium], bos: bool) -> Tokens:
+        rendered = Rendered((Piece(text, bos=bos, eos=False),), tuple(media))
         return encode(rendered, self.tokenizer, self.image_token)
 
     def _medium(self, entry: Any, is_video: bool) -> Medium:
@@ -223,11 +229,18 @@ class FlamingoProcessor(ProcessorMixin):
         padding: bool | str = True,
         padding_side: Literal['left', 'right'] = 'left',
         return_tensors: str | None = 'pt',
+        truncation: bool = False,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
     ) -> BatchFeature:
         """Pads rows of ids and their media to one batch."""
+        if truncation and max_length is not None:
+            rows = [self._cut(row, max_length) for row in rows]
 
         def padded(values: list[Tensor], fill: int) -> Tensor:
-            return pad_sequence(values, batch_first=True, padding_value=fill, padding_side=padding_side)
+            batch = pad_sequence(values, batch_first=True, padding_value=fill, padding_side=padding_side)
+            more = -batch.shape[1] % (pad_to_multiple_of or 1)
+            return torch.nn.functional.pad(batch, (more, 0) if padding_side == 'left' else (0, more), value=fill)
 
         batch = {
             'input_ids': padded([row.input_ids for row in rows], self.pad_token_id),
@@ -240,6 +253,12 @@ class FlamingoProcessor(ProcessorMixin):
         if return_tensors is None:
             return BatchFeature({name: value.tolist() for name, value in batch.items()})
         return BatchFeature(batch).convert_to_tensors(return_tensors)
+
+    def _cut(self, row: Tokens, length: int) -> Tokens:
+        """The first tokens of a row, and the media of their marks."""
+        ids = row.input_ids[:length]
+        marks = int((ids == self.image_token_id).sum())
+        return Tokens(ids, row.labels[:length], row.media[:marks], row.cut + len(row.input_ids) - len(ids))
 
     def _pixels(self, rows: Sequence[Sequence[Medium]]) -> dict[str, Tensor]:
         """``pixel_values`` (B, T, F, 3, H, W) and ``frame_mask`` (B, T, F) of the media of each row."""

@@ -11,6 +11,7 @@ from torch._dynamo import config as dynamo_config
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from mmgpt.models.backbone import Backbone
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.loading import LoadedStrictly
 from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
@@ -93,6 +94,8 @@ class Flamingo(LoadedStrictly, GenerationMixin):
         self.decoder.attach(self.gated_blocks)
         if config.adapter is not None:
             ADAPTERS.build(config.adapter).inject(self)
+        whole = (self.vision_encoder, self.resampler, *self.gated_blocks.values())
+        self._no_split_modules = {type(module).__name__ for module in whole}  # of a device map
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -139,7 +142,9 @@ class Flamingo(LoadedStrictly, GenerationMixin):
         mask = used >= 0
         whole = places.shape[2] == 1 or bool(mask.all())
         features = features.to(next(self.resampler.parameters(), features).dtype)  # the encoder may be kept in half
+        used = used.to(features.device)  # another one than of the text where the model is spread over several
         latents = self.resampler(features[used.clamp(min=0)], None if whole else mask, index)
+        exists = exists.to(latents.device)
         out = latents.new_zeros(*exists.shape, *latents.shape[1:])
         out[exists] = latents
         return out
@@ -223,7 +228,43 @@ class Flamingo(LoadedStrictly, GenerationMixin):
         Raises:
             ValueError: marks and media differ in number.
         """
-        past = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        starts = not _length(past_key_values)
+        text = dict(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
+        text |= dict(past_key_values=past_key_values, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
+        media, inputs, segment_ids = self._prepared(**text, pixels=(pixel_values, frame_mask), media=media)
+        outputs = self.decoder(
+            media=media,
+            **inputs,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            return_dict=True,
+            **kwargs,
+        )
+        if starts and outputs.get('past_key_values') is not None:
+            outputs.past_key_values.media = look_on(self.config, media, segment_ids)
+        if labels is not None:
+            targets = supervised(labels, segment_ids)
+            outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
+        return outputs if return_dict is not False else outputs.to_tuple()
+
+    @property
+    def base_model(self) -> Backbone:
+        """What runs below the output head, as trainers call it that make the logits themselves."""
+        return Backbone(self)
+
+    def _prepared(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        past_key_values: Any,
+        inputs_embeds: Tensor | None,
+        segment_ids: Tensor | None,
+        pixels: tuple[Tensor | None, Tensor | None],
+        media: Tensor | Media | None,
+    ) -> tuple[Media | None, dict[str, Any], Tensor | None]:
+        """The media of a call, the language model's inputs, and the segments."""
+        past = _length(past_key_values)
         if past:
             media = self._continued(past_key_values, input_ids)
         else:
@@ -231,29 +272,18 @@ class Flamingo(LoadedStrictly, GenerationMixin):
                 segment_ids = attention_mask.long()
             if not isinstance(media, Media):
                 text = input_ids if input_ids is not None else inputs_embeds[..., 0].long()
-                latents = self._latents(input_ids, pixel_values, frame_mask, media)
+                latents = self._latents(input_ids, *pixels, media)
                 media = look(self.config, text, segment_ids, latents)
-            if media is not None and media.latents is not None and not torch.is_grad_enabled():
+            spread = (
+                len(set(getattr(self, 'hf_device_map', {}).values())) > 1
+            )  # a block then moves what it is called with
+            if media is not None and media.latents is not None and not torch.is_grad_enabled() and not spread:
                 media = project(media, self.gated_blocks)
-        inputs = dict(attention_mask=attention_mask, position_ids=position_ids)
+        inputs = dict(attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values)
         if not past and attention_mask is None and segment_ids is not None:
             inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
         inputs |= dict(input_ids=input_ids) if inputs_embeds is None else dict(inputs_embeds=inputs_embeds)
-        outputs = self.decoder(
-            media=media,
-            **inputs,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            logits_to_keep=logits_to_keep,
-            return_dict=True,
-            **kwargs,
-        )
-        if not past and outputs.get('past_key_values') is not None:
-            outputs.past_key_values.media = look_on(self.config, media, segment_ids)
-        if labels is not None:
-            targets = supervised(labels, segment_ids)
-            outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
-        return outputs if return_dict is not False else outputs.to_tuple()
+        return media, inputs, segment_ids
 
     def encode_pixels(self, input_ids: Tensor, pixel_values: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """Latents (R, M, L, D) of the dense form of media that ``forward`` takes."""
@@ -320,3 +350,7 @@ class Flamingo(LoadedStrictly, GenerationMixin):
         suppressed = kwargs.get('suppress_tokens') or config.suppress_tokens or []
         kwargs['suppress_tokens'] = sorted({*suppressed, self.config.media_token_id})
         return super().generate(inputs, *args, **kwargs)
+
+
+def _length(cache: Any) -> int:
+    return int(cache.get_seq_length()) if cache is not None else 0

@@ -1,8 +1,8 @@
 # MultiModal-GPT (arXiv 2305.04790): OpenFlamingo-9B on LLaMA-7B, frozen, with low-rank adapters in the decoder's
 # self-attention, the cross-attention and the gated feed-forward: 23,461,888 trained parameters. 8 GPUs, a sample each,
 # one epoch of the pictures; a batch with pictures and one of language alone take turns, 16 of each to a step. Set
-# load_from to the folder that tools/convert.py makes of OpenFlamingo-9B (docs/checkpoints.md); the picture stands before
-# its text, so text looks at the previous one.
+# load_from to the folder that tools/convert.py makes of OpenFlamingo-9B (docs/checkpoints.md); the picture stands
+# before its text, so text looks at the previous one.
 _base_ = ['_base_/runtime.py', '_base_/otter_9b.py']
 
 model = dict(
@@ -20,7 +20,12 @@ coco_2017 = f'{data}/coco/train2017'
 with_pictures = [
     dict(
         type='Llava',
-        annotations=[f'{data}/llava/detail_23k.json', f'{data}/llava/complex_reasoning_77k.json'],
+        annotations=f'{data}/llava/detail_23k.json',
+        images=coco_2017,
+    ),
+    dict(
+        type='Llava',
+        annotations=f'{data}/llava/complex_reasoning_77k.json',
         images=coco_2017,
     ),
     dict(

@@ -85,10 +85,11 @@ def build_dataset(cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0) -> 
     """The data set of ``dict(sources=[dict(type='MimicIt', …)], max_seq_len=None)``.
 
     A source's dict also holds the keys of :class:`~mmgpt.data.dataset.SourceEntry` (``retriever``, ``augment``,
-    ``weight``, …). Sources with the same ``images`` share one store.
+    ``weight``, …). Sources with the same ``images`` share one store. ``dict(type='TrainingData', path='data.yaml')``
+    stands for the sources that Otter's training-data file names.
     """
     stores: dict[str, ImageStore] = {}
-    entries = [_build_entry(source, stores) for source in cfg['sources']]
+    entries = [_build_entry(source, stores) for named in cfg['sources'] for source in _sources(named)]
     others = {key: value for key, value in cfg.items() if key != 'sources'}
     return InstructionDataset(entries, prompter, seed=seed, **others)
 
@@ -120,6 +121,15 @@ def build_dataloader(
         generator=torch.Generator().manual_seed(seed),
         **cfg,
     )
+
+
+def _sources(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sources that an entry of a config stands for: itself, or those of a training-data file."""
+    if cfg.get('type') != 'TrainingData':
+        return [cfg]
+    options = {key: value for key, value in cfg.items() if key in ENTRY_KEYS}
+    read = {key: value for key, value in cfg.items() if key not in ENTRY_KEYS}
+    return [{**source, **options} for source in SOURCES.build(read)]
 
 
 def _build_entry(cfg: Mapping[str, Any], stores: dict[str, ImageStore]) -> SourceEntry:

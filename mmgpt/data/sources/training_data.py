@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from mmgpt.registry import SOURCES
+
 GROUPS: dict[str, dict[str, Any]] = {  # what a group's sets have in common
     'IMAGE_TEXT': {'marks': 'first'},
     'TEXT_ONLY': {},
@@ -19,6 +21,7 @@ GROUPS: dict[str, dict[str, Any]] = {  # what a group's sets have in common
 KEYS = {'mimicit_path': str, 'images_path': str, 'train_config_path': str, 'num_samples': int, 'task_description': list}
 
 
+@SOURCES.register_module(name='TrainingData')
 def read_training_data(
     path: str | Path,
     related: bool = False,
@@ -36,6 +39,8 @@ def read_training_data(
             train_config_path: data/LADD_train.json           # optional: the ids to train on, and their contexts
             num_samples: -1                                   # optional: see MimicIt's resample
             task_description: ["Describe the picture at length."]   # optional
+
+    Among the sources of a config, ``dict(type='TrainingData', path='data.yaml')`` stands for all of them.
 
     In a group IN_CONTEXT every example shows its own pictures, in the others those of the query stand before the first.
     All sources are mixed sample by sample, each as often as it has samples; the published loader drew whole batches

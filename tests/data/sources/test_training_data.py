@@ -68,6 +68,15 @@ def test_all_four_groups(folder, prompter):
     assert not named['LA'].source.task_descriptions
 
 
+def test_a_config_names_the_file(folder, prompter):
+    named = dict(type='TrainingData', path=str(write(folder, GROUPS)), max_frames=8, language='ko', loss_weight=0.5)
+    dataset = build_dataset({'sources': [named, dict(type='MimicIt', instructions='TXT_instructions.json')]}, prompter)
+    assert [entry.quota for entry in dataset.entries] == [3, 25, 1, 5, 10]
+    assert [entry.language for entry in dataset.entries] == ['ko'] * 4 + ['']
+    assert len(dataset.encode((2, 0, 0)).media[0].frames) == 8
+    assert dataset.encode((0, 0, 0)).weight == 0.5
+
+
 def test_contexts_and_task_descriptions_are_options(folder, prompter):
     sources = read_training_data(write(folder, GROUPS), related=True, task_descriptions=True, max_frames=16)
     dataset = build_dataset({'sources': sources}, prompter)

@@ -92,7 +92,7 @@ def save_whole(model: nn.Module, folder: Path, max_shard_size: str | int = '5GB'
 
 def save_own_adapter(model: nn.Module, folder: Path) -> None:
     """Write the adapter of the model's config in peft's layout."""
-    from mmgpt.models.adapters import save_adapter
+    from mmgpt.models.adapter_files import save_adapter
 
     save_adapter(model, folder, model.config.adapter.get('name', 'default'))
 

@@ -7,19 +7,11 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from peft import (
-    LoraConfig,
-    PeftConfig,
-    get_peft_model_state_dict,
-    inject_adapter_in_model,
-    set_peft_model_state_dict,
-)
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -157,12 +149,12 @@ def name_inside(name: str, model: PreTrainedModel) -> str:
 
 def is_adapted(model: nn.Module) -> bool:
     """Whether the model holds an adapter."""
-    return any(True for _ in _adapted(model))
+    return any(True for _ in adapted_layers(model))
 
 
 def adapter_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters of all adapters, by their full names."""
-    for name, layer in _adapted(model):
+    for name, layer in adapted_layers(model):
         for own, parameter in layer.named_parameters():
             if not own.startswith('base_layer.'):
                 yield f'{name}.{own}', parameter
@@ -170,7 +162,7 @@ def adapter_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def adapted_names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a plain model under the names they have in the adapted ``model``; others as they are."""
-    layers = {name for name, _ in _adapted(model)}
+    layers = {name for name, _ in adapted_layers(model)}
     renamed = {}
     for key, value in state.items():
         layer, _, own = key.rpartition('.')
@@ -183,7 +175,7 @@ def restart_adapters(model: PreTrainedModel) -> None:
 
     In place: an optimiser keeps its hold on the parameters.
     """
-    for _, layer in _adapted(model):
+    for _, layer in adapted_layers(model):
         for name in layer.lora_A:
             alone = nn.ModuleDict({'layer': copy.deepcopy(layer.get_base_layer())})
             own = dict(r=layer.r[name], lora_alpha=layer.lora_alpha[name], rank_pattern={}, alpha_pattern={})
@@ -192,55 +184,10 @@ def restart_adapters(model: PreTrainedModel) -> None:
             layer.load_state_dict(alone['layer'].state_dict(), strict=False)
 
 
-def save_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'default') -> None:
-    """Writes an adapter in peft's layout: ``adapter_config.json`` and ``adapter_model.safetensors``.
-
-    ``load_adapter`` and ``peft.PeftModel.from_pretrained`` put it on the plain model again.
-
-    Args:
-        model: holds the adapter.
-        folder: made where it is not there.
-        name: of the adapter.
-    """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    config = copy.copy(model.peft_config[name])
-    config.inference_mode = True  # as peft writes it: whoever loads it to train says so
-    config.save_pretrained(folder)
-    state = get_peft_model_state_dict(model, adapter_name=name)
-    tensors = {f'base_model.model.{key}': value.contiguous() for key, value in state.items()}
-    save_file(tensors, Path(folder) / 'adapter_model.safetensors', metadata={'format': 'pt'})
-
-
-def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'default') -> None:
-    """Puts an adapter that ``save_adapter`` or peft wrote on a model, for use.
-
-    ``model.save_pretrained`` then writes the adapter alone, as in transformers; unload it to save the whole model.
-
-    Args:
-        model: without an adapter of that name.
-        folder: in peft's layout.
-        name: the adapter's name in the model.
-
-    Raises:
-        ValueError: the adapter's weights are not those of its config on this model; the message lists them.
-    """
-    state = load_file(Path(folder) / 'adapter_model.safetensors')
-    state = {key.removeprefix('base_model.model.'): value for key, value in state.items()}
-    inject_adapter_in_model(PeftConfig.from_pretrained(folder), model, name)
-    expected = get_peft_model_state_dict(model, adapter_name=name).keys()
-    if faults := sorted(expected ^ state.keys()):
-        shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
-        raise ValueError(
-            f'the weights of the adapter in {folder} do not fit the model; missing or unexpected:\n  {shown}'
-        )
-    set_peft_model_state_dict(model, state, name)
-    model._hf_peft_config_loaded = True
-
-
 def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The state of the plain model that computes what the adapted one does; ``model`` itself is left as it is."""
     state = model.state_dict()
-    for name, layer in _adapted(model):
+    for name, layer in adapted_layers(model):
         whole = copy.deepcopy(layer)
         if not whole.merged:
             whole.merge()
@@ -252,13 +199,13 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 def merge_adapters(model: nn.Module) -> None:
     """Adds the active adapters into the weights they sit on, in place; ``unmerge_adapters`` takes them out again."""
-    for _, layer in _adapted(model):
+    for _, layer in adapted_layers(model):
         layer.merge()
 
 
 def unmerge_adapters(model: nn.Module) -> None:
     """Takes merged adapters out of the weights."""
-    for _, layer in _adapted(model):
+    for _, layer in adapted_layers(model):
         layer.unmerge()
 
 
@@ -269,7 +216,7 @@ def unload_adapters(model: PreTrainedModel, merge: bool = True) -> None:
         model: its adapted layers are replaced in place.
         merge: add the active adapters into the weights first; otherwise they are dropped.
     """
-    for name, layer in list(_adapted(model)):
+    for name, layer in list(adapted_layers(model)):
         if merge and not layer.merged:
             layer.merge()
         elif layer.merged and not merge:
@@ -281,12 +228,27 @@ def unload_adapters(model: PreTrainedModel, merge: bool = True) -> None:
     model.config.adapter = None
 
 
+def drop_adapter(model: PreTrainedModel, name: str) -> None:
+    """Takes one adapter out; a layer that carries no other becomes the plain one again."""
+    for path, layer in list(adapted_layers(model)):
+        layer.delete_adapter(name)
+        if not layer._get_available_adapters():
+            parent, _, child = path.rpartition('.')
+            setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    model.peft_config.pop(name, None)
+    if not model.peft_config:
+        del model.peft_config
+        model._hf_peft_config_loaded = False
+        model.config.adapter = None
+
+
 def escaped(name: str) -> str:
     """A module name as a regular expression that matches it."""
     return name.replace('.', r'\.')
 
 
-def _adapted(model: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+    """The layers that carry adapters, by their full names."""
     return ((name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer))
 
 

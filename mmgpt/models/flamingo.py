@@ -11,6 +11,7 @@ from torch._dynamo import config as dynamo_config
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from mmgpt.models.adapter_switching import Switchable
 from mmgpt.models.backbone import Backbone
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.loading import LoadedStrictly
@@ -43,7 +44,7 @@ class Frames(NamedTuple):
 
 
 @MODELS.register_module()
-class Flamingo(LoadedStrictly, GenerationMixin):
+class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
     """A Flamingo-type vision-language model (arXiv 2204.14198) around an unmodified causal language model.
 
     Children: ``vision_encoder``, ``resampler``, ``language_model`` (below it the language model's own names) and

@@ -10,7 +10,7 @@ from mmgpt.engine.checkpoints import CheckpointError, list_checkpoints
 from mmgpt.engine.config import ConfigError, load_config
 from mmgpt.engine.weights import FROZEN, load_weights, read_weights
 from mmgpt.hub.io import load_folder
-from mmgpt.models.adapters import load_adapter
+from mmgpt.models.adapter_files import load_adapter
 from mmgpt.models.sources import read_references
 
 from .project import write_project

@@ -6,7 +6,7 @@ import peft
 import pytest
 import torch
 
-from mmgpt.models import adapters
+from mmgpt.models import adapter_files, adapters
 from mmgpt.models.adapters import SLOTS, LoRA
 from mmgpt.registry import ADAPTERS
 from tests.models import tiny
@@ -124,11 +124,11 @@ def test_options_reach_peft(base):
 @pytest.mark.parametrize('options', [{}, {'use_rslora': True}, {'use_dora': True}])
 def test_an_adapter_made_here_loads_in_peft(base, options, tmp_path):
     model = adapted(base, **options)
-    adapters.save_adapter(model, tmp_path)
+    adapter_files.save_adapter(model, tmp_path)
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
     torch.testing.assert_close(logits(theirs), logits(model), **EQUAL)
     ours = copy.deepcopy(base)
-    adapters.load_adapter(ours, tmp_path)
+    adapter_files.load_adapter(ours, tmp_path)
     assert torch.equal(logits(ours.eval()), logits(model))
 
 
@@ -137,11 +137,11 @@ def test_an_adapter_made_by_peft_loads_here(base, tmp_path):
     theirs = peft.get_peft_model(copy.deepcopy(base), own).eval()
     theirs.save_pretrained(tmp_path)
     ours = copy.deepcopy(base)
-    adapters.load_adapter(ours, tmp_path)
+    adapter_files.load_adapter(ours, tmp_path)
     assert not torch.allclose(logits(base), logits(theirs), atol=1e-3)
     assert torch.equal(logits(ours.eval()), logits(theirs))
     with pytest.raises(ValueError, match=r'do not fit the model(.|\n)*layers\.3\.'):
-        adapters.load_adapter(tiny.model('opt'), tmp_path)
+        adapter_files.load_adapter(tiny.model('opt'), tmp_path)
 
 
 @pytest.mark.parametrize('options', [{}, {'use_dora': True}, {'init_lora_weights': 'pissa'}])

@@ -24,10 +24,10 @@ WRAPPERS = ('model_state_dict', 'state_dict', 'model', 'module')  # under which 
 FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')  # each may be split, with an index beside it
 
 
-class InertRecord:
-    """Stands for a class that a file names. Making one gives a plain ``OrderedDict``; nothing else can be done with it.
+class InertMapping:
+    """Stands for a class of mappings that a file names: making one gives a plain ``OrderedDict``.
 
-    The fields of an object become attributes of that ``OrderedDict``, the items of a mapping its items.
+    The fields of an object become attributes of that ``OrderedDict``.
     """
 
     def __new__(cls, *arguments: Any) -> OrderedDict:
@@ -35,6 +35,19 @@ class InertRecord:
         if len(arguments) > 1 or not all(isinstance(argument, dict) for argument in arguments):
             raise pickle.UnpicklingError(f'it calls {cls.__name__} with {arguments!r:.100}')
         return OrderedDict(*arguments)
+
+
+class InertObject(dict):
+    """Stands for a class that keeps its state as a tuple, such as MMEngine's ``Config``: the mappings in it, merged."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """As ``InertMapping``, but nothing gives an object that waits for its state."""
+        return InertMapping.__new__(cls, *arguments) if arguments else super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Keeps the mappings of the state."""
+        for part in state if isinstance(state, tuple) else (state,):
+            self.update(part if isinstance(part, dict) else {})
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -67,8 +80,13 @@ def _read_torch(path: Path) -> Any:
         if file.read(2) == b'PK' and not zipped:
             raise EOFError('it is cut off, the directory at its end is not there')
     classes = get_unsafe_globals_in_checkpoint(path) if zipped else []
-    with safe_globals([(type(name, (InertRecord,), {}), name) for name in classes]):
-        return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+    for kind in (InertMapping, InertObject) if classes else (InertMapping,):  # a file does not tell which it needs
+        try:
+            with safe_globals([(type(name, (kind,), {}), name) for name in classes]):
+                return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+        except (pickle.UnpicklingError, ValueError, TypeError) as error:
+            refusal = error
+    raise refusal
 
 
 def _reason(error: pickle.UnpicklingError) -> str:

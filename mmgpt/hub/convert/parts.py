@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,8 @@ def load_tokenizer(name: str, template: Template) -> PreTrainedTokenizerBase:
     Raises:
         OSError: there is none.
     """
-    tokenizer = build_tokenizer({'path': name}, template)
+    with _errors_only():  # a published folder's model_type is unknown to the class that reads its tokenizer
+        tokenizer = build_tokenizer({'path': name}, template)
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({'pad_token': '<PAD>'})  # else an end of text could not be told from padding
     return tokenizer
@@ -220,10 +222,9 @@ def _snapshot(name: str) -> Path:
 
 def _loaded(part: str, name: str, load: Callable[[], Any]) -> Any:
     """Calls ``load``; whatever a library says, the message names the part, and damage is told from absence."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is told below, and a tower leaves the other half of CLIP unused
     try:
-        return load()
+        with _errors_only():  # what is missing is told below, and a tower leaves the other half of CLIP unused
+            return load()
     except ConversionError:
         raise
     except OSError as error:
@@ -235,6 +236,15 @@ def _loaded(part: str, name: str, load: Callable[[], Any]) -> Any:
         raise ConversionError(f'the weights of {part} {name!r} are damaged: {error!s:.300}') from error
     except (ValueError, KeyError) as error:
         raise ConversionError(f'{part} {name!r} cannot be used: {error!s:.1000}') from error
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keeps transformers from warning."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
     finally:
         logging.set_verbosity(verbosity)
 

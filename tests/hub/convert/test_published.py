@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -136,7 +136,7 @@ def test_otter_of_its_training_file_alone(run, tmp_path):
 SETTINGS = {
     'plain': dict(tuning_config=published.tuning_config()),
     'object': dict(tuning_config=ConfigDict(published.tuning_config())),
-    'deeper': dict(epoch=3, tuning_config=ConfigDict(type='x', tuning_config=published.tuning_config())),
+    'deeper': dict(epoch=3, tuning_config=Config(dict(type='x', tuning_config=published.tuning_config()))),
     'none': {},
 }
 

@@ -117,6 +117,11 @@ def _check(model: Flamingo, layout: Layout) -> None:
     kinds = (config.resampler['type'], config.cross_attention['type'])
     if kinds != ('PerceiverResampler', 'GatedCrossAttention'):
         raise ConversionError(f'{layout.name} has a PerceiverResampler and GatedCrossAttention, the model {kinds}')
+    first, expected = config.cross_attn_first_layer, config.cross_attn_every_n_layers - 1
+    if first not in (None, expected):
+        raise ConversionError(f'{layout.name} has its first gated block before layer {expected}, the model {first}')
+    if config.resampler.get('activation', 'gelu') != 'gelu' or config.resampler.get('head_norms'):
+        raise ConversionError(f"{layout.name}'s resampler has GELU and no norms of heads, the model {config.resampler}")
     for part in (config.resampler, config.cross_attention):
         if part.get('head_width', HEAD_WIDTH) != HEAD_WIDTH:
             raise ConversionError(

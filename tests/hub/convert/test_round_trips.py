@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
+from mmgpt.hub import FlamingoProcessor, save_folder
+from tests.hub import tiny
 from tests.hub.convert import published
 
 
@@ -91,3 +93,20 @@ def test_what_a_layout_cannot_hold_is_refused(run, mmgpt_base, flamingo, tmp_pat
         assert run(verb, flamingo, '--out', tmp_path / 'out') == 1
         assert 'OpenClipVision' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'cross_attn_first_layer': 0}, 'first gated block before layer'),
+        ({'resampler': {'type': 'PerceiverResampler', 'depth': 1, 'activation': 'relu'}}, 'GELU and no norms of heads'),
+        ({'resampler': {'type': 'PerceiverResampler', 'depth': 1, 'head_norms': True}}, 'GELU and no norms of heads'),
+    ],
+)
+@pytest.mark.parametrize('verb', ['export-openflamingo', 'export-otter'])
+def test_what_idefics_does_differently_has_no_place(run, tmp_path, capsys, verb, change, message):
+    prompter = tiny.prompter()
+    model = tiny.build(prompter, cross_attn_every_n_layers=2, **change)
+    save_folder(tmp_path / 'd', model, FlamingoProcessor.for_model(prompter, model))
+    assert run(verb, tmp_path / 'd', '--out', tmp_path / 'out') == 1
+    assert message in capsys.readouterr().err

@@ -117,6 +117,7 @@ def planted() -> Files:
     files.trains['AA_train.json'] = [(id, []) for id, _ in files.trains['AA_train.json']]
     _plant_mimicit(files, 'AA')
     _plant_mimicit(files, 'BB')
+    _plant_between(files)
     _plant_contexts(files)
     _plant_images(files)
     _plant_llava(files)
@@ -152,6 +153,12 @@ def _plant_mimicit(files: Files, prefix: str) -> None:
         id = f'{prefix}_INS_{number:03d}'
         files.objects[file].append((id, {'instruction': 'Again?', 'answer': 'Yes, this is the digit once more.'}))
         files.plant('duplicate_id', file, id)
+
+
+def _plant_between(files: Files) -> None:
+    record = {'instruction': 'Whose is it?', 'answer': 'It is the first one of them all.', 'image_ids': []}
+    files.objects['BB_instructions.json'].append(('AA_INS_058', record))
+    files.plant('duplicate_id', 'BB_instructions.json', 'AA_INS_058')
 
 
 def _plant_contexts(files: Files) -> None:
@@ -211,6 +218,8 @@ def _plant_llava(files: Files) -> None:
         files.plant(kind, 'llava.json', f'{number:012d}')
     records.append(json.loads(json.dumps(records[9])))
     files.plant('duplicate_id', 'llava.json', records[9]['id'])
+    records[11]['id'] = records[10]['id']
+    files.plant('duplicate_id', 'llava.json', records[10]['id'])
 
 
 def _plant_text(files: Files) -> None:

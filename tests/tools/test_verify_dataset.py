@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_one_source_is_repaired(sick, llama_tokenizer_dir, tmp_path, capsys):
     well = tmp_path / 'well'
     limit = ('--max-seq-len', '120')
     assert one_source(sick / 'data', llama_tokenizer_dir, *limit, '--fix', str(well)) == 1
-    assert len(json.loads((well / 'llava.json').read_text())) == 30 - 9
+    assert len(json.loads((well / 'llava.json').read_text())) == 30 - 10
     assert one_source(well, llama_tokenizer_dir, *limit) == 0
     assert '0 errors, 0 warnings' in capsys.readouterr().out
     assert one_source(sick / 'data', llama_tokenizer_dir, '--fix', str(well)) == 2  # it is there
@@ -86,6 +87,13 @@ def test_what_is_not_there_is_told(sick, llama_tokenizer_dir, capsys, change, me
     assert message in error
     assert error.startswith('verify_dataset: ')
     assert 'Traceback' not in error
+
+
+def test_a_config_whose_data_is_still_to_be_made(tmp_path, monkeypatch, capsys):
+    config = str(Path('configs/otter_demo.py').resolve())
+    monkeypatch.chdir(tmp_path)
+    assert verify_dataset.main([config]) == 2
+    assert 'has not yet made data/otter_demo' in capsys.readouterr().err
 
 
 def test_bad_usage():

@@ -48,6 +48,7 @@ class Entries:
         member: the entries are those of the outer object's member of this name.
         optional: with ``member``: where the outer object has none, the entries are its own.
         lines: each line is an entry.
+        keyed: the entries must be members of an object; a list has none.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -60,7 +61,12 @@ class Entries:
     """
 
     def __init__(
-        self, path: str | Path, member: str | None = None, optional: bool = False, lines: bool = False
+        self,
+        path: str | Path,
+        member: str | None = None,
+        optional: bool = False,
+        lines: bool = False,
+        keyed: bool = False,
     ) -> None:
         self.path = Path(path)
         if not self.path.is_file():
@@ -74,6 +80,10 @@ class Entries:
         self.start = self.end = len(_BOM) if self._data[:3] == _BOM else 0  # of what holds the entries
         self._newlines: np.ndarray | None = None
         spans = self._split_lines() if lines else self._split(self.start, member, optional)
+        if keyed and self.layout != 'object':
+            if not self.slips:
+                self._slip(self.start - 1, 'an object of ids and their values')
+            self.layout, spans = 'object', []
         self._spans = np.array(spans, np.int64).reshape(-1, 2)
         if self.layout == 'object':
             self._read_keys()

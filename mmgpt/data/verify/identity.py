@@ -18,6 +18,8 @@ from mmgpt.data.verify.images import JsonEntries
 from mmgpt.data.verify.mimicit import MimicItFile, check_context
 from mmgpt.data.verify.tables import CellStore
 
+FEW = 0.1  # of the entries of a file
+
 
 @dataclass
 class Census:
@@ -53,25 +55,25 @@ def repeated_ids(census: Census) -> Iterator[Finding]:
     """Ids that an annotation file has more than once; the first entry is taken for the right one.
 
     Where the ids are the keys of a JSON object all but one of the entries are lost. In a list the same id with another
-    content is a warning: LLaVA's files name several conversations by their one picture.
+    content is a slip where few do it; where many do, it is the file's way (LLaVA's mixed file names several
+    conversations by their one picture), and a warning.
     """
     if len(set(census.ids)) == len(census.ids):
         return
     annotations = census.annotations
     first: dict[str, int] = {}
-    for number, id in enumerate(census.ids):
-        if id is None or first.setdefault(id, number) == number:
-            continue
+    again = [
+        (number, id)
+        for number, id in enumerate(census.ids)
+        if id is not None and first.setdefault(id, number) != number
+    ]
+    for number, id in again:
         alike = census.prints[number] == census.prints[first[id]]
         what = 'the same content' if alike else 'another content'
         lost = ' A JSON object holds each key once: the others are lost.' if annotations.keyed else ''
-        yield _repeated(
-            annotations,
-            number,
-            id,
-            f'the id is used by {_nth(annotations, first[id])} already, with {what}.{lost}',
-            'error' if alike or annotations.keyed else 'warning',
-        )
+        message = f'the id is used by {_nth(annotations, first[id])} already, with {what}.{lost}'
+        slip = alike or annotations.keyed or len(again) <= FEW * len(census.ids)
+        yield _repeated(annotations, number, id, message, 'error' if slip else 'warning')
 
 
 def _nth(annotations: Annotations, number: int) -> str:
@@ -93,21 +95,25 @@ def wrong_contexts(censuses: Sequence[Census]) -> Iterator[Finding]:
 
 
 def repeated_between(censuses: Sequence[Census]) -> Iterator[Finding]:
-    """Ids that several files have as keys: an error where the content is the same too."""
+    """Ids that several files have as keys, unless their records are tagged with different languages.
+
+    As within a list, the same id with another content is an error where few do it, and a warning where many do.
+    """
     keyed = [c for c in censuses if isinstance(c.annotations, MimicItFile) and not c.evaluated]
     for number, later in enumerate(keyed):
         for earlier in keyed[:number]:
             if earlier.annotations.file == later.annotations.file:
                 continue
             places = earlier.annotations.ids.places(later.annotations.ids)
-            for place in np.flatnonzero(places >= 0):
-                id = later.ids[place]
+            again = np.flatnonzero(places >= 0)
+            for place in map(int, again):
                 alike = later.prints[place] == earlier.prints[places[place]]
-                if not alike and _language(earlier, int(places[place])) != _language(later, int(place)):
+                if not alike and _language(earlier, int(places[place])) != _language(later, place):
                     continue  # translations share their ids
                 what = 'the same content' if alike else 'another content'
                 message = f'{earlier.annotations.file} has this id too, with {what}'
-                yield _repeated(later.annotations, int(place), id, message, 'error' if alike else 'warning')
+                slip = alike or len(again) <= FEW * len(later.ids)
+                yield _repeated(later.annotations, place, later.ids[place], message, 'error' if slip else 'warning')
 
 
 def _language(census: Census, number: int) -> str | None:
@@ -146,26 +152,38 @@ def leaks(censuses: Sequence[Census]) -> Iterator[Finding]:
         if census.evaluated:
             file = census.annotations.file
             ids |= {id: file for id, _, _ in _samples(census) if id is not None}
-            keys = pc.unique(pa.chunked_array(census.shown, pa.large_string())).to_pylist()
-            images |= {
-                key: file
-                for key, number in census.showing(keys)
-                if census.annotations.sample_at(number, census.ids[number])
-            }
-    for census in censuses:
-        if census.evaluated or not (ids or images):
+            images |= {_global_name(census, key): file for key, _, _ in _shown_by_samples(census)}
+    for census in censuses if ids or images else ():
+        if census.evaluated:
             continue
+        told = set()
         for id, file, number in _samples(census):
             if id in ids:
+                told.add((file.file, number))
                 message = f'the sample is one of the evaluation too: {ids[id]} has its id'
                 yield _leak(file, number, id, message)
-        told = set()
-        for key, number in census.showing(list(images)):
-            id = census.ids[number]
-            sample = census.annotations.sample_at(number, id)
-            if sample is not None and id not in ids and number not in told:
-                told.add(number)
-                yield _leak(*sample, id, f'its image {key!r} is shown in the evaluation too, by {images[key]}')
+        for key, (file, number), id in _shown_by_samples(census):
+            name = _global_name(census, key)
+            if name in images and (file.file, number) not in told:
+                told.add((file.file, number))
+                yield _leak(file, number, id, f'its image {key!r} is shown in the evaluation too, by {images[name]}')
+
+
+def _shown_by_samples(census: Census) -> Iterator[tuple[str, tuple[Annotations, int], str | None]]:
+    """The images, the entries that make samples of those that show them, and their ids."""
+    for names, entries in zip(census.shown, census.shown_by):
+        for key, number in zip(names.to_pylist(), entries.tolist()):
+            sample = census.annotations.sample_at(number, census.ids[number])
+            if sample is not None:
+                yield key, sample, census.ids[number]
+
+
+def _global_name(census: Census, key: str) -> str:
+    """What an image is called among those of all stores: ids are the same everywhere, names of files are not."""
+    store = census.annotations.images
+    if isinstance(store, FolderImages):
+        return str((store.path / key).resolve())
+    return f'{store.path}: {key}' if isinstance(store, CellStore) else key
 
 
 def _samples(census: Census) -> Iterator[tuple[str | None, Annotations, int]]:

@@ -22,7 +22,7 @@ class JsonEntries(ImageStore):
     """
 
     def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
-        self.entries = Entries(path, member='base64', optional=True)
+        self.entries = Entries(path, member='base64', optional=True, keyed=True)
         super().__init__(path, KeyIndex(self.entries.keys or []), max_pixels)
 
     def read(self, key: str) -> bytes:

@@ -53,7 +53,7 @@ class MimicItFile(Annotations):
 
     def examine(self, number: int) -> Examined:
         """See :meth:`Annotations.examine`."""
-        id = (self.entries.keys or {number: None})[number]
+        id = self.entries.keys[number]
         try:
             record = parse(self.entries, number)
         except ValueError as error:
@@ -105,7 +105,7 @@ class TrainFile(Annotations):
 
     def examine(self, number: int) -> Examined:
         """See :meth:`Annotations.examine`."""
-        id = (self.entries.keys or {number: None})[number]
+        id = self.entries.keys[number]
         faults = []
         if id is None or self.instructions.ids.find(id) is None:
             faults.append(

@@ -78,8 +78,8 @@ def _open_source(
         path = Path(cfg['instructions'])
         set = cfg.get('name') or path.stem.removesuffix('_instructions')
         description = max(cfg.get('task_descriptions') or [''], key=len)
-        train = None if train is None else Entries(train)
-        file = MimicItFile(set, Entries(path, member='data'), images, train, description)
+        train = None if train is None else Entries(train, keyed=True)
+        file = MimicItFile(set, Entries(path, member='data', keyed=True), images, train, description)
         return [file] if file.train is None else [file, file.train]
     if issubclass(kind, Records):
         paths = cfg.pop('annotations')

@@ -94,7 +94,7 @@ def _write_annotations(annotations: Annotations, drops: Drops, path: Path) -> in
         contexts = _contexts(entries, gone, _removed(annotations, drops), 'rel_ins_ids')
     elif isinstance(annotations, TrainFile):
         removed = _removed(annotations.instructions, drops)
-        gone = gone | {number for number, key in enumerate(entries.keys or ()) if key in removed}
+        gone = gone | {number for number, key in enumerate(entries.keys) if key in removed}
         contexts = _contexts(entries, gone, removed, None)
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(entries, TableEntries):
@@ -108,14 +108,14 @@ def _write_annotations(annotations: Annotations, drops: Drops, path: Path) -> in
 
 def _removed(instructions: MimicItFile, drops: Drops) -> set[str]:
     """The ids that the instructions lose; one of which another entry stays is not lost."""
-    gone, keys = drops.get(instructions.file, set()), instructions.entries.keys or []
+    gone, keys = drops.get(instructions.file, set()), instructions.entries.keys
     return {keys[number] for number in gone} - {key for number, key in enumerate(keys) if number not in gone}
 
 
 def _contexts(entries: Entries, gone: set[int], removed: set[str], name: str | None) -> dict[int, bytes]:
     """The entries whose list of context ids loses some, as they are to be written."""
     changed = {}
-    for number, key in enumerate(entries.keys or () if removed else ()):
+    for number, key in enumerate(entries.keys if removed else ()):
         if number in gone:
             continue
         value = entries.value(number)

@@ -95,7 +95,8 @@ def test_what_was_repaired_is_silent_and_lacks_the_faulty_entries_alone(sick, ex
     pictures = {'AA_instructions.json': 'AA.json', 'BB_instructions.json': 'BB.parquet'}
     for name, pairs in files.objects.items():
         left = json.loads((tmp_path / 'well' / name).read_text())['data']
-        repeated = {fault.id for fault in files.planted if fault.kind == 'duplicate_id' and fault.file == name}
+        own = [id for id, _ in pairs]
+        repeated = {id for id in own if own.count(id) > 1}  # the first one stays
         expected = {}
         for id, record in pairs:
             shown = {i for i in record.get('image_ids', ()) if i in faulty.get(pictures.get(name), ())}
@@ -128,6 +129,56 @@ def test_contexts_lose_what_is_left_out(tmp_path, llama_tokenizer_dir):
         if id != 'AA_INS_030'
     }
     assert data['data']['AA_INS_031']['rel_ins_ids'] == []
+
+
+def look(folder, tokenizer, kind='mimicit', name='XX_instructions.json'):
+    return examine(open_patient(NamedData.of_files(kind, folder / name, None, 'Otter', tokenizer, None))).findings
+
+
+def test_ids_are_expected_where_a_list_is(tmp_path, llama_tokenizer_dir):
+    for text in ('{"data": [{"instruction": "a", "answer": "b"}]}', '[]', '7', '{"meta": {}}', ''):
+        (tmp_path / 'XX_instructions.json').write_text(text)
+        assert [finding.kind for finding in look(tmp_path, llama_tokenizer_dir)] == ['wrong_type']
+
+
+def test_many_conversations_about_one_picture_are_a_warning(tmp_path, llama_tokenizer_dir):
+    turns = [{'from': 'human', 'value': 'What?'}, {'from': 'gpt', 'value': 'The last digit.'}]
+    records = [{'id': str(i // 2), 'conversations': [turns[0], {**turns[1], 'value': f'{i}'}]} for i in range(20)]
+    (tmp_path / 'XX.json').write_text(json.dumps(records))
+    found = look(tmp_path, llama_tokenizer_dir, 'llava', 'XX.json')
+    assert {(finding.kind, finding.severity) for finding in found} == {('duplicate_id', 'warning')}
+    assert len(found) == 10
+
+
+def test_translations_share_their_ids(tmp_path, llama_tokenizer_dir):
+    config = {
+        'template': {'type': 'Otter'},
+        'tokenizer': {'path': str(llama_tokenizer_dir)},
+        'dataset': {'sources': []},
+    }
+    for language, answer in (('en', 'It is the last.'), ('de', 'Das ist die letzte.')):
+        data = {f'XX_INS_{i}': {'instruction': '?', 'answer': answer, 'language': language} for i in range(4)}
+        (tmp_path / f'{language}.json').write_text(json.dumps({'data': data}))
+        config['dataset']['sources'].append({'type': 'MimicIt', 'instructions': str(tmp_path / f'{language}.json')})
+    assert examine(open_patient(NamedData(**config))).findings == []
+
+
+def test_files_of_the_same_name_in_other_folders_are_no_leak(tmp_path, llama_tokenizer_dir):
+    sources = []
+    for part in ('train', 'val'):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / '1.jpg').write_bytes(planting.picture(len(sources), 'JPEG'))
+        record = {'image': '1.jpg', 'caption': f'The last digit of {part}.'}
+        (tmp_path / f'{part}.json').write_text(json.dumps([record]))
+        source = {'type': 'CocoCaption', 'annotations': str(tmp_path / f'{part}.json'), 'images': str(tmp_path / part)}
+        sources.append(source)
+    config = {'template': {'type': 'Otter'}, 'tokenizer': {'path': str(llama_tokenizer_dir)}}
+    train, val = sources
+    named = NamedData(dataset={'sources': [train]}, evaluated=[val], **config)
+    assert examine(open_patient(named)).findings == []
+    val['images'] = train['images']
+    named = NamedData(dataset={'sources': [train]}, evaluated=[val], **config)
+    assert [finding.kind for finding in examine(open_patient(named)).findings] == ['leak']
 
 
 def test_a_folder_that_is_there_is_not_written_over(examined, tmp_path):

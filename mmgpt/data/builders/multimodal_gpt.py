@@ -8,6 +8,7 @@ from mmgpt.registry import BUILDERS
 
 LLAVA = 'hf download --repo-type dataset liuhaotian/LLaVA-Instruct-150K --local-dir {folder}/llava'
 KARPATHY = 'from https://storage.googleapis.com/sfr-vision-language-research/datasets/, into {folder}/coco/annotations'
+MINIGPT4 = 'hf download --repo-type dataset Vision-CAIR/cc_sbu_align --local-dir {folder}/cc_sbu_align'
 FILES = {  # below the folder -> how to get it
     'llava/detail_23k.json': LLAVA,
     'llava/complex_reasoning_77k.json': LLAVA,
@@ -18,9 +19,8 @@ FILES = {  # below the folder -> how to get it
     'coco/annotations/coco_karpathy_val.json': KARPATHY,
     'aokvqa/annotations/aokvqa_v1p0_train.json': 'unpack '
     'https://prior-datasets.s3.us-east-2.amazonaws.com/aokvqa/aokvqa_v1p0.tar.gz in {folder}/aokvqa/annotations',
-    'cc_sbu_align/filter_cap.json': 'unpack cc_sbu_align.zip in {folder}; its link is in '
-    'https://github.com/Vision-CAIR/MiniGPT-4/blob/main/dataset/README_2_STAGE.md',
-    'cc_sbu_align/image': 'it comes with cc_sbu_align.zip',
+    'cc_sbu_align/filter_cap.json': MINIGPT4,
+    'cc_sbu_align/image': MINIGPT4,
     'OCR_VQA/dataset.json': 'from https://ocr-vqa.github.io, into {folder}/OCR_VQA',
     'OCR_VQA/image': 'fetch the pictures with the script of https://ocr-vqa.github.io',
     'dolly/databricks-dolly-15k.jsonl': 'hf download --repo-type dataset databricks/databricks-dolly-15k '
@@ -43,8 +43,8 @@ class MultiModalGPTFiles:
         folder: with the files as the published code has them: ``llava/detail_23k.json``, ``coco/train2017``, …
 
     Example:
-        >>> print(MultiModalGPTFiles('data').how_to_get('data/cc_sbu_align/image'))
-        it comes with cc_sbu_align.zip
+        >>> print(MultiModalGPTFiles('data').how_to_get('data/OCR_VQA/dataset.json'))
+        from https://ocr-vqa.github.io, into data/OCR_VQA
     """
 
     def __init__(self, folder: str | Path = 'data') -> None:

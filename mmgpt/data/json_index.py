@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import NamedTuple
 
 from mmgpt.data.json_scan import KEY, MappedJson
-from mmgpt.data.key_index import KeyIndex
 
 
 class _Members(NamedTuple):
     keys: list[str]
-    bounds: list[int]  # where the values begin and end, in turn
+    bounds: array  # where the values begin and end, in turn
     end: int  # of the object
     inner: _Members | None
 
@@ -41,6 +41,13 @@ class JsonObject(MappedJson):
 
     def __init__(self, path: str | Path, member: str | None = None, optional: bool = False) -> None:
         super().__init__(path, 'a JSON object')
+        self._index(lambda: self._scan(member, optional), type(self).__name__, member, optional)
+
+    def where(self, place: int) -> str:
+        """Names the value at a place, for messages."""
+        return f'{self.path}, line {self.line(place)}: {self.keys[place]!r}'
+
+    def _scan(self, member: str | None, optional: bool) -> tuple[array, list[str]]:
         found = self._members(self._start, member)
         self._expect_end(found.end)
         if found.inner is None and member is not None and not optional:
@@ -49,18 +56,13 @@ class JsonObject(MappedJson):
                 f'got one with the members {found.keys[:5]}'
             )
         found = found.inner or found
-        self.keys = KeyIndex(found.keys)
-        self._keep(found.bounds)
-
-    def where(self, place: int) -> str:
-        """Names the value at a place, for messages."""
-        return f'{self.path}, line {self.line(place)}: {self.keys[place]!r}'
+        return found.bounds, found.keys
 
     def _members(self, start: int, member: str | None = None) -> _Members:
         """The object that begins at ``start``, and the one that is its ``member``, in one pass."""
         buffer = self._map
         position = self._expect(self._skip_space(start), b'{', 'an object {…}')
-        keys, bounds, inner = [], [], None
+        keys, bounds, inner = [], array('q'), None
         position = self._skip_space(position)
         if buffer[position : position + 1] == b'}':
             return _Members(keys, bounds, position + 1, inner)
@@ -74,7 +76,7 @@ class JsonObject(MappedJson):
                 end = inner.end
             else:
                 end = self._skip_value(key.end())
-            bounds += (key.end(), end)
+            bounds.extend((key.end(), end))
             position = self._skip_space(end)
             mark = buffer[position : position + 1]
             if mark == b'}':

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from pathlib import Path
 
 from mmgpt.data.json_index import JsonObject
@@ -26,14 +27,17 @@ class JsonList(MappedJson):
 
     def __init__(self, path: str | Path, member: str | None = None) -> None:
         super().__init__(path, 'a JSON list')
+        self._index(lambda: self._scan(member), type(self).__name__, member)
+
+    def _scan(self, member: str | None) -> tuple[array, None]:
         if member is None:
             bounds, end = self._items(self._skip_space(self._start))
         else:
             bounds, end = self._below(member)
         self._expect_end(end)
-        self._keep(bounds)
+        return bounds, None
 
-    def _below(self, member: str) -> tuple[list[int], int]:
+    def _below(self, member: str) -> tuple[array, int]:
         position = self._expect(self._skip_space(self._start), b'{', f'an object with the list "{member}"')
         bounds, names = None, []
         while not names or self._map[position : position + 1] != b'}':
@@ -55,15 +59,15 @@ class JsonList(MappedJson):
             )
         return bounds, position + 1
 
-    def _items(self, position: int) -> tuple[list[int], int]:
+    def _items(self, position: int) -> tuple[array, int]:
         """Where the items of the list begin and end, in turn, and where the list ends."""
         position = self._skip_space(self._expect(position, b'[', 'a list […]'))
-        bounds: list[int] = []
+        bounds = array('q')
         if self._map[position : position + 1] == b']':
             return bounds, position + 1
         while True:
             end = self._skip_value(position)
-            bounds += (position, end)
+            bounds.extend((position, end))
             position = self._skip_space(end)
             if self._map[position : position + 1] == b']':
                 return bounds, position + 1
@@ -82,12 +86,15 @@ class JsonLines(MappedJson):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path, 'a file of JSON lines')
-        bounds, position = [], self._skip_space(self._start)
+        self._index(self._scan, type(self).__name__)
+
+    def _scan(self) -> tuple[array, None]:
+        bounds, position = array('q'), self._skip_space(self._start)
         while position < len(self._map):
             end = _LINE.match(self._map, position).end()
-            bounds += (position, end)
+            bounds.extend((position, end))
             position = self._skip_space(end)
-        self._keep(bounds)
+        return bounds, None
 
 
 def open_records(

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import mmap
 import re
+from array import array
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mmgpt.data.cache import cached, is_small
+from mmgpt.data.key_index import KeyIndex
 
 # Possessive quantifiers (*+) keep the matches linear in time and constant in memory, however long the file.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -26,7 +31,8 @@ KEY = re.compile(rb'(' + _STRING + rb')[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 class MappedJson:
     """What the kinds of indexed JSON files share: the map, the scanner, and the values by their places.
 
-    A subclass finds the bounds of its values and calls :meth:`_keep`.
+    A subclass calls :meth:`_index` with what finds the bounds of its values. The index of a big file is made once and
+    kept (:func:`mmgpt.data.cache.cached`).
 
     Args:
         path: the JSON file (UTF-8).
@@ -43,6 +49,8 @@ class MappedJson:
         self._map = self._open()
         self._start = 3 if self._map[:3] == b'\xef\xbb\xbf' else 0
         self._spans = np.zeros((0, 2), np.int64)
+        self._kept: Path | None = None  # the folder of the index
+        self.keys: KeyIndex | None = None  # of the values, where they have any
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -68,15 +76,36 @@ class MappedJson:
         return self._line_of(int(self._spans[place][0]))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_map': None}
+        return {**self.__dict__, '_map': None, '_spans': self._spans if self._kept is None else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._map = self._open()
+        if self._kept is not None:
+            self._load(self._kept)
 
-    def _keep(self, bounds: list[int]) -> None:
-        """Takes where the values begin and end, in turn."""
-        self._spans = np.array(bounds, np.int64).reshape(-1, 2)
+    def _index(self, scan: Callable[[], tuple[array, Iterable[str] | None]], *parameters: Any) -> None:
+        """Takes or loads the index.
+
+        Args:
+            scan: gives where the values begin and end, in turn, and their keys where they have any.
+            parameters: what it depends on besides the file.
+        """
+        if is_small([self.path]):
+            self._spans, self.keys = _spans(*scan())
+        else:
+            self._load(cached('index', [self.path], lambda folder: self._save(folder, scan), parameters))
+
+    def _save(self, folder: Path, scan: Callable[[], tuple[array, Iterable[str] | None]]) -> None:
+        spans, keys = _spans(*scan())
+        np.save(folder / 'spans.npy', spans)
+        if keys is not None:
+            keys.save(folder)
+
+    def _load(self, folder: Path) -> None:
+        self._kept = folder
+        self._spans = np.load(folder / 'spans.npy', mmap_mode='r')
+        self.keys = KeyIndex.load(folder) if (folder / 'keys.arrow').is_file() else None
 
     def _open(self) -> mmap.mmap | bytes:
         with self.path.open('rb') as file:
@@ -126,3 +155,7 @@ class MappedJson:
     def _fault(self, position: int, expected: str) -> ValueError:
         got = bytes(self._map[position : position + 20]).decode(errors='replace') or 'the end of the file'
         return ValueError(f'{self.path}, line {self._line_of(position)}: expected {expected}, got {got!r}')
+
+
+def _spans(bounds: array, keys: Iterable[str] | None) -> tuple[np.ndarray, KeyIndex | None]:
+    return np.array(bounds, np.int64).reshape(-1, 2), None if keys is None else KeyIndex(keys)

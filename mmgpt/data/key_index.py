@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ class KeyIndex:
 
     The keys lie in one Arrow array instead of millions of Python strings, so worker processes share its memory: a
     dict would be copied into each worker as soon as its reference counts are touched. Of equal keys the last counts,
-    as in JSON.
+    as in JSON. An index that was saved and loaded is mapped into memory and takes none of its own.
 
     Args:
         keys: the keys in their order.
@@ -29,6 +31,35 @@ class KeyIndex:
         names = keys if isinstance(keys, pa.Array) else pa.array(keys, pa.large_string())
         self._names = names.cast(pa.large_string())
         self._order = pc.array_sort_indices(self._names).to_numpy().astype(np.int64)
+        self._folder: Path | None = None
+
+    def save(self, folder: Path) -> None:
+        """Writes ``keys.arrow`` and ``key_order.npy`` into a folder."""
+        batch = pa.record_batch([self._names], ['key'])
+        with pa.OSFile(str(folder / 'keys.arrow'), 'wb') as file, pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+        np.save(folder / 'key_order.npy', self._order)
+
+    @classmethod
+    def load(cls, folder: Path) -> KeyIndex:
+        """The index that was saved in a folder."""
+        index = cls.__new__(cls)
+        index._map(folder)
+        return index
+
+    def _map(self, folder: Path) -> None:
+        self._folder = folder
+        with pa.memory_map(str(folder / 'keys.arrow')) as file:
+            self._names = pa.ipc.open_file(file).get_batch(0).column(0)
+        self._order = np.load(folder / 'key_order.npy', mmap_mode='r')
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ if self._folder is None else {'_folder': self._folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._folder is not None:
+            self._map(self._folder)
 
     def __len__(self) -> int:
         return len(self._names)

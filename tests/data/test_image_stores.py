@@ -58,9 +58,49 @@ def parquet_folder(folder, pictures):
     return ParquetImages(folder)
 
 
+@pytest.fixture(params=['in memory', 'kept'])
+def kept(request, monkeypatch):
+    """Whether indexes are kept on disk, as those of big files are."""
+    if request.param == 'kept':
+        monkeypatch.setattr('mmgpt.data.cache.SMALL', 0)
+    return request.param == 'kept'
+
+
 @pytest.fixture(params=[flat_json, wrapped_json, parquet_file, parquet_folder])
-def store(request, tmp_path, pictures):
+def store(request, kept, tmp_path, pictures):
     return request.param(tmp_path, pictures)
+
+
+@pytest.mark.parametrize('pages', ['plain', 'compressed', 'dictionary', 'large string'])
+def test_parquet_of_every_layout(tmp_path, kept, pictures, pages):
+    text = {**as_text(pictures), 'none': None, 'long': 'QUJD' * 500_000, 'twin': as_text(pictures)['XX_IMG_05']}
+    schema = pa.schema([('id', pa.string()), ('base64', pa.large_string() if pages == 'large string' else pa.string())])
+    table = pa.table({'id': list(text), 'base64': list(text.values())}, schema)
+    pq.write_table(
+        table,
+        tmp_path / 'x.parquet',
+        row_group_size=7,
+        data_page_size=1000,
+        compression='snappy' if pages == 'compressed' else 'none',
+        use_dictionary=pages == 'dictionary',
+    )
+    store = ParquetImages(tmp_path / 'x.parquet')
+    rewritten = list(tmp_path.rglob('cells-*.bin'))
+    assert len(rewritten) == (kept and pages in ('compressed', 'dictionary'))
+    for same in (store, pickle.loads(pickle.dumps(store)), ParquetImages(tmp_path / 'x.parquet')):
+        assert {key: same.read(key) for key in pictures} == pictures
+        assert same.read('twin') == pictures['XX_IMG_05']
+        assert same.read('long') == b'ABC' * 500_000
+        with pytest.raises(ValueError, match=r"x.parquet: image 'none' is empty"):
+            same.read('none')
+
+
+def test_what_is_kept_follows_its_file(tmp_path, monkeypatch, pictures):
+    monkeypatch.setattr('mmgpt.data.cache.SMALL', 0)
+    parquet_file(tmp_path, pictures)
+    write_parquet_images(tmp_path / 'XX.parquet', [('other', pictures['XX_IMG_00'])])
+    assert list(ParquetImages(tmp_path / 'XX.parquet').keys()) == ['other']
+    assert len(list((tmp_path / '.mmgpt').glob('XX.parquet.pictures-*-*'))) == 1
 
 
 def test_every_form_gives_the_same_pictures(store, pictures):

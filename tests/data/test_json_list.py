@@ -80,3 +80,24 @@ def test_the_form_of_a_file_is_told_by_its_name_and_beginning(tmp_path):
         open_records(tmp_path / 'bad.jsonl')[1]
     with pytest.raises(FileNotFoundError, match='a JSON list was expected'):
         open_records(tmp_path / 'no.json')
+
+
+@pytest.mark.parametrize('count', [0, 1, 50])
+def test_kept_indexes_give_the_same_values(tmp_path, monkeypatch, count):
+    monkeypatch.setattr('mmgpt.data.cache.SMALL', 0)
+    values = [{'number': i, 'text': 'a"b' * i} for i in range(count)]
+    forms = {
+        'list.json': (values, None),
+        'member.json': ({'meta': 1, 'data': values}, 'data'),
+        'object.json': ({f'k{i}': value for i, value in enumerate(values)}, None),
+    }
+    (tmp_path / 'lines.jsonl').write_text('\n'.join(map(json.dumps, values)) + '\n')
+    for name, (value, _) in forms.items():
+        (tmp_path / name).write_text(json.dumps(value, indent=1))
+    for name, member in [('lines.jsonl', None), *((name, member) for name, (_, member) in forms.items())]:
+        for _ in range(2):  # made, then loaded
+            records = open_records(tmp_path / name, member)
+            for same in (records, pickle.loads(pickle.dumps(records))):
+                assert [same[i] for i in range(len(same))] == values
+    assert list(records.keys) == [f'k{i}' for i in range(count)]
+    assert len(list((tmp_path / '.mmgpt').glob('*.index-*-*'))) == 4

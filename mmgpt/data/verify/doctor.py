@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmgpt.data.image_stores import FolderImages, ImageStore
+from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.answers import count_words, describe_lengths
 from mmgpt.data.verify.entries import Entries
@@ -191,8 +192,8 @@ def _in_the_order_of(store: ImageStore, keys: list[str]) -> list[str]:
         return [key for key in keys if key in store]  # as they are shown: row by row
     if isinstance(store, FolderImages):
         return sorted(key for key in keys if key in store)
-    places = {key: store.index.find(key) for key in keys}
-    return sorted((key for key in keys if places[key] is not None), key=places.get)
+    places = store.index.places(KeyIndex(keys))
+    return [keys[i] for i in np.argsort(places, kind='stable') if places[i] >= 0]
 
 
 def _examine_some(patient: Patient, task: tuple[int, int, int]) -> _Examination:

@@ -72,7 +72,11 @@ def encode(
 
 
 def _encode_piece(piece: Piece, tokenizer: PreTrainedTokenizerBase, room: float) -> tuple[list[int], list[int]]:
-    encoding = tokenizer(piece.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    try:
+        encoding = tokenizer(piece.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    except TypeError as error:  # what the tokenizers library makes of such text
+        shown = repr(piece.text)[:200]
+        raise ValueError(f'the text holds half of a surrogate pair, which is no character: {shown}') from error
     ids = encoding['input_ids']
     if not piece.supervised or not ids:
         return ids, [IGNORE_INDEX] * len(ids)

@@ -134,7 +134,7 @@ def _plant_mimicit(files: Files, prefix: str) -> None:
         ('wrong_type', {'image_ids': f'{prefix}_IMG_003'}),
         ('wrong_type', {'rel_ins_ids': {'a': 1}}),
         ('empty_answer', {'answer': ''}),
-        ('empty_answer', {'answer': ' \n\t '}),
+        ('empty_answer', {'answer': ' \n\u200b\t\xa0'}),
         ('missing_image', {'image_ids': [f'{prefix}_IMG_999']}),
         ('missing_image', {'image_ids': [f'{prefix}_IMG_008', 'elsewhere.png']}),
         ('image_count', {'instruction': '<image>What is this?'}),

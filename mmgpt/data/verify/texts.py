@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -10,6 +11,8 @@ from mmgpt.data.prompter import Prompter
 from mmgpt.data.templates import Template
 from mmgpt.data.verify.findings import Fault
 from mmgpt.structures import IGNORE_INDEX, Sample
+
+_INVISIBLE = re.compile(r'[\s\u200b-\u200f\u2060\ufeff]+')  # blanks of all kinds, and characters without width
 
 
 class TextCheck:
@@ -55,7 +58,7 @@ class TextCheck:
     def _answers(self, sample: Sample) -> Iterator[Fault]:
         answers = [turn.text for turn in sample.turns if turn.role == 'assistant']
         for number, answer in enumerate(answers):
-            if not answer.strip():
+            if not _INVISIBLE.sub('', answer):
                 which = f'answer {number + 1} of {len(answers)}' if len(answers) > 1 else 'the answer'
                 yield Fault('empty_answer', f'{which} is {answer!r}', 'write an answer, or take the sample out')
 

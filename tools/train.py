@@ -36,6 +36,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate after the training')
     parser.add_argument('--dry-run', action='store_true', help='rehearse the whole run in small, with nothing to fetch')
+    parser.add_argument(
+        '--standalone', action='store_true', help='checkpoints hold frozen towers too, instead of naming where they are'
+    )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -88,6 +91,9 @@ def configure(cfg, args: argparse.Namespace):
         cfg.resume = True if args.resume == 'auto' else args.resume
     if args.amp:
         cfg.optim_wrapper.precision = 'bf16'
+    if args.standalone:
+        hooks = cfg.setdefault('default_hooks', {})
+        hooks['checkpoint'] = {'type': 'CheckpointHook', **(hooks.get('checkpoint') or {}), 'standalone': True}
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=…) in the config')
@@ -126,6 +132,7 @@ def evaluate(cfg, runner, speaks: bool) -> None:
     if speaks:
         path = Path(cfg.work_dir) / 'metrics.json'
         path.write_text(json.dumps(metrics, indent=1) + '\n', encoding='utf-8')
+        runner.write_card(Path(cfg.work_dir) / 'hf', metrics)
         print(f'figures: {path}')
 
 

@@ -31,6 +31,7 @@ from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
 from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, runs_beside, source_files
 from mmgpt.engine.runner import DEFAULT_HOOKS
 from mmgpt.engine.signatures import Argument, arguments_of
+from mmgpt.hub.model_card import CardFields
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.media_span import Attend
 from mmgpt.models.trainable import set_trainable
@@ -62,6 +63,7 @@ TOP_LEVEL: Arguments = {
     'load_from': Argument(str | None),
     'resume': Argument(bool | str),
     'compile': Argument(bool | dict),
+    'export': Argument(dict | None),
 }
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -129,6 +131,7 @@ class _Check(Rules):
             'tokenizer': self.keys({'path': Argument(str, required=True), 'revision': Argument(str | None)}),
             'template': self.slots['template'],
             'image_transform': self.call(ImageTransform),
+            'export': self.call(CardFields),
             'train_dataloader': self.dataloader,
             'train_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader')),
             'optim_wrapper': self.optim_wrapper,

@@ -35,6 +35,7 @@ from mmgpt.engine.optim import NO_DECAY, parameter_groups
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.engine.training_state import collect_training_state, load_training_state, write_training_state
 from mmgpt.engine.weights import has_adapter, load_weights, save_own_adapter, save_weights, save_whole
+from mmgpt.hub.model_card import CardFields, Run, model_card
 from mmgpt.models.sources import WHOLE, Source
 from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
@@ -63,7 +64,8 @@ class Runner(MMEngineRunner):
         dataloader: an endless stream of batches (see ``IterLoop``).
         cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
             ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``visualizer``, ``randomness``,
-            ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``, ``compile``.
+            ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``, ``compile``,
+            ``export`` (see ``mmgpt.hub.model_card.CardFields``).
         summary: what the log says of the model and its data.
 
     Example:
@@ -252,18 +254,37 @@ class Runner(MMEngineRunner):
             the folder; it is self-contained.
         """
         target = Path(self.work_dir) / 'hf'
-        max_shard_size = (self.cfg.get('export') or {}).get('max_shard_size', '5GB')
+        fields = CardFields(**(self.cfg.get('export') or {}))
 
         def write() -> None:
             with written_whole(target) as folder:
-                save_whole(self.bare_model, folder, max_shard_size)
+                save_whole(self.bare_model, folder, fields.max_shard_size)
                 self._save_processor(folder)
+                self.write_card(folder)
             if has_adapter(self.bare_model):
                 with written_whole(target.with_name('adapter')) as folder:
                     save_own_adapter(self.bare_model, folder)
 
         on_main(write)
         return target
+
+    def write_card(self, folder: Path, metrics: dict[str, Any] | None = None) -> None:
+        """Write the model card into an exported folder.
+
+        Args:
+            folder: W/hf.
+            metrics: what the evaluation gave.
+        """
+        loop = self.train_loop if isinstance(self._train_loop, BaseLoop) else None
+        run = Run(
+            config=self.cfg.to_dict(),
+            work_dir=self.work_dir,
+            iterations=self.iter if loop else 0,
+            seconds=getattr(loop, 'train_seconds', 0.0),
+            processes=self.world_size,
+            metrics=metrics or {},
+        )
+        (folder / 'README.md').write_text(model_card(self.bare_model, run), encoding='utf-8')
 
     def _save_processor(self, folder: Path) -> None:
         if self.processor is not None:

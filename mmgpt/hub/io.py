@@ -15,7 +15,9 @@ from mmgpt.hub.processor import FlamingoProcessor
 MODEL_TYPE = 'mmgpt_flamingo'
 
 
-def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) -> Path:
+def save_folder(
+    folder: str | Path, model: Any, processor: FlamingoProcessor, max_shard_size: int | str = '5GB'
+) -> Path:
     """Writes a self-contained folder: weights, configuration, processor and tokenizer.
 
     It is written beside and renamed, so the folder is either whole or not there.
@@ -24,6 +26,7 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
         folder: must not exist, or be empty.
         model: a ``Flamingo``.
         processor: its processor, see ``FlamingoProcessor.for_model``.
+        max_shard_size: of a weight file, in bytes or as ``'5GB'``.
 
     Raises:
         FileExistsError: the folder holds something already.
@@ -35,7 +38,7 @@ def save_folder(folder: str | Path, model: Any, processor: FlamingoProcessor) ->
     beside = folder.with_name(f'.{folder.name}.incomplete')
     shutil.rmtree(beside, ignore_errors=True)
     set_generation_tokens(model, processor)
-    model.save_pretrained(beside)
+    model.save_pretrained(beside, max_shard_size=max_shard_size)
     processor.save_pretrained(beside)
     beside.replace(folder)
     return folder
@@ -91,7 +94,7 @@ def locate(name: str | Path) -> tuple[str, dict[str, Any]]:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        _check_folder(path)
+        check_folder(path)
         return str(path), {}
     if not _is_hub_id(str(name)):
         raise FileNotFoundError(f'there is no model folder {path}')
@@ -117,7 +120,8 @@ def _is_hub_id(name: str) -> bool:
     return name.count('/') == 1 and not Path(name).parent.exists()  # else it is a path below a folder of this machine
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raises an OSError that says what is wrong with a folder, unless it is one of a model with its processor."""
     config = path / 'config.json'
     if not config.is_file():
         inner = sorted(path.glob('*/config.json')) + sorted(path.glob('checkpoints/*/config.json'))

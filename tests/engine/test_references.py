@@ -112,6 +112,7 @@ def test_a_loaded_checkpoint_is_saved_whole(trained, tmp_path):
 def test_the_final_folder_and_standalone_checkpoints_refer_to_nothing(trained, tmp_path):
     path, runner, _ = trained
     final = runner.export()
+    assert '| language_model |' in (final / 'README.md').read_text()
     alone = train(path, tmp_path / 'w', standalone=True)
     newest = list_checkpoints(tmp_path / 'w' / 'checkpoints')[-1]
     for folder in (final, newest):

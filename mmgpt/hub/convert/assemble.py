@@ -64,7 +64,11 @@ def spacing(tensors: Mapping[str, Tensor], layers: int, given: int | None = None
         raise ConversionError(
             f'the checkpoint has gated blocks at layers {found}, a language model of {layers} layers with one every '
             f'{every} has them at {expected}: '
-            + ('correct --cross-attn-every-n-layers' if given else 'it was trained with another language model')
+            + (
+                'correct --cross-attn-every-n-layers, for Otter config.json'
+                if given
+                else 'it was trained with another language model'
+            )
         )
     return every
 

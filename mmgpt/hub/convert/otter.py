@@ -49,6 +49,7 @@ class Files(NamedTuple):
     settings: dict[str, Any]  # config.json
     state: dict[str, Tensor]
     folder: Path
+    whole: bool  # the frozen tensors are in the state too
 
 
 def convert(
@@ -88,12 +89,12 @@ def convert(
     embedding = tensors.get(f'language_model.{lm.embedding}')
     if embedding is None:
         raise ConversionError(f'{files.folder} lacks the input embedding lang_encoder.{lm.embedding}')
-    if not any(name.startswith(f'language_model.{lm.layers}.') for name in tensors):
+    if not files.whole and not any(name.startswith(f'language_model.{lm.layers}.') for name in tensors):
         frozen = load_language_model(language_model or _named(text, '--base or --language-model'))
         _same_family(frozen, lm)
         sources.append(beneath(frozen, tensors))
     encoder = {'type': 'ClipVision', 'config': {key: vision[key] for key in CLIP_ARGUMENTS if key in vision}}
-    if not any(name.startswith('vision_encoder.') for name in tensors):
+    if not files.whole and not any(name.startswith('vision_encoder.') for name in tensors):
         tower = load_vision_tower(vision_model or vision.get('_name_or_path') or 'openai/clip-vit-large-patch14', False)
         encoder = tower.config
         sources.append(tower.tensors)
@@ -133,7 +134,7 @@ def _find(path: Path, base: str | None) -> Files:
     state = {} if whole is None else read_folder(whole)
     if trained is not None:
         state |= read_state(trained)
-    return Files(settings, state, folder)
+    return Files(settings, state, folder, whole is not None)
 
 
 def _newest_trained(folder: Path) -> Path:

@@ -228,3 +228,18 @@ def test_an_otter_around_a_language_model_that_transformers_lacks(refused, tmp_p
     fields['text_config']['architectures'] = ['MosaicGPT']
     (folder / 'config.json').write_text(json.dumps(fields))
     assert 'MosaicGPT' in refused('otter', folder)
+
+
+def test_an_otter_without_its_language_model_or_of_another_spacing(refused, tmp_path):
+    folder = published.otter(tmp_path / 'otter')
+    state = published.stored('d_otter_image/full_state')
+    torch.save(
+        {key: value for key, value in state.items() if '.decoder_layer.' not in key}, folder / 'pytorch_model.bin'
+    )
+    assert 'missing: language_model.model.layers.0.' in refused('otter', folder)
+    torch.save(state, folder / 'pytorch_model.bin')
+    fields = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**fields, 'cross_attn_every_n_layers': 2}))
+    assert 'gated blocks at layers [3, 7]' in refused('otter', folder)
+    (folder / 'config.json').write_text(json.dumps({**fields, 'max_num_frames': 4}))
+    assert 'missing: resampler.frame_embs' in refused('otter', folder)

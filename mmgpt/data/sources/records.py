@@ -186,7 +186,7 @@ class Records(Source):
         return Record(file[inside], partial(file.where, inside), key, file.path.name, place)
 
     def _id(self, record: Record, place: int) -> str:
-        if self.id_field is not None and self.id_field in record:
+        if self.id_field is not None and record.get(self.id_field) is not None:
             return record.word(self.id_field)
         return record.key or f'{self.name}_{place}'
 

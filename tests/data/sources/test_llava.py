@@ -98,7 +98,7 @@ def test_the_language_of_a_record(tmp_path, images):
         (record(MESSAGES[1:5]), r'"human" and "gpt" in turn, .* \[\'gpt\', \'human\', \'gpt\', \'human\'\]'),
         (record(MESSAGES[:3]), r'ending with "gpt"'),
         (record(image=7), r'"image" should be a string, got 7'),
-        (record(id=None), r'"id" should be a string or a whole number, got None'),
+        (record(id=[1]), r'"id" should be a string or a whole number, got \[1\]'),
         ({'id': '1'}, r'"conversations" should be a list of at least 2 objects, got no such field'),
         (record(conversations=[1, 2]), r'record 0: "conversations"\[0\]: expected an object, got 1'),
         (record([('human', 3), ('gpt', 'a')]), r'"conversations"\[0\]: "value" should be a string, got 3'),

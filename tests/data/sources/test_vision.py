@@ -1,14 +1,16 @@
 """The record schemas of the published sets with pictures: what is asked, what is answered, which picture."""
 
 import json
+import random
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from mmgpt.data.builder import build_dataset
 from mmgpt.data.sources import AOkVqa, Vqa
 from mmgpt.data.sources.requests import DESCRIBE, EXPLAIN
-from mmgpt.data.sources.table import source_from_files
+from mmgpt.data.sources.table import source_config, source_from_files
 from mmgpt.structures import Medium
 
 KITE = {
@@ -154,6 +156,28 @@ def test_clevr(tmp_path):
 def test_a_record_of_another_form_is_a_fault_with_file_and_place(tmp_path, name, value, message):
     with pytest.raises(ValueError, match=message):
         source(tmp_path, name, value)[0]
+
+
+def test_choices_depend_on_seed_epoch_and_index_alone(tmp_path, prompter, make_picture):
+    records = [{'image': 'b.jpg', 'caption': [f'caption {n} of {i}' for n in range(9)]} for i in range(3)]
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images/b.jpg').write_bytes(make_picture(0))
+    (tmp_path / 'ann.json').write_text(json.dumps(records))
+    config = {'sources': [source_config('coco_caption', tmp_path / 'ann.json', tmp_path / 'images')]}
+
+    def rows(seed=0, epoch=0):
+        dataset = build_dataset(config, prompter, seed)
+        return [dataset.encode((0, index, epoch)).input_ids.tolist() for index in range(3)]
+
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    first = rows()
+    random.seed(1), np.random.seed(1)
+    assert rows() == first
+    assert rows(epoch=1) != first
+    assert rows(seed=1) != first
+    random.setstate(before[0])
+    dataset = build_dataset(config, prompter)
+    assert dataset.encode((0, 2, 0)).input_ids.tolist() == first[2]  # whatever was read before
 
 
 def test_names_and_shares_are_checked(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmgpt.data.builder import build_dataloader, build_prompter
+from mmgpt.data.samplers import PackingSampler
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.hub.io import set_generation_tokens
@@ -38,9 +40,11 @@ class Parts:
         trained = {name: _count(p for p in child.parameters() if p.requires_grad) for name, child in children}
         parts = ', '.join(f'{name} {_short(size)}' for name, size in trained.items() if size)
         stream = self.dataloader.batch_sampler
+        unit = 'packed rows' if isinstance(stream, PackingSampler) else 'samples'
         return (
             f'{_short(count)} parameters, {_short(sum(trained.values()))} of them trained: {parts}\n'
-            f'{stream.epoch_size:,} samples an epoch, {stream.batches_per_epoch:,.0f} batches of {stream.batch_size}'
+            f'{stream.epoch_size:,} samples an epoch, {stream.batches_per_epoch:,.0f} batches of '
+            f'{stream.batch_size} {unit}'
         )
 
 
@@ -60,6 +64,8 @@ def build_parts(cfg: Config) -> Parts:
     processor = FlamingoProcessor.for_model(prompter, model)
     set_generation_tokens(model, processor)
     dataloader = build_dataloader(cfg.train_dataloader, prompter, seed, get_rank(), get_world_size())
+    if isinstance(dataloader.batch_sampler, PackingSampler):
+        _check_packing(model, cfg.optim_wrapper)
     return Parts(model, processor, dataloader)
 
 
@@ -90,6 +96,21 @@ def prepare_data(cfg: Config) -> None:
 def seed_of(cfg: Config) -> int:
     """``randomness.seed``; 0 where the config says nothing."""
     return int(cfg.get('randomness', {}).get('seed') or 0)
+
+
+def _check_packing(model: nn.Module, optim_wrapper: Mapping[str, Any]) -> None:
+    """Raises ValueError where packed rows would not train as single ones do."""
+    decoder = getattr(model, 'decoder', None)
+    if decoder is not None and decoder.traits.packing is None:
+        raise ValueError(
+            f'{type(decoder.lm).__name__} cannot keep the samples of a packed row apart (found by running a small copy '
+            "of it): set train_dataloader.sampler to dict(type='LengthGroupedSampler') and raise batch_size"
+        )
+    if optim_wrapper.get('reduction') == 'batch':
+        raise ValueError(
+            "reduction='batch' takes the mean of each batch as it was published, and packed rows make other batches: "
+            "set optim_wrapper.reduction to 'token', or train_dataloader.sampler to dict(type='MixtureSampler')"
+        )
 
 
 def _count(parameters: Any) -> int:

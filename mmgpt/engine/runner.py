@@ -187,7 +187,8 @@ class Runner(MMEngineRunner):
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale all learning rates by the samples of an optimiser step over ``base_batch_size``, where enabled."""
         if auto_scale_lr and auto_scale_lr.get('enable'):
-            samples = self._train_dataloader.batch_sampler.batch_size * self.world_size
+            stream = self._train_dataloader.batch_sampler
+            samples = stream.epoch_size / stream.batches_per_epoch  # of a batch, several in a packed row
             samples *= optim_wrapper.accumulative_counts
             for group in optim_wrapper.optimizer.param_groups:
                 group['lr'] *= samples / auto_scale_lr['base_batch_size']

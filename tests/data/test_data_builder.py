@@ -32,8 +32,9 @@ def config(mimicit):
 @pytest.fixture(params=['MixtureSampler', 'PackingSampler', 'LengthGroupedSampler'])
 def streamed(request, config):
     """The same with each kind of sampler; context is drawn anew in each epoch, and lengths with it."""
-    options = {'PackingSampler': dict(row_length=160, window=20, workers=1), 'LengthGroupedSampler': dict(group=6, window=20)}
-    return {**config, 'sampler': dict(type=request.param, **options.get(request.param, {}))}
+    planned = {'PackingSampler': dict(row_length=160, workers=1), 'LengthGroupedSampler': dict(group=6)}
+    options = dict(planned[request.param], window=20) if request.param in planned else {}
+    return {**config, 'sampler': dict(type=request.param, **options)}
 
 
 def same(one, other) -> bool:

@@ -173,7 +173,7 @@ def packed_inputs(
         lm: the language model, for the dtype and for the message.
 
     Raises:
-        ValueError: ``route`` is None.
+        ValueError: ``route`` is None, or flash attention would take several rows for unpacked ones.
     """
     if route is None:
         raise ValueError(
@@ -183,6 +183,13 @@ def packed_inputs(
     if position_ids is None:
         position_ids = positions_of(segment_ids)
     if route == 'positions':
+        attention = str(lm.config._attn_implementation)
+        if 'flash' in attention and len(segment_ids) > 1:
+            raise ValueError(
+                f'with {attention} transformers keeps the samples of a packed row apart only where it is the only row, '
+                f'and this batch has {len(segment_ids)}: set batch_size=1 and a larger row_length, or '
+                "attn_implementation='sdpa'"
+            )
         return {'position_ids': position_ids}
     size = segment_ids.shape[1]
     causal = torch.ones(size, size, dtype=torch.bool, device=text.device).tril()

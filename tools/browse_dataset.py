@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from itertools import islice
 
-    from mmgpt.data.browse import rows, without_augmentation, write_page
+    from mmgpt.data.browse import packed, rows, without_augmentation, write_page
     from mmgpt.engine.console import quiet
     from mmgpt.engine.naming import named_data
 
@@ -53,14 +53,18 @@ def main(argv: list[str] | None = None) -> int:
     try:
         named = named_data(args)
         dataset = without_augmentation(named.open(named.prompter()))
+
+        def groups():
+            return None if args.no_pack else packed(dataset, named.sampler)
+
         if args.jsonl:
             with open(args.jsonl, 'w', encoding='utf-8') as file:
-                for row in islice(rows(dataset), args.limit):
+                for row in islice(rows(dataset, groups()), args.limit):
                     file.write(json.dumps(row.to_dict(dataset), ensure_ascii=False) + '\n')
         if args.out:
-            shown = islice(rows(dataset, pixels=True), args.limit or ROWS_OF_A_PAGE)
+            shown = islice(rows(dataset, groups(), pixels=True), args.limit or ROWS_OF_A_PAGE)
             count = write_page(args.out, shown, dataset, title=args.config or args.ann)
-            print(f'{args.out}: {count} of {len(dataset)} samples')
+            print(f'{args.out}: {count} rows, of {len(dataset)} samples')
     except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         notes = ''.join(f' ({note})' for note in getattr(error, '__notes__', ()))

@@ -27,6 +27,7 @@ class NamedData:
         tokenizer: ``dict(path=folder or hub id)``.
         image_transform: ``dict(size=224)``.
         seed: of retrieval and augmentation.
+        sampler: ``dict(type='PackingSampler', …)``, as of a ``train_dataloader``; empty = the usual one.
         evaluated: the sources that an evaluation reads.
     """
 
@@ -35,6 +36,7 @@ class NamedData:
     tokenizer: dict[str, Any]
     image_transform: dict[str, Any] = field(default_factory=lambda: {'size': 224})
     seed: int = 0
+    sampler: dict[str, Any] = field(default_factory=dict)
     evaluated: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -53,6 +55,7 @@ class NamedData:
             tokenizer=cfg['tokenizer'],
             image_transform=cfg['image_transform'],
             seed=int((cfg.get('randomness') or {}).get('seed') or 0),
+            sampler=dict(cfg['train_dataloader'].get('sampler') or {}),
             evaluated=[source for name in EVALUATION for source in _sources_in(cfg.get(name))],
         )
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmgpt.data.browse import rows, without_augmentation, write_page
+from mmgpt.data.browse import packed, rows, without_augmentation, write_page
 from mmgpt.data.dataset import Address, InstructionDataset, SourceEntry
 from mmgpt.data.image_stores import ParquetImages
 from mmgpt.data.incontext import RelatedInstructions
@@ -62,6 +62,17 @@ def test_packed_rows_say_where_samples_meet(dataset):
     line = row.to_dict(dataset)
     assert line['id'] == 'XX_INS_00 + XX_INS_12'
     assert line['segment_ids'] == [1] * lengths[0] + [2] * lengths[1]
+
+
+def test_rows_are_packed_as_training_packs_them(dataset):
+    plain = without_augmentation(dataset)
+    assert packed(plain, {}) is None
+    assert packed(plain, {'type': 'MixtureSampler'}) is None
+    found = list(rows(plain, packed(plain, {'type': 'PackingSampler', 'row_length': 200})))
+    assert sorted(sample.id for row in found for sample in row.samples) == [f'XX_INS_{i:02d}' for i in range(16)]
+    assert 1 < len(found) < 16
+    assert all(len(row.input_ids) <= 200 for row in found)
+    assert [row.samples[0].id for row in found] == sorted(row.samples[0].id for row in found)
 
 
 def page_data(path):

@@ -1,6 +1,6 @@
 """What a model will really see of data sets, as lines of JSON and as a page for a browser."""
 
 from mmgpt.data.browse.page import write_page
-from mmgpt.data.browse.rows import Row, rows, without_augmentation
+from mmgpt.data.browse.rows import Row, packed, rows, without_augmentation
 
-__all__ = ['Row', 'rows', 'without_augmentation', 'write_page']
+__all__ = ['Row', 'packed', 'rows', 'without_augmentation', 'write_page']

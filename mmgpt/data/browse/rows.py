@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mmgpt.data.dataset import Address, FrameKey, InstructionDataset
+from mmgpt.data.samplers import PackingSampler
+from mmgpt.registry import SAMPLERS
 from mmgpt.structures import IGNORE_INDEX, Encoded
 
 
@@ -84,7 +86,7 @@ def frame_name(key: Any) -> Any:
 
 
 def rows(
-    dataset: InstructionDataset, groups: Sequence[Sequence[Address]] | None = None, pixels: bool = False
+    dataset: InstructionDataset, groups: Iterable[Sequence[Address]] | None = None, pixels: bool = False
 ) -> Iterator[Row]:
     """The rows of a data set as an epoch's first sight of each sample gives them.
 
@@ -104,6 +106,28 @@ def rows(
             yield Row(tuple(item.encoded for item in items), names, frames)
         else:
             yield Row(tuple(dataset.encode(address) for address in group), names, {})
+
+
+def packed(dataset: InstructionDataset, sampler: Mapping[str, Any]) -> Iterator[list[Address]] | None:
+    """The rows of an epoch as a packing sampler plans them, in the order of the files as far as the rows allow.
+
+    Args:
+        dataset: that is packed.
+        sampler: its config; where it does not pack, there is None.
+    """
+    if 'type' not in sampler or not issubclass(SAMPLERS.get(sampler['type']), PackingSampler):
+        return None
+    options = {**sampler, 'dataset': dataset, 'batch_size': 1, 'shuffle': False, 'workers': 0}
+    return _epoch(SAMPLERS.build(options))
+
+
+def _epoch(sampler: PackingSampler) -> Iterator[list[Address]]:
+    seen = 0
+    for batch in sampler:
+        yield batch[0]
+        seen += len(batch[0])
+        if seen >= sampler.epoch_size:
+            return
 
 
 def addresses(dataset: InstructionDataset) -> Iterator[list[Address]]:

@@ -43,6 +43,8 @@ class Annotations(ABC):
     """
 
     keyed = False  # the ids are the keys of the file, which must not repeat
+    language = ''  # of records that do not say it themselves
+    max_seq_len: int | None = None  # limit of a row's text in tokens
 
     def __init__(self, set: str, entries: Entries | TableEntries, images: ImageStore | None = None) -> None:
         self.set = set

@@ -205,9 +205,10 @@ def _examine_some(patient: Patient, task: tuple[int, int, int]) -> _Examination:
         examined = annotations.examine(number)
         faults = list(examined.faults)
         faults += _missing(examined.shown, store)
-        trained = annotations.sample_at(number, examined.id) is not None
+        is_context = annotations.sample_at(number, examined.id) is None  # it is never cut, but left out
+        limit = None if is_context else annotations.max_seq_len
         for sample in examined.samples:
-            faults += patient.texts(sample, trained)
+            faults += patient.texts(sample, limit)
             result.lengths.extend(count_words(turn.text) for turn in sample.turns if turn.role == 'assistant')
         for fault in dict.fromkeys(faults):
             line, place = entries.line(number), ((annotations.file, number),)

@@ -116,13 +116,13 @@ def repeated_between(censuses: Sequence[Census]) -> Iterator[Finding]:
                 yield _repeated(later.annotations, place, later.ids[place], message, 'error' if slip else 'warning')
 
 
-def _language(census: Census, number: int) -> str | None:
-    """The language that a record says it is in."""
+def _language(census: Census, number: int) -> str:
+    """The language of a record, as it or its set says."""
     try:
         record = census.annotations.entries.value(number)
     except ValueError:
-        return None
-    return record.get('language') if isinstance(record, dict) else None
+        record = None
+    return (record.get('language') if isinstance(record, dict) else None) or census.annotations.language
 
 
 def repeated_images(store: ImageStore) -> Iterator[Finding]:

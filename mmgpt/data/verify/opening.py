@@ -43,12 +43,13 @@ def open_patient(data: NamedData) -> Patient:
     prompter = _open_prompter(data, template, findings)
     stores: dict[str, ImageStore | None] = {}
     annotations, evaluated = [], []
-    for source in data.dataset['sources']:
-        annotations += _open_source(source, stores, findings)
-    for source in data.evaluated:
-        evaluated += _open_source(source, stores, findings)
-    texts = TextCheck(template, prompter, data.dataset.get('max_seq_len'))
-    return Patient(annotations + evaluated, texts, evaluated, findings)
+    for sources, files in ((data.dataset['sources'], annotations), (data.evaluated, evaluated)):
+        for source in sources:
+            for file in _open_source(source, stores, findings):
+                file.language = source.get('language') or ''
+                file.max_seq_len = source.get('max_seq_len') or data.dataset.get('max_seq_len')
+                files.append(file)
+    return Patient(annotations + evaluated, TextCheck(template, prompter), evaluated, findings)
 
 
 def _open_prompter(data: NamedData, template: Template, findings: list[Finding]) -> Prompter | None:

@@ -21,23 +21,26 @@ class TextCheck:
     Args:
         template: its special tokens must not stand in texts.
         prompter: makes the labels; None = there is no fitting tokenizer, and labels are not checked.
-        max_seq_len: limit of a row's text in tokens; None = no limit.
     """
 
-    def __init__(self, template: Template, prompter: Prompter | None, max_seq_len: int | None = None) -> None:
+    def __init__(self, template: Template, prompter: Prompter | None) -> None:
         self.template = template
         self.prompter = prompter
-        self.max_seq_len = max_seq_len
         self._ends = torch.tensor([prompter.stop_token_id, prompter.tokenizer.eos_token_id] if prompter else [])
 
-    def __call__(self, sample: Sample, trained: bool = True) -> Iterator[Fault]:
-        """The faults of a sample; one that is not ``trained`` serves as context, which is left out where it is long."""
+    def __call__(self, sample: Sample, max_seq_len: int | None = None) -> Iterator[Fault]:
+        """The faults of a sample.
+
+        Args:
+            sample: without its context, which is left out first where a row is too long.
+            max_seq_len: limit of a row's text in tokens; None = no limit.
+        """
         sound = True
         for fault in (*self._texts(sample), *self._answers(sample)):
             sound = False
             yield fault
         if sound and self.prompter is not None:
-            yield from self._labels(sample, trained)
+            yield from self._labels(sample, max_seq_len)
 
     def _texts(self, sample: Sample) -> Iterator[Fault]:
         for turn in sample.turns:
@@ -62,7 +65,7 @@ class TextCheck:
                 which = f'answer {number + 1} of {len(answers)}' if len(answers) > 1 else 'the answer'
                 yield Fault('empty_answer', f'{which} is {answer!r}', 'write an answer, or take the sample out')
 
-    def _labels(self, sample: Sample, trained: bool) -> Iterator[Fault]:
+    def _labels(self, sample: Sample, max_seq_len: int | None) -> Iterator[Fault]:
         try:
             whole = self.prompter.encode(sample.turns)
         except ValueError as error:
@@ -76,11 +79,11 @@ class TextCheck:
                 f'{sample.turns[-1].text[:60]!r}',
                 'write an answer, let the template keep its symbols, or take the sample out',
             )
-        elif trained and self.max_seq_len is not None and len(whole.input_ids) > self.max_seq_len:
-            cut = self.prompter.encode(sample.turns, max_seq_len=self.max_seq_len)
+        elif max_seq_len is not None and len(whole.input_ids) > max_seq_len:
+            cut = self.prompter.encode(sample.turns, max_seq_len=max_seq_len)
             left = self._supervised(cut.labels)
             if left < answers:
-                size = f'{len(whole.input_ids)} tokens, the limit is max_seq_len={self.max_seq_len}'
+                size = f'{len(whole.input_ids)} tokens, the limit is max_seq_len={max_seq_len}'
                 lost = f'{answers - left} of {answers} tokens of its answers are lost'
                 fix = 'raise max_seq_len, shorten the texts, or split the sample'
                 yield Fault('truncated_answer', f'the sample has {size}: {lost}', fix)

@@ -135,7 +135,7 @@ ASKED = {
     'text+input': [Turn('user', 'What is this?', (), 'a\nb')],
     'dialogue': [Turn('user', 'What is this?', PICTURE), Turn('user', 'And this?'), Turn('user', 'Why?')],
 }
-ANSWERS = ['the digit', 'A digit.\n', '']
+ANSWERS = ['the digit', ' A digit.\n', '']
 
 
 def unified_rows(tokenizer, prompts, answers, limit=10**9):
@@ -160,6 +160,15 @@ def test_the_unified_template(folder, form):
     assert row.input_ids.tolist() == ids
     assert row.labels.tolist() == labels
     assert len(row.media) == ''.join(UNIFIED[form]).count('<image>')
+
+
+@pytest.mark.parametrize('answer', [' the 7', '\nthe 7', '\r\n the 7 \n\n', '7', '\t7', '</s>', 'é 7'])
+def test_a_response_is_trained_as_it_is_written(folder, answer):
+    turns = [*ASKED['image'], Turn('assistant', answer)]
+    tokenizer, row = tokens(folder, MultiModalGPT(), turns)
+    ids, labels = unified_rows(tokenizer, UNIFIED['image'], [answer])
+    assert row.input_ids.tolist() == ids
+    assert row.labels.tolist() == labels
 
 
 @pytest.mark.parametrize('short', range(8))

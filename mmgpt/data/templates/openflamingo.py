@@ -28,6 +28,7 @@ class OpenFlamingo(Template):
             GPT-NeoX and MPT add none.
 
     Example:
+        >>> from mmgpt.structures import Medium
         >>> turns = [Turn('user', 'Is it hot?', (Medium(('tray',)),)), Turn('assistant', 'No')]
         >>> OpenFlamingo().render(turns).text
         '<image>Question:Is it hot? Short answer:No<|endofchunk|>'

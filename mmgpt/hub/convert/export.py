@@ -12,12 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mmgpt.hub.convert.assemble import HEAD_WIDTH
+from mmgpt.hub.convert.clip import hugging_face_config, hugging_face_tensors
 from mmgpt.hub.convert.files import new_path, require_absent
 from mmgpt.hub.convert.layouts import OPEN_FLAMINGO, OTTER, Layout, Renamer
 from mmgpt.hub.convert.parts import LanguageModel
 from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.hub.io import load_folder
 from mmgpt.models.flamingo import Flamingo
+from mmgpt.models.vision_encoders import ClipVision, OpenClipVision
 
 ARCHITECTURES = {'llama': 'LlamaForCausalLM', 'mpt': 'MPTForCausalLM'}  # as Otter's code names them
 
@@ -57,7 +59,7 @@ def export_otter(folder: str, out: str) -> Report:
     """Writes an Otter folder as its own code and the releases have it: ``config.json``, all weights, the tokenizer.
 
     Args:
-        folder: a model folder whose vision encoder is Hugging Face's CLIP.
+        folder: a model folder whose vision encoder is a CLIP of Hugging Face or a vision transformer of open_clip.
         out: the folder to write; must not exist.
 
     Raises:
@@ -73,13 +75,20 @@ def export_otter(folder: str, out: str) -> Report:
             "Otter's code has attend='previous' and without_media='zero_attention' built in, the model has "
             f'{config.attend!r} and {config.without_media!r}: it would answer differently there'
         )
-    if config.text_config.model_type not in ARCHITECTURES or config.vision_encoder['type'] != 'ClipVision':
+    if config.text_config.model_type not in ARCHITECTURES:
         raise ConversionError(
-            f"Otter's layout holds a language model of {', '.join(ARCHITECTURES)} and Hugging Face's CLIP; the model "
-            f'has {config.text_config.model_type} and {config.vision_encoder["type"]}. A tower of open_clip becomes '
-            'ClipVision when the checkpoint is converted with --vision-model naming a CLIP of Hugging Face'
+            f"Otter's layout holds a language model of {', '.join(ARCHITECTURES)}, the model has one of "
+            f'{config.text_config.model_type}'
         )
+    if model.vision_encoder.normalize_patches:
+        raise ConversionError("Otter's code takes the patches before the final LayerNorm, the model after it")
     tensors = _distinct(model)
+    if isinstance(model.vision_encoder, OpenClipVision):
+        rest = {name: value for name, value in tensors.items() if not name.startswith('vision_encoder.')}
+        tower = hugging_face_tensors(model.vision_encoder.tower)
+        tensors = rest | {f'vision_encoder.tower.{name}': value for name, value in tower.items()}
+    elif not isinstance(model.vision_encoder, ClipVision):
+        raise ConversionError(f"Otter's layout holds a CLIP, the model has a {config.vision_encoder['type']}")
     state = _published(tensors, Renamer(OTTER, model.decoder.layers_name))
     with new_path(out) as place:
         place.mkdir()
@@ -91,7 +100,8 @@ def export_otter(folder: str, out: str) -> Report:
 
 
 def _otter_config(model: Flamingo) -> dict[str, Any]:
-    text, vision = model.config.text_config, model.vision_encoder.tower.config
+    text, tower = model.config.text_config, model.vision_encoder.tower
+    vision = hugging_face_config(tower) if isinstance(model.vision_encoder, OpenClipVision) else tower.config
     fields = text.to_dict()
     if rope := fields.pop('rope_parameters', None):  # the published code looks for it under its older names
         kind = rope.pop('rope_type', 'default')

@@ -45,11 +45,11 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, template: Template, rows: int)
     """The ids of the template's tokens.
 
     Raises:
-        ConversionError: an id for which the checkpoint's embedding has no row.
+        ConversionError: a mark of a medium, or of an answer's end, for which the checkpoint's embedding has no row.
     """
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in template.special_tokens}
-    for token, number in ids.items():
-        if number >= rows:
+    for token in filter(None, (template.media_token, template.stop_token)):
+        if (number := ids[token]) >= rows:
             raise ConversionError(
                 f'the tokenizer {tokenizer.name_or_path!r} gives {token!r} the id {number}, the embedding of the '
                 f'checkpoint has {rows} rows: it was trained with another tokenizer'

@@ -31,8 +31,10 @@ def readme() -> str:
     return path.read_text(encoding='utf-8') if path.exists() else ''
 
 
+QUANTIZATION = ['bitsandbytes>=0.45']  # language models in 8 and 4 bits; no part of 'all': it has no wheel everywhere
 EXTRAS = {
     'demo': ['scikit-learn>=1.4'],  # the pictures of the digits demo and its baselines
+    'trainers': ['accelerate>=1.0', 'trl>=1.0', 'datasets>=3'],  # transformers' Trainer, TRL's, device maps
     'video': ['av>=13'],  # reads video files; lists of pictures need nothing
     'dev': ['pytest>=8', 'av>=13', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4'],
 }
@@ -49,7 +51,11 @@ setup(
     package_dir={'mmgpt_tools': 'tools'},
     package_data={'mmgpt': ['data/browse/page.html'], 'mmgpt_tools': ['*.sh']},
     install_requires=requirements(),
-    extras_require={**EXTRAS, 'all': sorted({name for extra in EXTRAS.values() for name in extra})},
+    extras_require={
+        **EXTRAS,
+        'quantization': QUANTIZATION,
+        'all': sorted({name for extra in EXTRAS.values() for name in extra}),
+    },
     entry_points={'console_scripts': ['mmgpt = mmgpt_tools.cli:main']},
     classifiers=[
         'Programming Language :: Python :: 3.11',

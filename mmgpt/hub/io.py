@@ -11,6 +11,7 @@ import torch
 
 from mmgpt.hub.network import is_reachable
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.models.quantization import quantization_config
 
 MODEL_TYPE = 'mmgpt_flamingo'
 
@@ -53,7 +54,10 @@ def set_generation_tokens(model: Any, processor: FlamingoProcessor) -> None:
 
 
 def load_folder(
-    name: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype = 'auto'
+    name: str | Path,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype = 'auto',
+    bits: int | None = None,
 ) -> tuple[Any, FlamingoProcessor]:
     """Loads a model and its processor, for use.
 
@@ -61,13 +65,14 @@ def load_folder(
         name: a folder that training or ``save_folder`` wrote, or the id of a model on the Hugging Face hub.
         device: default: the accelerator where there is one, else the CPU.
         dtype: 'auto' keeps what the folder holds; else as 'bfloat16' or ``torch.bfloat16``.
+        bits: 8 or 4 loads the language model's layers in so many bits, see ``mmgpt.models.quantization``.
 
     Returns:
         The model in evaluation mode, and its processor.
 
     Raises:
         OSError: there is no such folder, it is no model folder, or the hub cannot be reached.
-        ImportError: the model needs a plugin that was not imported; the message names the module.
+        ImportError: the model needs a plugin that was not imported, or ``bits`` a package; the message names it.
 
     Example::
 
@@ -77,8 +82,11 @@ def load_folder(
 
     name, options = locate(name)
     processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
+    device = torch.device(device or default_device())
+    if bits is not None:
+        options |= {'quantization_config': quantization_config(bits), 'device_map': {'': device}}
     model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
-    return model.to(device or default_device()).eval(), processor
+    return (model if bits is not None else model.to(device)).eval(), processor
 
 
 def default_device() -> torch.device:

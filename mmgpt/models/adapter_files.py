@@ -15,6 +15,7 @@ import torch
 from peft import PeftConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedModel
 
 from mmgpt.models.adapters import adapted_layers, drop_adapter
@@ -110,7 +111,7 @@ def sketch(model: PreTrainedModel, name: str) -> Sketch:
     found: Sketch = {}
     for path, layer in layers[:: max(1, len(layers) // LAYERS)][:LAYERS]:
         weight = getattr(layer.get_base_layer(), 'weight', None)
-        if weight is not None and weight.is_floating_point() and not weight.is_meta and not layer.merged:
+        if type(weight) is nn.Parameter and weight.is_floating_point() and not weight.is_meta and not layer.merged:
             flat = weight.detach().reshape(-1)
             places = torch.linspace(0, flat.numel() - 1, NUMBERS, dtype=torch.float64).long()
             found[path] = flat[places.to(flat.device)].float().tolist()

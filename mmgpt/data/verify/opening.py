@@ -22,6 +22,7 @@ from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Finding
 from mmgpt.data.verify.images import JsonEntries
 from mmgpt.data.verify.mimicit import MimicItFile
+from mmgpt.data.verify.others import SourceSamples
 from mmgpt.data.verify.records import RecordsFile
 from mmgpt.data.verify.tables import CellStore, TableEntries
 from mmgpt.data.verify.texts import TextCheck
@@ -36,7 +37,7 @@ def open_patient(data: NamedData) -> Patient:
 
     Raises:
         OSError: a file, folder or tokenizer is not there.
-        TypeError: a source that the doctor cannot read.
+        ValueError, TypeError: a source of a kind that the doctor does not know could not be opened.
     """
     template = TEMPLATES.build(dict(data.template))
     findings: list[Finding] = []
@@ -87,7 +88,9 @@ def _open_source(
         paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         cfg |= {'images': images}
         return _open_tables(kind, paths, cfg, findings) if is_table(paths[0]) else _open_records(kind, paths, cfg)
-    raise TypeError(f'the doctor cannot read a source of type {kind.__name__}: only MimicIt and kinds of Records')
+    source = kind(**cfg, **({} if images is None else {'images': images}))
+    named = (cfg[name] for name in ('shards', 'annotations', 'path') if isinstance(cfg.get(name), str))
+    return [SourceSamples(source, next(named, source.name))]
 
 
 def _open_records(kind: type[Records], paths: list[Path], cfg: dict[str, Any]) -> list[Annotations]:

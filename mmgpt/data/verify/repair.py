@@ -19,6 +19,7 @@ from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Report
 from mmgpt.data.verify.images import JsonEntries
 from mmgpt.data.verify.mimicit import MimicItFile, TrainFile
+from mmgpt.data.verify.others import SourceSamples
 from mmgpt.data.verify.tables import CellStore, TableEntries
 
 Drops = dict[str, set[int]]  # file -> entries that are left out
@@ -43,10 +44,13 @@ def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path
 
     Raises:
         FileExistsError: ``out`` is there and not empty.
+        ValueError: a set is of a format that the doctor does not know.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} is there already: name a folder that is not')
+    if unknown := [a.file for a in patient.annotations if isinstance(a, SourceSamples)]:
+        raise ValueError(f'entries cannot be left out of {", ".join(unknown)}: the doctor does not know its format')
     drops: Drops = {}
     for finding in report.findings:
         if finding.severity == 'error':

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from mmgpt.data.opening import NamedData
+from mmgpt.data.sources import Source
 from mmgpt.data.verify import KINDS, examine, open_patient
 from mmgpt.data.verify.repair import repair
 from mmgpt.engine.config import load_config
+from mmgpt.registry import SOURCES
+from mmgpt.structures import Sample, Turn
 from tests.data import planting
 
 # What an entry with the first fault has as well.
@@ -179,6 +182,35 @@ def test_files_of_the_same_name_in_other_folders_are_no_leak(tmp_path, llama_tok
     val['images'] = train['images']
     named = NamedData(dataset={'sources': [train]}, evaluated=[val], **config)
     assert [finding.kind for finding in examine(open_patient(named)).findings] == ['leak']
+
+
+def test_a_source_of_an_unknown_kind_is_asked_for_its_samples(llama_tokenizer_dir, tmp_path, monkeypatch):
+    class Three(Source):
+        def __init__(self, path):
+            super().__init__('three')
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            if index == 1:
+                raise ValueError('sample 1 is broken')
+            turns = (Turn('user', 'What?'), Turn('assistant', 'The last digit.' if index else ' '))
+            return Sample(f't{index}', turns)
+
+        def find(self, id):
+            raise KeyError(id)
+
+    monkeypatch.setitem(SOURCES.module_dict, 'Three', Three)
+    config = {'template': {'type': 'Otter'}, 'tokenizer': {'path': str(llama_tokenizer_dir)}}
+    patient = open_patient(NamedData(dataset={'sources': [{'type': 'Three', 'path': 'some/file'}]}, **config))
+    report = examine(patient)
+    assert {(f.kind, f.file, f.id) for f in report.findings} == {
+        ('empty_answer', 'some/file', 't0'),
+        ('wrong_type', 'some/file', 'three_1'),
+    }
+    with pytest.raises(ValueError, match='does not know'):
+        repair(patient, report, tmp_path / 'well')
 
 
 def test_a_folder_that_is_there_is_not_written_over(examined, tmp_path):

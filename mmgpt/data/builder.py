@@ -24,6 +24,8 @@ from mmgpt.registry import IMAGE_STORES, RETRIEVERS, SAMPLERS, SOURCES, TEMPLATE
 # The keys of a source's dict that are the mixture's; all others go to the source's constructor.
 ENTRY_KEYS = frozenset(field.name for field in fields(SourceEntry)) - {'source'}
 
+_STORES = {'.json': 'JsonImages', '.tar': 'TarImages', '.arrow': 'TableImages', 'folder': 'FolderImages'}
+
 
 def build_tokenizer(cfg: Mapping[str, Any], template: Template) -> PreTrainedTokenizerBase:
     """The tokenizer of ``dict(path=folder or hub id, revision=None)`` with the template's special tokens added.
@@ -69,16 +71,17 @@ def build_prompter(
 def build_image_store(cfg: str | Path | Mapping[str, Any]) -> ImageStore:
     """An image store of a dict with ``type``, or of a path.
 
-    ``.json`` is ``JsonImages``, a folder without Parquet files ``FolderImages``, all else ``ParquetImages``.
+    ``.json`` is ``JsonImages``; ``.tar``, or a folder with such files, ``TarImages``; ``.arrow``, or a folder with such
+    files, ``TableImages``; any other folder without Parquet files ``FolderImages``; all else ``ParquetImages``.
     """
     if isinstance(cfg, Mapping):
         return IMAGE_STORES.build(dict(cfg))
     path = Path(cfg)
-    if path.suffix == '.json':
-        kind = 'JsonImages'
-    else:
-        kind = 'FolderImages' if path.is_dir() and next(path.glob('*.parquet'), None) is None else 'ParquetImages'
-    return IMAGE_STORES.build({'type': kind, 'path': cfg})
+    suffix = path.suffix
+    if path.is_dir():
+        endings = ('.parquet', '.tar', '.arrow')
+        suffix = next((ending for ending in endings if next(path.glob(f'*{ending}'), None)), 'folder')
+    return IMAGE_STORES.build({'type': _STORES.get(suffix, 'ParquetImages'), 'path': cfg})
 
 
 def build_dataset(cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0) -> InstructionDataset:

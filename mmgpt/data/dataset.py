@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.incontext import Retriever
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.sources import Source
@@ -195,7 +196,7 @@ class InstructionDataset(Dataset):
         entry = self.entries[address.source]
         media = []
         with _located(entry, address):
-            for m, medium in enumerate(encoded.media):
+            for m, medium in enumerate(_expand(medium, entry.source.images) for medium in encoded.media):
                 keys = []
                 for f, picture in enumerate(medium.frames):
                     key = self._frame_key(address, m, f, picture)
@@ -237,6 +238,11 @@ def compose(context: Sequence[Sample], sample: Sample, marks: Literal['every', '
         turns = [replace(turn, media=()) if turn.media else turn for turn in turns]
         turns[0] = replace(turns[0], media=media)
     return system + turns
+
+
+def _expand(medium: Medium, images: ImageStore | None) -> Medium:
+    """The medium frame by frame; a store from outside need not know of any other."""
+    return images.expand(medium) if hasattr(images, 'expand') else medium
 
 
 @contextmanager

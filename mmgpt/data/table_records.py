@@ -79,6 +79,22 @@ class TableRecords:
             return Blob(value, None)
         return Blob(None, value) if isinstance(value, str) else Blob(value.get('bytes'), value.get('path'))
 
+    def texts(self, column: str) -> pa.Array:
+        """A column as text, one per row.
+
+        Raises:
+            ValueError: a cell is empty, or no text.
+        """
+        chunks: list[pa.Array] = []
+        for number, group in self._groups.tolist():
+            try:
+                chunks += self._file(number).read(group, blobs=False).column(column).cast(pa.large_string()).chunks
+            except pa.ArrowException as error:
+                raise ValueError(f'{self.files[number]}: "{column}" should be text: {error}') from error
+            if chunks and chunks[-1].null_count:
+                raise ValueError(f'{self.files[number]}: a cell of "{column}" is empty')
+        return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_string())
+
     def where(self, place: int) -> str:
         """Names the row at a place, for messages."""
         number = self._find(place)[0]

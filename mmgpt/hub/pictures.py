@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from mmgpt.data.image_stores import decode_base64
 from mmgpt.data.image_stores import open_picture as decode_picture
+from mmgpt.data.video import VideoReader, evenly_spaced
 
 MAX_PIXELS = 64_000_000  # of one picture: what a header claims is checked before anything is decoded
 _DATA_URL = re.compile(r'data:(?P<type>[\w.+/-]*)(?:;[\w.+=-]+)*;base64,(?P<data>.*)', re.DOTALL)
@@ -70,21 +71,8 @@ def open_video(value: Any, num_frames: int | None = None) -> tuple[Image.Image, 
     path = local_path(value)
     if not path.is_file():
         raise FileNotFoundError(f'there is no video file {path}')
-    return _read_video(path, num_frames)
-
-
-def evenly_spaced(total: int, wanted: int | None) -> list[int]:
-    """Indices of at most ``wanted`` of ``total`` frames, the first and the last among them.
-
-    Example:
-        >>> evenly_spaced(9, 3), evenly_spaced(9, 1), evenly_spaced(2, 3)
-        ([0, 4, 8], [4], [0, 1])
-    """
-    if wanted is None or total <= wanted:
-        return list(range(total))
-    if wanted == 1:
-        return [total // 2]
-    return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]
+    with VideoReader(path, MAX_PIXELS) as video:
+        return tuple(video.read(number) for number in evenly_spaced(len(video), num_frames))
 
 
 def local_path(value: str | os.PathLike) -> Path:
@@ -104,21 +92,3 @@ def _data_url(url: str) -> bytes:
     if not match['type'].startswith('image/'):
         raise ValueError(f'expected a data URL of a picture (image/...), got {match["type"]!r}')
     return decode_base64(match['data'], 'the data URL')
-
-
-def _read_video(path: Path, num_frames: int | None) -> tuple[Image.Image, ...]:
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError('reading a video file needs PyAV: pip install "mmgpt[video]"') from error
-    try:
-        with av.open(path) as video:  # counted, since what a file says of its length need not be true
-            total = sum(packet.size > 0 for packet in video.demux(video=0))
-        wanted = set(evenly_spaced(total, num_frames))
-        with av.open(path) as video:
-            frames = tuple(frame.to_image() for i, frame in enumerate(video.decode(video=0)) if i in wanted)
-    except (av.FFmpegError, IndexError) as error:
-        raise OSError(f'{path} is not a video that can be read: {error}') from error
-    if not frames:
-        raise OSError(f'no frame of the video {path} could be read')
-    return frames

@@ -1,9 +1,11 @@
 import base64
+import gzip
 import io
 import json
 import multiprocessing
 import pickle
 import struct
+import tarfile
 import zlib
 
 import numpy as np
@@ -14,7 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmgpt.data.image_stores import JsonImages, ParquetImages, decode_base64, open_picture, write_parquet_images
+from mmgpt.data.builder import build_image_store
+from mmgpt.data.image_stores import (
+    JsonImages,
+    ParquetImages,
+    TableImages,
+    TarImages,
+    decode_base64,
+    open_picture,
+    write_parquet_images,
+)
 
 
 @pytest.fixture
@@ -66,7 +77,36 @@ def kept(request, monkeypatch):
     return request.param == 'kept'
 
 
-@pytest.fixture(params=[flat_json, wrapped_json, parquet_file, parquet_folder])
+def tar_folder(folder, pictures):
+    for part, keys in enumerate((list(pictures)[:4], list(pictures)[4:])):
+        with tarfile.open(folder / f'XX_{part}.tar', 'w', format=tarfile.PAX_FORMAT) as tar:
+            for number, key in enumerate(keys):
+                member = tarfile.TarInfo(key if number else f'./{key}')
+                member.size = len(pictures[key])
+                tar.addfile(member, io.BytesIO(pictures[key]))
+            folder_of_the_tar = tarfile.TarInfo('a_folder')
+            folder_of_the_tar.type = tarfile.DIRTYPE
+            tar.addfile(folder_of_the_tar)
+    return build_image_store(folder)
+
+
+def arrow_table(folder, pictures):
+    cells = [{'bytes': data, 'path': None} for data in pictures.values()]
+    table = pa.table({'id': list(pictures), 'image': cells})
+    with pa.OSFile(str(folder / 'XX.arrow'), 'wb') as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=4)
+    return build_image_store(folder)
+
+
+def datasets_parquet(folder, pictures):
+    pq.write_table(pa.table({'id': list(pictures), 'image': list(pictures.values())}), folder / 'XX.parquet')
+    return build_image_store({'type': 'TableImages', 'path': folder / 'XX.parquet'})
+
+
+FORMS = [flat_json, wrapped_json, parquet_file, parquet_folder, tar_folder, arrow_table, datasets_parquet]
+
+
+@pytest.fixture(params=FORMS)
 def store(request, kept, tmp_path, pictures):
     return request.param(tmp_path, pictures)
 
@@ -210,3 +250,32 @@ def test_damaged_pictures_give_a_picture_or_a_fault_with_its_place(make_picture,
         assert open_picture(bytes(bad), 'the place', 10**6).mode == 'RGB'
     except ValueError as error:
         assert str(error).startswith('the place ')  # noqa: PT017 (either outcome is right)
+
+
+def test_tar_files_of_another_form_are_refused(tmp_path, pictures):
+    tar_folder(tmp_path, pictures)
+    whole = (tmp_path / 'XX_0.tar').read_bytes()
+    for content, message in (
+        (gzip.compress(whole), 'cannot be read as an uncompressed tar file'),
+        (whole[:1000], r"cut off within './XX_IMG_00'"),
+        (b'no tar' * 400, 'cannot be read as an uncompressed tar file'),
+    ):
+        (tmp_path / 'x.tar').write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            TarImages(tmp_path / 'x.tar')
+    with pytest.raises(FileNotFoundError, match='no such tar file'):
+        TarImages(tmp_path / 'missing.tar')
+
+
+def test_tables_of_another_form_are_refused(tmp_path):
+    pq.write_table(pa.table({'id': ['a', None], 'image': [b'', b''], 'lists': [[1], [2]]}), tmp_path / 'x.parquet')
+    for options, message in (
+        ({'key': 'name'}, r"x.parquet: has no column name, it has \['id', 'image', 'lists'\]"),
+        ({}, r'x.parquet: a cell of "id" is empty'),
+        ({'key': 'lists'}, r'x.parquet: "lists" should be text'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TableImages(tmp_path / 'x.parquet', **options)
+    pq.write_table(pa.table({'id': ['a'], 'image': [{'bytes': None, 'path': 'a.png'}]}), tmp_path / 'x.parquet')
+    with pytest.raises(ValueError, match=r"row 0: image 'a' holds no bytes, only the path 'a.png'"):
+        TableImages(tmp_path / 'x.parquet').read('a')

@@ -4,6 +4,9 @@ from mmgpt.data.image_stores.base import BadBase64, ImageStore, OversizedImage, 
 from mmgpt.data.image_stores.base64_json import JsonImages
 from mmgpt.data.image_stores.folder import FolderImages
 from mmgpt.data.image_stores.parquet import ParquetImages, write_parquet_images
+from mmgpt.data.image_stores.table import TableImages
+from mmgpt.data.image_stores.tar import TarImages
+from mmgpt.data.image_stores.video import VideoFiles
 
 __all__ = [
     'BadBase64',
@@ -12,6 +15,9 @@ __all__ = [
     'JsonImages',
     'OversizedImage',
     'ParquetImages',
+    'TableImages',
+    'TarImages',
+    'VideoFiles',
     'decode_base64',
     'open_picture',
     'write_parquet_images',

@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmgpt.data.key_index import KeyIndex
+from mmgpt.structures import Medium
 
 # What pictures come in; some of Pillow's other formats run programs (PostScript).
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM', 'JPEG2000', 'AVIF', 'ICO')
@@ -63,6 +64,10 @@ class ImageStore(ABC):
             ValueError: the picture cannot be decoded.
         """
         return open_picture(self.read(key), f'{self.path}: image {key!r}', self.max_pixels)
+
+    def expand(self, medium: Medium) -> Medium:
+        """The medium whose frames are keys of single pictures, where a key of it may stand for several."""
+        return medium
 
     def keys(self) -> Iterable[str]:
         """All keys, in the order of the store."""

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmgpt.data.cache import cached, is_small
-from mmgpt.data.image_stores.base import BadBase64, ImageStore, decode_base64
+from mmgpt.data.image_stores.base import BadBase64, decode_base64
+from mmgpt.data.image_stores.mapped import Located, MappedImages
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.registry import IMAGE_STORES
 
 
 @IMAGE_STORES.register_module()
-class ParquetImages(ImageStore):
+class ParquetImages(MappedImages):
     """MIMIC-IT's image file: a column ``base64``, and the image ids as the data frame's index or a column beside it.
 
     The place of every picture in the files is found once, and a picture is then read straight out of the mapped file,
@@ -43,97 +42,38 @@ class ParquetImages(ImageStore):
 
     def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
         path = Path(path)
-        self.files = sorted(path.glob('*.parquet')) if path.is_dir() else [path]
-        if not self.files or not self.files[0].is_file():
+        files = sorted(path.glob('*.parquet')) if path.is_dir() else [path]
+        if not files or not files[0].is_file():
             raise FileNotFoundError(f'{path}: there is no such Parquet file or folder with *.parquet files')
-        self._folder: Path | None = None  # of what is kept
-        self._cells: dict[int, bytes] = {}  # the rewritten pictures of small files
-        if is_small(self.files):
-            rewritten: dict[int, io.BytesIO] = {}
-            index, self._spans = _locate(self.files, lambda number: rewritten.setdefault(number, io.BytesIO()))
-            self._cells = {number: cells.getvalue() for number, cells in rewritten.items()}
-        else:
-            self._folder = cached('pictures', self.files, self._save)
-            index, self._spans = KeyIndex.load(self._folder), self._load_spans()
-        super().__init__(path, index, max_pixels)
-        self._maps: dict[int, mmap.mmap] = {}
+        super().__init__(path, files, max_pixels)
+
+    def locate(self, rewritten: Callable[[int], BinaryIO]) -> Located:
+        """See :meth:`MappedImages.locate`."""
+        keys, places = [], [np.zeros((0, 3), np.int64)]
+        for number, file in enumerate(self.files):
+            with _readable(file):
+                parquet = pq.ParquetFile(file, memory_map=True)
+                column = _key_column(parquet, file)
+                found = [
+                    batch.column(0).cast(pa.large_string())
+                    for batch in parquet.iter_batches(columns=[column], use_threads=False)
+                ]
+                if any(chunk.null_count for chunk in found):
+                    raise ValueError(f'{file}: an image id is missing in the column {column!r}')
+                keys += found
+                spans = _spans_in_place(parquet, file)
+                if spans is None:
+                    spans = _rewrite(parquet, rewritten(number))
+            places.append(np.insert(np.array(spans, np.int64).reshape(-1, 2), 0, number, axis=1))
+        return Located(KeyIndex(pa.concat_arrays(keys) if keys else []), np.concatenate(places))
 
     def read(self, key: str) -> bytes:
         """See :meth:`ImageStore.read`."""
-        number, start, length = map(int, self._spans[self.place(key)])
-        where = f'{self.files[number]}: image {key!r}'
-        if length < 0:
+        file, text = self.cell(key)
+        where = f'{file}: image {key!r}'
+        if text is None:
             raise BadBase64(f'{where} is empty')
-        return decode_base64(self._text(number)[start : start + length], where)
-
-    def _text(self, number: int) -> bytes | mmap.mmap:
-        """What the places of a file's pictures are places in."""
-        if number in self._cells:
-            return self._cells[number]
-        if number not in self._maps:
-            path = None if self._folder is None else self._folder / _cells_name(number)
-            with (self.files[number] if path is None or not path.is_file() else path).open('rb') as file:
-                self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._maps[number]
-
-    def _save(self, folder: Path) -> None:
-        opened: list[BinaryIO] = []
-
-        def cells(number: int) -> BinaryIO:
-            opened.append((folder / _cells_name(number)).open('wb'))
-            return opened[-1]
-
-        try:
-            index, spans = _locate(self.files, cells)
-        finally:
-            for file in opened:
-                file.close()
-        index.save(folder)
-        np.save(folder / 'spans.npy', spans)
-
-    def _load_spans(self) -> np.ndarray:
-        return np.load(self._folder / 'spans.npy', mmap_mode='r')
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_maps': {}, '_spans': self._spans if self._folder is None else None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._folder is not None:
-            self._spans = self._load_spans()
-
-
-def _cells_name(number: int) -> str:
-    return f'cells-{number:05d}.bin'
-
-
-def _locate(files: Sequence[Path], rewritten: Callable[[int], BinaryIO]) -> tuple[KeyIndex, np.ndarray]:
-    """The ids of the pictures of files, and where each lies.
-
-    Args:
-        files: Parquet files.
-        rewritten: opens a file for the pictures of the file of a number, where they cannot be read in their place.
-
-    Returns:
-        The ids, and (N, 3) int64: number of the file, start and length of the base64 text; length -1 = there is none.
-    """
-    keys, places = [], [np.zeros((0, 3), np.int64)]
-    for number, file in enumerate(files):
-        with _readable(file):
-            parquet = pq.ParquetFile(file, memory_map=True)
-            column = _key_column(parquet, file)
-            found = [
-                batch.column(0).cast(pa.large_string())
-                for batch in parquet.iter_batches(columns=[column], use_threads=False)
-            ]
-            if any(chunk.null_count for chunk in found):
-                raise ValueError(f'{file}: an image id is missing in the column {column!r}')
-            keys += found
-            spans = _spans_in_place(parquet, file)
-            if spans is None:
-                spans = _rewrite(parquet, rewritten(number))
-        places.append(np.insert(np.array(spans, np.int64).reshape(-1, 2), 0, number, axis=1))
-    return KeyIndex(pa.concat_arrays(keys) if keys else []), np.concatenate(places)
+        return decode_base64(text, where)
 
 
 def _spans_in_place(parquet: pq.ParquetFile, file: Path) -> list[tuple[int, int]] | None:

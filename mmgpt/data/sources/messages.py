@@ -32,6 +32,7 @@ class Messages(Records):
         {'type': 'image', 'image': 'a.jpg'}                        a picture of the store
         {'type': 'image_set', 'images': ['a.jpg', 'b.jpg']}        several pictures under one mark
         {'type': 'video', 'video': ['0001.jpg', '0002.jpg']}       frames under one mark
+        {'type': 'video', 'video': 'clip.mp4'}                     a file of VideoFiles
 
     Where no message asks for a picture, all of them stand before the first question. In tables (Parquet, Arrow, what
     ``datasets`` saves) pictures may lie in the rows themselves, as bytes; elsewhere ``images`` are keys of the store.
@@ -125,6 +126,8 @@ def _turn(message: Record, pictures: _Pictures) -> Turn:
             own = part.text('image', '')
             index = part.number('index') if part.get('index') is not None else None
             media.append(Medium((own or pictures.next(index),)))
+        elif kind == 'video' and isinstance(part.get('video'), str):
+            media.append(Medium((part['video'],)))
         elif kind in ('image_set', 'video'):
             media.append(Medium(tuple(part.texts('images' if kind == 'image_set' else 'video', at_least=1))))
         else:

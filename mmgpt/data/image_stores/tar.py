@@ -1,0 +1,62 @@
+"""Pictures in tar files."""
+
+from __future__ import annotations
+
+import tarfile
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mmgpt.data.image_stores.mapped import Located, MappedImages
+from mmgpt.data.key_index import KeyIndex
+from mmgpt.registry import IMAGE_STORES
+
+
+@IMAGE_STORES.register_module()
+class TarImages(MappedImages):
+    """The files in a tar file, or in all ``*.tar`` of a folder; keys are their names in it, without a leading ``./``.
+
+    The files are walked once for the places of their members; a picture is then read out of the mapped file.
+
+    Args:
+        path: an uncompressed tar file, or a folder of them (read in the order of their names).
+        max_pixels: pictures with more pixels are refused.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no ``*.tar`` in the folder.
+        ValueError: a file is no tar file, compressed, or cut off; the message names it.
+    """
+
+    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
+        path = Path(path)
+        files = sorted(path.glob('*.tar')) if path.is_dir() else [path]
+        if not files or not files[0].is_file():
+            raise FileNotFoundError(f'{path}: there is no such tar file or folder with *.tar files')
+        super().__init__(path, files, max_pixels)
+
+    def locate(self, rewritten: Callable[[int], BinaryIO]) -> Located:
+        """See :meth:`MappedImages.locate`."""
+        names: list[str] = []
+        spans = array('q')
+        for number, file in enumerate(self.files):
+            size = file.stat().st_size
+            try:
+                with tarfile.open(file, 'r:') as tar:
+                    for member in tar:
+                        tar.members.clear()  # else it keeps them all
+                        if not member.isreg() or member.issparse():
+                            continue
+                        if member.offset_data + member.size > size:
+                            raise tarfile.ReadError(f'it is cut off within {member.name!r}')
+                        names.append(member.name.removeprefix('./'))
+                        spans.extend((number, member.offset_data, member.size))
+            except (tarfile.TarError, UnicodeError) as error:
+                raise ValueError(f'{file}: cannot be read as an uncompressed tar file: {error}') from error
+        return Located(KeyIndex(names), np.array(spans, np.int64).reshape(-1, 3))
+
+    def read(self, key: str) -> bytes:
+        """See :meth:`ImageStore.read`."""
+        return self.cell(key)[1]

@@ -1,0 +1,170 @@
+"""Single frames of video files, decoded with PyAV when they are asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mmgpt.data.image_stores.base import OversizedImage
+
+VIDEO_ENDINGS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
+MAX_FRAMES = 2_000_000  # of one file: 18 hours at 30 per second
+
+
+class BadVideo(OSError):
+    """A file is no video that can be read."""
+
+
+class VideoReader:
+    """The frames of a video file by their numbers, in the order of showing.
+
+    The file is walked once without decoding for the times of its frames, since what it says of its length need not be
+    true. Frames that are asked for in their order are decoded in one pass; what lies between is jumped over, from one
+    key frame to the next. One decoder is held, and one frame.
+
+    Args:
+        path: the file.
+        max_pixels: videos with larger frames are refused before they are decoded.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        BadVideo: it is no video, or has no frames.
+        OversizedImage: its frames are too large.
+        ImportError: PyAV is not installed.
+    """
+
+    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
+        self.path = Path(path)
+        self.max_pixels = max_pixels
+        if not self.path.is_file():
+            raise FileNotFoundError(f'there is no video file {self.path}')
+        self._container = None
+        with self._readable():
+            self._open()
+            self._times, self._jumps = self._walk()
+            self._open()  # from its beginning again
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def read(self, number: int) -> Image.Image:
+        """A frame as RGB.
+
+        Raises:
+            BadVideo: it cannot be decoded.
+        """
+        if not 0 <= number < len(self):
+            raise BadVideo(f'{self.path} has {len(self)} frames, there is no frame {number}')
+        with self._readable():
+            if number != self._shown:
+                self._picture = self._seek(number)
+                self._shown = number
+            return self._picture
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        import av
+
+        self.close()
+        self._container = av.open(str(self.path))
+        if not self._container.streams.video:
+            raise BadVideo(f'{self.path} has no pictures: it holds no video stream')
+        self._stream = self._container.streams.video[0]
+        self._check_size(self._stream.codec_context.width, self._stream.codec_context.height)
+        self._frames = self._container.decode(self._stream)
+        self._next = 0  # the number of the frame that the decoder gives next, at the least
+        self._shown: int | None = None
+
+    def _walk(self) -> tuple[list[int], list[int]]:
+        """When each frame is shown, and when those that decoding can begin with."""
+        times: list[int] = []
+        jumps: list[int] = []
+        timed = True
+        for packet in self._container.demux(self._stream):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            timed = timed and packet.pts is not None
+            times.append(packet.pts or 0)
+            if packet.is_keyframe:
+                jumps.append(packet.pts or 0)
+            if len(times) > MAX_FRAMES:
+                raise BadVideo(f'{self.path} has more than {MAX_FRAMES} frames: cut it into clips')
+        if not times:
+            raise BadVideo(f'no frame of the video {self.path} could be read')
+        times.sort()
+        if not timed or len(set(times)) < len(times):  # a stream without times: only counting tells
+            return list(range(len(times))), []
+        return times, sorted(jumps)
+
+    def _seek(self, number: int) -> Image.Image:
+        wanted = self._times[number]
+        if number < self._next or self._jumps_ahead(wanted):
+            if self._jumps:
+                self._container.seek(self._jumps[bisect_right(self._jumps, wanted) - 1], stream=self._stream)
+                self._frames = self._container.decode(self._stream)
+                self._next = bisect_left(self._times, self._jumps[bisect_right(self._jumps, wanted) - 1])
+            else:
+                self._open()
+        frame = None
+        for frame in self._frames:
+            place = self._next if not self._jumps else bisect_left(self._times, frame.pts)
+            self._next = place + 1
+            if place >= number:
+                break
+        if frame is None:
+            raise BadVideo(f'{self.path}: frame {number} of {len(self)} could not be decoded')
+        self._check_size(frame.width, frame.height)
+        return frame.to_image()
+
+    def _jumps_ahead(self, wanted: int) -> bool:
+        """Whether decoding can go on from a later place than where it stands."""
+        if not self._jumps or self._next >= len(self):
+            return False
+        last = bisect_right(self._jumps, wanted) - 1
+        return last >= 0 and self._jumps[last] > self._times[self._next]
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise OversizedImage(f'{self.path} has {width} x {height} pixels, more than max_pixels={self.max_pixels}')
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Names the file in what PyAV says of it."""
+        try:
+            import av
+        except ImportError as error:
+            raise ImportError('reading a video file needs PyAV: pip install "mmgpt[video]"') from error
+        try:
+            yield
+        except (av.FFmpegError, IndexError, EOFError) as error:
+            raise BadVideo(f'{self.path} is not a video that can be read: {error}') from error
+
+
+def evenly_spaced(total: int, wanted: int | None) -> list[int]:
+    """Indices of at most ``wanted`` of ``total`` frames, the first and the last among them.
+
+    Example:
+        >>> evenly_spaced(9, 3), evenly_spaced(9, 1), evenly_spaced(2, 3)
+        ([0, 4, 8], [4], [0, 1])
+    """
+    if wanted is None or total <= wanted:
+        return list(range(total))
+    if wanted == 1:
+        return [total // 2]
+    return [round(i * (total - 1) / (wanted - 1)) for i in range(wanted)]

@@ -1,0 +1,129 @@
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgpt.data.image_stores import OversizedImage, VideoFiles
+from mmgpt.data.video import BadVideo, VideoReader, evenly_spaced
+from mmgpt.structures import Medium
+
+av = pytest.importorskip('av')
+
+
+def write_video(path, count, codec='libx264', size=32, **options):
+    """A video whose frame ``i`` is grey ``6 * i``."""
+    with av.open(str(path), 'w') as file:
+        stream = file.add_stream(codec, rate=10, options=options)
+        stream.width = stream.height = size
+        stream.pix_fmt = 'yuv420p'
+        for i in range(count):
+            pixels = np.full((size, size, 3), 6 * i, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, 'rgb24')))
+        file.mux(stream.encode())
+
+
+def number_of(picture: Image.Image) -> int:
+    return round(np.asarray(picture).mean() / 6)
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec', 'options'),
+    [
+        ('one_key_frame.mp4', 'libx264', {}),
+        ('many_key_frames.mkv', 'libx264', {'g': '4', 'bf': '2'}),
+        ('mpeg4.avi', 'mpeg4', {'g': '5'}),
+        ('vp9.webm', 'libvpx-vp9', {'g': '6', 'cpu-used': '8'}),
+    ],
+)
+def test_frames_by_number_in_any_order(tmp_path, name, codec, options):
+    write_video(tmp_path / name, 20, codec, **options)
+    with VideoReader(tmp_path / name) as video:
+        assert len(video) == 20
+        for number in (0, 1, 7, 7, 19, 3, 12, 2, 18):
+            picture = video.read(number)
+            assert (picture.size, picture.mode) == ((32, 32), 'RGB')
+            assert number_of(picture) == number
+        assert [number_of(video.read(i)) for i in evenly_spaced(20, 4)] == [0, 6, 13, 19]
+
+
+def test_what_is_no_video_is_refused_with_its_name(tmp_path):
+    write_video(tmp_path / 'whole.mp4', 8)
+    data = (tmp_path / 'whole.mp4').read_bytes()
+    for name, content in (('empty.mp4', b''), ('text.mp4', b'no video' * 99), ('cut.mp4', data[: len(data) // 2])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadVideo, match=name):
+            VideoReader(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r'no video file .*missing'):
+        VideoReader(tmp_path / 'missing.mp4')
+    with pytest.raises(OversizedImage, match=r'whole.mp4 has 32 x 32 pixels, more than max_pixels=1023'):
+        VideoReader(tmp_path / 'whole.mp4', max_pixels=1023)
+    with (
+        VideoReader(tmp_path / 'whole.mp4') as video,
+        pytest.raises(BadVideo, match='has 8 frames, there is no frame 8'),
+    ):
+        video.read(8)
+
+
+@pytest.fixture
+def store(tmp_path):
+    for name, count in (('long.mp4', 20), ('short.mp4', 3)):
+        write_video(tmp_path / name, count)
+    Image.new('RGB', (4, 4), 'white').save(tmp_path / 'still.png')
+    return VideoFiles(tmp_path, num_frames=5)
+
+
+def test_a_medium_of_a_video_has_frames_evenly_spaced(store):
+    store.open('long.mp4#3')  # a decoder is at work
+    for store in (store, pickle.loads(pickle.dumps(store))):  # noqa: B020
+        medium = store.expand(Medium(('long.mp4',)))
+        assert medium.frames == tuple(f'long.mp4#{i}' for i in (0, 5, 10, 14, 19))
+        assert [number_of(store.open(key)) for key in medium.frames] == [0, 5, 10, 14, 19]
+        assert store.expand(Medium(('short.mp4',))).frames == ('short.mp4#0', 'short.mp4#1', 'short.mp4#2')
+        still = Medium(('still.png',))
+        assert store.expand(still) == still
+        assert store.open('still.png').size == (4, 4)
+    assert number_of(Image.open(io.BytesIO(store.read('long.mp4#7')))) == 7
+
+
+def test_keys_of_videos(store):
+    assert 'long.mp4' in store
+    assert 'long.mp4#3' in store
+    assert 'gone.mp4#3' not in store
+    assert sorted(store.keys()) == ['long.mp4', 'short.mp4', 'still.png']
+    with pytest.raises(KeyError, match=r"there is no image 'lomg.mp4'; did you mean .*'long.mp4'"):
+        store.expand(Medium(('lomg.mp4',)))
+    with pytest.raises(KeyError):
+        store.open('../long.mp4')
+    with pytest.raises(ValueError, match='num_frames must be at least 1'):
+        VideoFiles(store.path, num_frames=0)
+
+
+def test_several_videos_of_different_lengths_in_one_instruction(store, tmp_path, prompter):
+    import json
+
+    from mmgpt.data.collate import PadCollate
+    from mmgpt.data.dataset import InstructionDataset, SourceEntry
+    from mmgpt.data.sources import MimicIt
+
+    data = {'a': {'instruction': 'What differs?', 'answer': 'All.', 'image_ids': ['short.mp4', 'long.mp4']}}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': data}))
+    source = MimicIt(tmp_path / 'XX_instructions.json', store, kind='video', media='each')
+    batch = PadCollate(0)([InstructionDataset([SourceEntry(source)], prompter)[(0, 0, 0)]])
+    assert batch['media_frames'].tolist() == [[[0, 1, 2, -1, -1], [3, 4, 5, 6, 7]]]
+    assert [round(frame.float().mean().item() / 6) for frame in batch['frames']] == [0, 1, 2, 0, 5, 10, 14, 19]
+
+
+def test_a_message_with_a_video_file(store, tmp_path, prompter):
+    import json
+
+    from mmgpt.data.dataset import InstructionDataset, SourceEntry
+    from mmgpt.data.sources.messages import Messages
+
+    question = [{'type': 'video', 'video': 'short.mp4'}, {'type': 'text', 'text': 'What?'}]
+    messages = [{'role': 'user', 'content': question}, {'role': 'assistant', 'content': 'Grey.'}]
+    (tmp_path / 'x.jsonl').write_text(json.dumps({'messages': messages}))
+    item = InstructionDataset([SourceEntry(Messages(tmp_path / 'x.jsonl', store))], prompter)[(0, 0, 0)]
+    assert [len(medium.frames) for medium in item.encoded.media] == [3]
+    assert item.encoded.kind == 'video'

@@ -96,7 +96,9 @@ def export_otter(folder: str, out: str) -> Report:
         (place / 'config.json').write_text(json.dumps(_otter_config(model), indent=2, sort_keys=True) + '\n')
         model.generation_config.save_pretrained(place)
         processor.tokenizer.save_pretrained(place)
-    return Report(loaded=sorted(tensors), notes=[f'{len(state)} tensors in {out}'])
+        report = Report(loaded=sorted(tensors), notes=[f'{len(state)} tensors in {out}'])
+        report.save(place)
+    return report
 
 
 def _otter_config(model: Flamingo) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def convert(
     tower = load_vision_tower(vision_model, bool(normalize_patches))
     words = load_tokenizer(tokenizer or language_model, OpenFlamingo())
     template = OpenFlamingo(bos=words('a')['input_ids'][0] == words.bos_token_id)
-    ids = token_ids(words, template, len(embedding))
+    ids = token_ids(words, template, len(embedding), report)
     rows = lm.config.vocab_size = max(len(embedding), len(words))
     config = FlamingoConfig(
         vision_encoder=tower.config,

@@ -112,7 +112,7 @@ def convert(
         cross_attn_every_n_layers=every,
         attend='previous',
         without_media='zero_attention',
-        media_token_id=token_ids(words, template, len(embedding))[template.media_token],
+        media_token_id=token_ids(words, template, len(embedding), report)[template.media_token],
     )
     return write(out, built(config, sources, report, dtype_of(dtype)), words, template, report)
 

@@ -41,12 +41,14 @@ def write(
     return report
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, template: Template, rows: int) -> dict[str, int]:
-    """The ids of the template's tokens.
+def token_ids(tokenizer: PreTrainedTokenizerBase, template: Template, rows: int, report: Report) -> dict[str, int]:
+    """The ids of the template's tokens. A vocabulary of another size than the embedding's is noted in the report.
 
     Raises:
         ConversionError: a mark of a medium, or of an answer's end, for which the checkpoint's embedding has no row.
     """
+    if abs(len(tokenizer) - rows) > 1:  # one more or less: the padding token
+        report.notes.append(f'the checkpoint has {rows} rows in its embedding, the tokenizer {len(tokenizer)} tokens')
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in template.special_tokens}
     for token in filter(None, (template.media_token, template.stop_token)):
         if (number := ids[token]) >= rows:

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, MptConfig, MptForCausalLM
 
 from tests.hub.convert import published
@@ -181,6 +182,16 @@ def test_another_tokenizer(refused, checkpoint, parts, tiny_llama, tmp_path):
     (tmp_path / 'words/tokenizer.json').write_text(json.dumps(fields))
     message = refused('openflamingo', checkpoint(), *parts, '--tokenizer', tmp_path / 'words')
     assert 'trained with another tokenizer' in message
+
+
+def test_a_smaller_vocabulary_is_noted(run, checkpoint, parts, llama_tokenizer_dir, tmp_path, capsys):
+    options = ('--tokenizer', llama_tokenizer_dir, '--dtype', 'bfloat16')
+    assert run('openflamingo', checkpoint(), *parts, *options, '--out', tmp_path / 'd') == 0
+    assert '723 rows in its embedding, the tokenizer 403 tokens' in capsys.readouterr().out
+    stored = load_file(tmp_path / 'd/model.safetensors')
+    assert {value.dtype for value in stored.values()} == {torch.bfloat16}
+    assert run('openflamingo', checkpoint(), *parts, '--dtype', 'int8', '--out', tmp_path / 'e') == 2
+    assert 'floating type' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
         print(f'verify_dataset: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('\nverify_dataset: interrupted', file=sys.stderr)
+        return 130
     return 1 if report.errors else 0
 
 

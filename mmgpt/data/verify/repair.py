@@ -155,15 +155,22 @@ def _write_store(store: ImageStore, drops: Drops, path: Path) -> int:
         path.mkdir(exist_ok=True)
         return lost
     gone = drops.get(str(store.path), set())
-    if isinstance(store, JsonEntries) and (gone or store.entries.slips):
-        _write_entries(store.entries, gone, {}, path)
+    if isinstance(store, JsonEntries):
+        if gone or store.entries.slips:
+            _write_entries(store.entries, gone, {}, path)
+        else:
+            _link(store.path, path)
     elif isinstance(store, ParquetImages):
         start = 0
         for file in store.files:
             target = path / file.name if store.path.is_dir() else path
             start += _write_parquet(file, {place - start for place in gone}, target)
-    else:
-        _link(store.path, path)
+    else:  # of another kind: it keeps images that nothing shows any more
+        gone = set()
+        if store.path.is_dir():
+            shutil.copytree(store.path, path, copy_function=_link, dirs_exist_ok=True)
+        else:
+            _link(store.path, path)
     return len(gone)
 
 
@@ -214,8 +221,8 @@ def _write_parquet(file: Path, gone: set[int], path: Path) -> int:
     return rows
 
 
-def _link(file: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _link(file: str | Path, path: str | Path) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file, path)
     except OSError:  # another file system, or one without links

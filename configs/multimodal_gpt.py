@@ -58,6 +58,7 @@ with_pictures = [
         type='OcrVqa',
         annotations=f'{data}/OCR_VQA/dataset.json',
         images=f'{data}/OCR_VQA/image',
+        split=1,  # training
         sample=512,
     ),
 ]

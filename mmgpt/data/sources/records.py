@@ -105,6 +105,7 @@ class Records(Source):
         sample: so many records, drawn once, are all there is (at most all of them); None = all.
         sample_seed: of that draw.
         name: of the source; None = the name of the first file.
+        keep: for subclasses: which records count. All are read for it once.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -122,6 +123,7 @@ class Records(Source):
         sample: int | None = None,
         sample_seed: int = 42,
         name: str | None = None,
+        keep: Callable[[Record], bool] | None = None,
     ) -> None:
         paths = [annotations] if isinstance(annotations, str | Path) else list(annotations)
         if not paths:
@@ -132,9 +134,10 @@ class Records(Source):
         self.files = [open_records(path, self.member, self.lines) for path in paths]
         self._starts = np.concatenate([[0], np.cumsum([len(file) for file in self.files])])
         total = int(self._starts[-1])
-        self._chosen = None
-        if sample is not None and sample < total:
-            self._chosen = np.random.default_rng(sample_seed).permutation(total)[:sample]
+        self._chosen = None if keep is None else np.flatnonzero([keep(self._record(i)) for i in range(total)])
+        if sample is not None and sample < len(self):
+            drawn = np.random.default_rng(sample_seed).permutation(len(self))[:sample]
+            self._chosen = drawn if self._chosen is None else self._chosen[drawn]
         self._ids: KeyIndex | None = None
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -76,10 +77,26 @@ class OcrVqa(Records):
     Each time one of a record's questions is asked. The pictures' keys are the file names: ``{ASIN}`` with the ending
     of ``imageURL`` where the file is the official one.
 
-    Args: as of :class:`~mmgpt.data.sources.records.Records`.
+    Args:
+        annotations, images, sample, sample_seed, name: as of :class:`~mmgpt.data.sources.records.Records`.
+        split: only records of this one: 1 training, 2 validation, 3 test; None = all. The official file holds all.
     """
 
     id_field = 'filename'
+
+    def __init__(
+        self,
+        annotations: str | Path | Sequence[str | Path],
+        images: ImageStore | None = None,
+        split: Literal[1, 2, 3] | None = None,
+        sample: int | None = None,
+        sample_seed: int = 42,
+        name: str | None = None,
+    ) -> None:
+        if split not in (None, 1, 2, 3):
+            raise ValueError(f'split must be 1 (training), 2 (validation), 3 (test) or None, got {split!r}')
+        keep = None if split is None else lambda record: record.number('split') == split
+        super().__init__(annotations, images, sample, sample_seed, name, keep)
 
     def read(self, record: Record, rng: np.random.Generator) -> tuple[Turn, ...]:
         """One of the questions and its answer."""

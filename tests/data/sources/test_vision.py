@@ -1,6 +1,7 @@
 """The record schemas of the published sets with pictures: what is asked, what is answered, which picture."""
 
 import json
+import pickle
 import random
 from collections import Counter
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmgpt.data.builder import build_dataset
-from mmgpt.data.sources import AOkVqa, Vqa
+from mmgpt.data.sources import AOkVqa, OcrVqa, Vqa
 from mmgpt.data.sources.requests import DESCRIBE, EXPLAIN
 from mmgpt.data.sources.table import source_config, source_from_files
 from mmgpt.structures import Medium
@@ -101,6 +102,18 @@ def test_ocr_vqa_by_asin(tmp_path, url, image):
     one = source(tmp_path, 'ocr_vqa', value)
     assert seen(one)[3:] == (Medium((image,)), 'B01')
     assert one.find('B01').turns[1].text in BOOK['answers']
+
+
+def test_ocr_vqa_by_split(tmp_path):
+    path = tmp_path / 'ann.json'
+    path.write_text(json.dumps({f'B{i}': {'imageURL': 'u.jpg', **BOOK, 'split': 1 + i % 3} for i in range(30)}))
+    assert [sample.id for sample in OcrVqa(path, split=2)] == [f'B{i}' for i in range(1, 30, 3)]
+    few = [sample.id for sample in OcrVqa(path, split=2, sample=4)]
+    assert len(set(few)) == 4
+    assert all(int(id[1:]) % 3 == 1 for id in few)
+    assert pickle.loads(pickle.dumps(OcrVqa(path, split=2, sample=4)))[0].id == few[0]
+    with pytest.raises(ValueError, match='split must be 1'):
+        OcrVqa(path, split=4)
 
 
 @pytest.mark.parametrize('name', ['vqa', 'vqav2', 'okvqa'])

@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.incontext import Retriever
 from mmgpt.data.prompter import Prompter
-from mmgpt.data.sources import Source
+from mmgpt.data.sources import Source, Unusable
 from mmgpt.data.tokens import Tokens
 from mmgpt.data.vision_inputs import Transform
 from mmgpt.structures import KINDS, Encoded, Medium, Sample, Turn
+
+TRIES = 100  # samples of a source that are left out in turn: then its rules and its data do not fit
 
 
 class Address(NamedTuple):
@@ -65,6 +67,7 @@ class SourceEntry:
         num_samples: how many an epoch sees, instead of ``weight``.
         loss_weight: of its tokens in the loss.
         language: of its samples that do not say it themselves, a tag such as 'en' or 'zh'; losses are reported apart.
+        max_seq_len: limit of its rows' text in tokens, instead of the data set's.
     """
 
     source: Source
@@ -75,8 +78,11 @@ class SourceEntry:
     num_samples: int | None = None
     loss_weight: float = 1.0
     language: str = ''
+    max_seq_len: int | None = None
 
     def __post_init__(self) -> None:
+        if self.max_seq_len is not None and self.max_seq_len < 1:
+            raise ValueError(f'max_seq_len of {self.source.name} must be at least 1 or None, got {self.max_seq_len}')
         if self.marks not in ('every', 'first'):
             raise ValueError(f"marks must be 'every' or 'first', got {self.marks!r}")
         if self.weight < 0 or self.loss_weight < 0 or (self.num_samples or 0) < 0:
@@ -154,14 +160,7 @@ class InstructionDataset(Dataset):
     def _encode(self, address: Address, rng: np.random.Generator) -> Encoded:
         entry = self.entries[address.source]
         with _located(entry, address):
-            sample = draw(entry.source, address.index, rng)
-            context = []
-            if entry.retriever is not None:
-                context = [entry.source.find(id) for id in entry.retriever(sample, rng)]
-            tokens = self._tokens(context, sample, entry)
-            while tokens.cut and context:
-                context = context[1:]
-                tokens = self._tokens(context, sample, entry)
+            context, sample, tokens = self._usable(entry, address.index, rng)
             shown = [*context, sample] if entry.marks == 'every' else [sample]
             return Encoded(
                 id=sample.id,
@@ -173,6 +172,26 @@ class InstructionDataset(Dataset):
                 weight=sample.weight * entry.loss_weight,
                 language=sample.language or entry.language,
             )
+
+    def _usable(self, entry: SourceEntry, index: int, rng: np.random.Generator) -> tuple[list[Sample], Sample, Tokens]:
+        """A sample with its context as ids. One that is left out is replaced by another one of its source."""
+        for _ in range(TRIES):
+            try:
+                sample = draw(entry.source, index, rng)
+                context = []
+                if entry.retriever is not None:
+                    context = [entry.source.find(id) for id in entry.retriever(sample, rng)]
+                tokens = self._tokens(context, sample, entry)
+                while tokens.cut and context:
+                    context = context[1:]
+                    tokens = self._tokens(context, sample, entry)
+                if hasattr(entry.source, 'check'):  # a source from outside need not have it
+                    entry.source.check(tokens, rng)
+                return context, sample, tokens
+            except Unusable as error:
+                reason = error
+                index = int(rng.integers(len(entry.source)))
+        raise ValueError(f'{TRIES} samples in turn cannot be used, the last one since: {reason}') from reason
 
     def __getitem__(self, address: Address) -> Item:
         return self.__getitems__([address])[0]
@@ -215,7 +234,9 @@ class InstructionDataset(Dataset):
         return FrameKey(store, picture, (*address, medium) if self.entries[address.source].augment else None)
 
     def _tokens(self, context: Sequence[Sample], sample: Sample, entry: SourceEntry) -> Tokens:
-        return self.prompter.encode(compose(context, sample, entry.marks), max_seq_len=self.max_seq_len)
+        return self.prompter.encode(
+            compose(context, sample, entry.marks), max_seq_len=entry.max_seq_len or self.max_seq_len
+        )
 
 
 def draw(source: Source, index: int, rng: np.random.Generator) -> Sample:

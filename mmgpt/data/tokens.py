@@ -62,7 +62,8 @@ def encode(
         eos = [tokenizer.eos_token_id] if piece.eos and (room > 0 or not piece.ends_count) else []
         room -= len(eos) * piece.ends_count
         ids += bos + piece_ids[:kept] + eos
-        labels += [IGNORE_INDEX] * len(bos) + piece_labels[:kept] + eos
+        ends = eos if piece.train_eos else [IGNORE_INDEX] * len(eos)
+        labels += [IGNORE_INDEX] * len(bos) + piece_labels[:kept] + ends
     if labels:
         labels[0] = IGNORE_INDEX  # nothing comes before it that could predict it
     marks = ids.count(tokenizer.convert_tokens_to_ids(media_token))

@@ -140,6 +140,24 @@ class RandomAffine:
 
 
 @TRANSFORMS.register_module()
+class RandomFlip:
+    """Mirrors a picture at random, left to right.
+
+    Args:
+        share: of the pictures that are mirrored, from 0 to 1.
+    """
+
+    def __init__(self, share: float = 0.5) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f'share must be from 0 to 1, got {share}')
+        self.share = share
+
+    def __call__(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        """The picture, or its mirror image."""
+        return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.share else picture
+
+
+@TRANSFORMS.register_module()
 class RandomBrightness:
     """Changes contrast and brightness at random: ``picture * gain + bias``.
 

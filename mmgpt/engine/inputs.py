@@ -12,7 +12,7 @@ from mmgpt.registry import BUILDERS
 
 DEMO = 'configs/otter_demo.py'
 HUB_ID = re.compile(r'(hf-hub:)?[\w.-]+(/[\w.-]+)?')
-FILES_OF_A_SOURCE = ('instructions', 'train', 'images', 'annotations', 'path')
+FILES_OF_A_SOURCE = ('instructions', 'train', 'images', 'annotations', 'path', 'shards')
 # what the shipped configs name on the hub: a name that differs by one letter is taken for a slip
 KNOWN_ON_THE_HUB = (
     'openai/clip-vit-large-patch14',

@@ -179,7 +179,7 @@ def _shrink_language(decoder: dict[str, Any], layers: int) -> None:
 
 def _stand_in(source: Mapping[str, Any], data: Path) -> dict[str, Any]:
     """A source of ``data`` that takes part in the mixture as the given one does: pictures, a video or text."""
-    has_pictures = source.get('images') is not None or source['type'] == 'TrainingData'
+    has_pictures = source['type'] == 'TrainingData' or any(source.get(name) for name in ('images', 'shards'))
     task = 'TXT' if not has_pictures else 'VID' if source.get('kind') == 'video' else 'READ'
     entry = {key: value for key, value in source.items() if key in ENTRY_KEYS and key != 'num_samples'}
     own = {key: source[key] for key in ('kind', 'media') if key in source}

@@ -3,5 +3,6 @@
 from mmgpt.data.builders.digits import DigitsBuilder
 from mmgpt.data.builders.mimicit import MimicItFiles
 from mmgpt.data.builders.multimodal_gpt import MultiModalGPTFiles
+from mmgpt.data.builders.pretraining import PretrainingFiles
 
-__all__ = ['DigitsBuilder', 'MimicItFiles', 'MultiModalGPTFiles']
+__all__ = ['DigitsBuilder', 'MimicItFiles', 'MultiModalGPTFiles', 'PretrainingFiles']

@@ -1,6 +1,6 @@
 """Annotation files as samples, registered in ``SOURCES``."""
 
-from mmgpt.data.sources.base import Source
+from mmgpt.data.sources.base import Source, Unusable
 from mmgpt.data.sources.captions import CocoCaption, MiniGPT4
 from mmgpt.data.sources.language import Alpaca, Baize, Dolly
 from mmgpt.data.sources.llava import Llava
@@ -10,6 +10,7 @@ from mmgpt.data.sources.mimicit_hub import MimicItHub
 from mmgpt.data.sources.records import Record, Records
 from mmgpt.data.sources.statements import Nlvr, Nlvr2, SnliVe
 from mmgpt.data.sources.vqa import AOkVqa, Clevr, Gqa, OcrVqa, TextVqa, Vqa
+from mmgpt.data.sources.web import ImageTextTars, Mmc4
 
 __all__ = [
     'AOkVqa',
@@ -19,11 +20,13 @@ __all__ = [
     'CocoCaption',
     'Dolly',
     'Gqa',
+    'ImageTextTars',
     'Llava',
     'Messages',
     'MimicIt',
     'MimicItHub',
     'MiniGPT4',
+    'Mmc4',
     'Nlvr',
     'Nlvr2',
     'OcrVqa',
@@ -32,5 +35,6 @@ __all__ = [
     'SnliVe',
     'Source',
     'TextVqa',
+    'Unusable',
     'Vqa',
 ]

@@ -7,7 +7,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.tokens import Tokens
 from mmgpt.structures import Sample
+
+
+class Unusable(ValueError):
+    """A sample that is left out: a data set draws another one of the source in its place."""
 
 
 class Source(ABC):
@@ -35,6 +40,7 @@ class Source(ABC):
         Raises:
             IndexError: there is no such index.
             ValueError: the record is not as its format says; the message names file and id.
+            Unusable: it is, and the sample is left out by the rules of the set.
         """
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
@@ -45,6 +51,13 @@ class Source(ABC):
             rng: the choice is drawn from it, so that it repeats.
         """
         return self[index]
+
+    def check(self, tokens: Tokens, rng: np.random.Generator) -> None:  # noqa: B027 (most sources take all)
+        """Looks at what is left of a sample when its text is cut to its length; by default it is always taken.
+
+        Raises:
+            Unusable: the sample is left out.
+        """
 
     @abstractmethod
     def find(self, id: str) -> Sample:

@@ -19,7 +19,8 @@ class Piece:
     text: str
     supervised: tuple[tuple[int, int], ...] = ()  # character spans [start, end): trained in full or not at all
     bos: bool = True  # the tokenizer's beginning-of-text, where it has one, comes first; it is never trained
-    eos: bool = True  # the tokenizer's end-of-text comes last; it is trained
+    eos: bool = True  # the tokenizer's end-of-text comes last
+    train_eos: bool = True  # and is trained
     ends_count: bool = False  # bos and eos count towards the limit: where no room is left, there is no eos
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 SMALL = 32 << 20  # bytes: smaller files are indexed in memory each time, which takes less than a second
@@ -65,6 +66,11 @@ def cached(what: str, files: Sequence[Path], make: Callable[[Path], None], param
 def is_small(files: Sequence[Path]) -> bool:
     """Whether an index of the files is not worth keeping."""
     return sum(file.stat().st_size for file in files) < SMALL
+
+
+def mapped_array(path: Path) -> np.ndarray:
+    """An array of a ``.npy`` file, mapped into memory; plain, since ``np.memmap`` makes single elements slow."""
+    return np.load(path, mmap_mode='r', allow_pickle=False).view(np.ndarray)
 
 
 def digest(value: Any) -> str:

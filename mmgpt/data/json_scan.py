@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgpt.data.cache import cached, is_small
+from mmgpt.data.cache import cached, is_small, mapped_array
 from mmgpt.data.key_index import KeyIndex
 
 # Possessive quantifiers (*+) keep the matches linear in time and constant in memory, however long the file.
@@ -104,7 +104,7 @@ class MappedJson:
 
     def _load(self, folder: Path) -> None:
         self._kept = folder
-        self._spans = np.load(folder / 'spans.npy', mmap_mode='r')
+        self._spans = mapped_array(folder / 'spans.npy')
         self.keys = KeyIndex.load(folder) if (folder / 'keys.arrow').is_file() else None
 
     def _open(self) -> mmap.mmap | bytes:

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmgpt.data.cache import mapped_array
+
 
 class KeyIndex:
     """The place of each key in a list, found by binary search.
@@ -51,7 +53,7 @@ class KeyIndex:
         self._folder = folder
         with pa.memory_map(str(folder / 'keys.arrow')) as file:
             self._names = pa.ipc.open_file(file).get_batch(0).column(0)
-        self._order = np.load(folder / 'key_order.npy', mmap_mode='r')
+        self._order = mapped_array(folder / 'key_order.npy')
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ if self._folder is None else {'_folder': self._folder}

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from mmgpt.data.cache import cached, is_small
+from mmgpt.data.cache import cached, is_small, mapped_array
 from mmgpt.data.image_stores.base import ImageStore
 from mmgpt.data.key_index import KeyIndex
 
@@ -96,7 +96,7 @@ class MappedImages(ImageStore):
         np.save(folder / 'spans.npy', spans)
 
     def _load_spans(self) -> np.ndarray:
-        return np.load(self._folder / 'spans.npy', mmap_mode='r')
+        return mapped_array(self._folder / 'spans.npy')
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_maps': {}, '_spans': self._spans if self._folder is None else None}

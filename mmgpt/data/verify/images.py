@@ -9,8 +9,8 @@ from mmgpt.data.image_stores import BadBase64, ImageStore, OversizedImage, decod
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Fault
-
-VIDEOS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')  # endings of files
+from mmgpt.data.video import VIDEO_ENDINGS, BadVideo
+from mmgpt.structures import Medium
 
 
 class JsonEntries(ImageStore):
@@ -39,10 +39,11 @@ class JsonEntries(ImageStore):
 
 
 def check_images(store: ImageStore, keys: Iterable[str]) -> Iterator[tuple[str, Fault]]:
-    """Decodes pictures, and tells which could not be, by key."""
+    """Decodes pictures, and of videos the frames that a run would, and tells which could not be, by key."""
     for key in keys:
         try:
-            store.open(key)
+            for frame in store.expand(Medium((key,))).frames:
+                store.open(frame)
         except BadBase64 as error:
             yield key, Fault('bad_base64', str(error), 'write the encoded picture as base64, or take it out')
         except OversizedImage as error:
@@ -50,7 +51,6 @@ def check_images(store: ImageStore, keys: Iterable[str]) -> Iterator[tuple[str, 
         except KeyError as error:
             yield key, Fault('missing_image', str(error.args[0]), 'add the image, or take the sample out')
         except (ValueError, OSError) as error:
-            if Path(key).suffix.lower() in VIDEOS:
-                yield key, Fault('bad_video', str(error), 'write the video anew, or take the sample out')
-                continue
-            yield key, Fault('corrupt_image', str(error), 'replace the picture by a whole one, or take it out')
+            is_video = isinstance(error, BadVideo) or key.lower().endswith(VIDEO_ENDINGS)
+            kind, what = ('bad_video', 'video') if is_video else ('corrupt_image', 'picture')
+            yield key, Fault(kind, str(error), f'replace the {what} by a whole one, or take it out')

@@ -1,6 +1,7 @@
 """The doctor on tables whose pictures lie in their cells."""
 
 import io
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,3 +65,26 @@ def test_faults_in_tables(tmp_path, llama_tokenizer_dir, kind):
         left = pq.read_table(tmp_path / 'well' / path.name).to_pylist()
         assert [row['id'] for row in left] == ['m0', 'm1', 'm7']
         assert Image.open(io.BytesIO(left[2]['images'][0]['bytes'])).size == (24, 24)
+
+
+def test_videos_that_cannot_be_read(tmp_path, llama_tokenizer_dir):
+    pytest.importorskip('av')
+    from tests.data.test_video import write_video
+
+    (tmp_path / 'clips').mkdir()
+    write_video(tmp_path / 'clips' / 'whole.mp4', 8)
+    data = (tmp_path / 'clips' / 'whole.mp4').read_bytes()
+    (tmp_path / 'clips' / 'cut.mp4').write_bytes(data[: len(data) // 2])
+    (tmp_path / 'clips' / 'text.mp4').write_text('no video')
+    names = ('whole.mp4', 'cut.mp4', 'text.mp4', 'missing.mp4')
+    records = {name: {'instruction': 'What?', 'answer': 'The last.', 'image_ids': [name]} for name in names}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': records}))
+    source = {'type': 'MimicIt', 'instructions': str(tmp_path / 'XX_instructions.json')}
+    source['images'] = {'type': 'VideoFiles', 'path': str(tmp_path / 'clips'), 'num_frames': 4}
+    config = {'template': {'type': 'Otter'}, 'tokenizer': {'path': str(llama_tokenizer_dir)}}
+    report = examine(open_patient(NamedData(dataset={'sources': [source]}, **config)))
+    assert {(finding.kind, finding.id) for finding in report.findings} == {
+        ('bad_video', 'cut.mp4'),
+        ('bad_video', 'text.mp4'),
+        ('missing_image', 'missing.mp4'),
+    }

@@ -68,9 +68,7 @@ def convert(
             f'{base} has an adapter already: convert onto the model folder of the OpenFlamingo itself'
         )
     report = Report(notes=[settings.assumed] if settings.assumed else [])
-    published = {
-        'lang_encoder.' + WRAPPED.sub('', k) if WRAPPED.match(k) else k: v for k, v in _state(content, lora_file)
-    }
+    published = {_unwrapped(name): value for name, value in tensors_of(content, lora_file).items()}
     tensors = renamed(published, Renamer(OPEN_FLAMINGO, model.decoder.layers_name), report)
     inject(model, tensors, settings, report)
     model.config.attend, model.config.without_media = attend, 'skip'
@@ -79,11 +77,13 @@ def convert(
     return write(out, model, processor.tokenizer, MultiModalGPT(), report)
 
 
-def _state(content: Any, lora_file: str) -> list[tuple[str, Tensor]]:
-    return [(key.replace('.base_layer.', '.'), value) for key, value in tensors_of(content, lora_file).items()]
+def _unwrapped(name: str) -> str:
+    """The name that a tensor has in an OpenFlamingo without peft around its language model or its layers."""
+    name = name.replace('.base_layer.', '.')
+    return 'lang_encoder.' + WRAPPED.sub('', name) if WRAPPED.match(name) else name
 
 
-def read_settings(content: Mapping[str, Any], alpha: float | None = None) -> Settings:
+def read_settings(content: Any, alpha: float | None = None) -> Settings:
     """The settings in a file: a dict or a config object, perhaps one deeper, or none at all.
 
     Args:
@@ -93,7 +93,8 @@ def read_settings(content: Mapping[str, Any], alpha: float | None = None) -> Set
     Raises:
         ConversionError: settings that cannot be read.
     """
-    found = {} if content.get(SETTINGS) is None else content[SETTINGS]
+    found = content.get(SETTINGS) if isinstance(content, dict) else None
+    found = {} if found is None else found
     while isinstance(found, dict):
         fields = {**vars(found), **found} if hasattr(found, '__dict__') else found  # an inert record of an object
         if not isinstance(fields.get(SETTINGS), dict):

@@ -98,12 +98,17 @@ def test_a_truncated_tower_and_language_model(refused, checkpoint, tiny_llama, t
     assert 'the language model' in refused(*model, tmp_path / 'lm', '--vision-model', published.CLIP)
 
 
-def test_not_a_checkpoint(refused, tmp_path, parts):
+def test_not_a_checkpoint(refused, mmgpt_base, tmp_path, parts):
     path = tmp_path / 'checkpoint.pt'
     path.write_text('<html>not found</html>')
     assert 'checkpoint.pt' in refused('openflamingo', path, *parts)
     torch.save([1, 2], path)
     assert 'holds no tensors' in refused('openflamingo', path, *parts)
+    assert 'holds no tensors' in refused('multimodal-gpt', path, '--base', mmgpt_base)
+    torch.save(published.release_v2(), path)
+    assert 'no LoRA matrices' in refused('multimodal-gpt', path, '--base', mmgpt_base)
+    torch.save({'model_state_dict': published.lora()}, path)
+    assert "gated blocks in 'base_model.model.model.layers'" in refused('openflamingo', path, *parts)
 
 
 def shift_blocks(state):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmgpt.data.builder import build_dataset
-from mmgpt.data.sources import AOkVqa, OcrVqa, Vqa
+from mmgpt.data.sources import AOkVqa, CocoCaption, OcrVqa, Vqa
 from mmgpt.data.sources.requests import DESCRIBE, EXPLAIN
 from mmgpt.data.sources.table import source_config, source_from_files
 from mmgpt.structures import Medium
@@ -87,6 +87,29 @@ def test_coco_caption(tmp_path):
     assert min(answered.values()) > 150
     assert (medium, id) == (Medium(('val2014/COCO_val2014_000000522418.jpg',)), 'ann_0')
     assert one[1].turns[1].text == 'One.'
+
+
+def test_karpathys_own_file(tmp_path):
+    parts = ['train', 'restval', 'test', 'val']
+    images = [
+        {
+            'filepath': 'val2014',
+            'filename': f'{i}.jpg',
+            'split': part,
+            'sentences': [{'raw': 'A dog.'}, {'raw': 'A cat.'}],
+        }
+        for i, part in enumerate(parts)
+    ]
+    del images[1]['filepath']  # as Flickr30k's
+    path = tmp_path / 'dataset_coco.json'
+    path.write_text(json.dumps({'dataset': 'coco', 'images': images}))
+    one = CocoCaption(path, splits=['train', 'restval'])
+    assert [sample.turns[0].media for sample in one] == [(Medium(('val2014/0.jpg',)),), (Medium(('1.jpg',)),)]
+    assert set(seen(one)[2]) == {'A dog.', 'A cat.'}
+    with pytest.raises(ValueError, match=r'\"split\" should be one of those that are asked for: give splits='):
+        CocoCaption(path)[0]
+    with pytest.raises(ValueError, match='splits must be a list'):
+        CocoCaption(path, splits='train')
 
 
 def test_ocr_vqa_as_a_list(tmp_path):

@@ -60,8 +60,9 @@ def mimicit(set_, part=None, **options):
 
 
 data_builder = dict(type='MimicItFiles', folder=data, sets=['LA', 'SD', 'CGD', 'SN', 'VST', 'DC', 'TVC'])
+samples = 12  # of a packed row, estimated; the first lines of a run's log say how many batches an epoch has
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=1,  # rows
     num_workers=8,
     dataset=dict(
         max_seq_len=2048,
@@ -78,10 +79,10 @@ train_dataloader = dict(
             mimicit('TVC', marks='first', kind='video', max_frames=16),
         ],
     ),
-    sampler=dict(type='MixtureSampler'),
+    sampler=dict(type='PackingSampler', row_length=2560, workers=2),  # several samples a row, hardly any padding
 )
 
-max_iters = 3 * 600_000 // 64  # epochs * samples // (8 GPUs * 8 samples)
+max_iters = 3 * 600_000 // (8 * samples)  # epochs * samples // (8 GPUs * samples of a row)
 warmup = 3 * max_iters // 100
 optim_wrapper = dict(
     type='AccumulatingOptimWrapper',
@@ -94,4 +95,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=warmup, eta_min_ratio=0.1),
 ]
 train_cfg = dict(type='IterLoop', max_iters=max_iters)
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=8 * samples)

@@ -102,6 +102,13 @@ def test_flash_attention_is_refused_where_it_would_mix_the_samples():
     assert positions.tolist() == [[0, 1, 0, 1, 2]]
 
 
+def test_rows_that_an_mpt_is_not_made_for(loader, tokenizer):
+    made = model('mpt', tokenizer)
+    made.language_model.config.max_seq_len = 64
+    with pytest.raises(ValueError, match=r'made for rows of 64 tokens.*rows of 1\d\d: lower row_length'):
+        made.compute_loss(next(iter(loader)))
+
+
 @pytest.mark.parametrize('rows', [1, 2])
 def test_learning_rates_are_scaled_by_samples_not_rows(loader, rows):
     from mmgpt.engine.runner import Runner

@@ -33,7 +33,7 @@ class WindowSampler(ABC):
         batch_size: rows of a batch of one process.
         window: samples that are planned together; at most an epoch.
         workers: processes that measure the samples of the windows to come; 0 measures in the training process when a
-            window begins, for about 0.3 ms a sample.
+            window begins, for 0.4 to 1 ms a sample.
         shuffle: False walks through the sources in their order, and keeps it as far as rows allow.
         seed: of the order.
         rank: of this process.

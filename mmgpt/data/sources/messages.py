@@ -33,6 +33,7 @@ class Messages(Records):
         {'type': 'image_set', 'images': ['a.jpg', 'b.jpg']}        several pictures under one mark
         {'type': 'video', 'video': ['0001.jpg', '0002.jpg']}       frames under one mark
         {'type': 'video', 'video': 'clip.mp4'}                     a file of VideoFiles
+        {'type': 'video', 'count': 8}                              the next eight pictures; also of an image_set
 
     Where no message asks for a picture, all of them stand before the first question. In tables (Parquet, Arrow, what
     ``datasets`` saves) pictures may lie in the rows themselves, as bytes; elsewhere ``images`` are keys of the store.
@@ -74,6 +75,10 @@ class Messages(Records):
             asked = f'{pictures.taken} of them are asked for in "{self.messages_field}"'
             record.fail(self.images_field, f'as many pictures as there are marks: {asked}')
         return tuple(turns)
+
+    def context(self, record: Record) -> tuple[str, ...]:
+        """``context_ids``, where a record has them."""
+        return tuple(record.texts('context_ids')) if record.get('context_ids') else ()
 
     def kind_of(self, record: Record, turns: tuple[Turn, ...]) -> Kind:
         """A video is one wherever it stands."""
@@ -128,6 +133,8 @@ def _turn(message: Record, pictures: _Pictures) -> Turn:
             media.append(Medium((own or pictures.next(index),)))
         elif kind == 'video' and isinstance(part.get('video'), str):
             media.append(Medium((part['video'],)))
+        elif kind in ('image_set', 'video') and part.get('count') is not None:
+            media.append(Medium(tuple(pictures.next() for _ in range(part.number('count')))))
         elif kind in ('image_set', 'video'):
             media.append(Medium(tuple(part.texts('images' if kind == 'image_set' else 'video', at_least=1))))
         else:

@@ -1,0 +1,187 @@
+"""Any source as Parquet files that Hugging Face ``datasets`` loads, pictures included."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from mmgpt.data.converters.pictures import Report
+from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.sources import Source
+from mmgpt.structures import Kind, Medium, Sample, Turn
+
+SHARD_BYTES = 500_000_000
+ROWS_PER_GROUP = 16  # rows are read by their groups: small ones make random access fast
+
+_PART = pa.struct([('type', pa.string()), ('text', pa.string()), ('count', pa.int64())])
+_MESSAGE = pa.struct([('role', pa.string()), ('content', pa.list_(_PART))])
+_IMAGE = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
+_TEXT, _NUMBER = {'dtype': 'string', '_type': 'Value'}, {'dtype': 'int64', '_type': 'Value'}
+_FEATURES = {  # as datasets describes the columns: without it, pictures would be mere bytes
+    'id': _TEXT,
+    'source': _TEXT,
+    'language': _TEXT,
+    'messages': [{'role': _TEXT, 'content': [{'type': _TEXT, 'text': _TEXT, 'count': _NUMBER}]}],
+    'images': [{'_type': 'Image'}],
+    'context_ids': [_TEXT],
+}
+SCHEMA = pa.schema(
+    [
+        ('id', pa.string()),
+        ('source', pa.string()),
+        ('language', pa.string()),
+        ('messages', pa.list_(_MESSAGE)),
+        ('images', pa.list_(_IMAGE)),
+        ('context_ids', pa.list_(pa.string())),
+    ],
+    metadata={'huggingface': json.dumps({'info': {'features': _FEATURES}})},
+)
+
+
+def write_dataset(
+    sources: Sequence[Source], out: str | Path, split: str = 'train', shard_bytes: int = SHARD_BYTES
+) -> Report:
+    """Writes the samples of sources as a data set of messages and images.
+
+    ``datasets.load_dataset(out)`` loads it, and the source ``Messages`` reads ``out/data``: text, order of media, kind,
+    language and context stay. Where a record leaves a choice, the one of ``source[index]`` is written. The folder is
+    written beside its place and renamed; a run that was interrupted goes on after its last whole file.
+
+    Args:
+        sources: one after the other.
+        out: the folder to write; must not be there.
+        split: the name of the split.
+        shard_bytes: of the pictures in a file, about.
+
+    Returns:
+        How many samples and pictures were written, and the samples that could not be read.
+
+    Raises:
+        FileExistsError: ``out`` is there.
+        ValueError: no sample could be read.
+    """
+    out = Path(out)
+    if out.exists():
+        raise FileExistsError(f'{out} is there already: delete it, or name another --out')
+    folder = out.with_name(f'.{out.name}.part')
+    (folder / 'data').mkdir(parents=True, exist_ok=True)
+    report, done, shards, samples = Report(), 0, 0, 0
+    while (ledger := folder / f'{shards:05d}.json').exists():
+        before = json.loads(ledger.read_text())
+        done, shards, samples = before['next'], shards + 1, samples + before['samples']
+        report.pictures += before['pictures']
+        report.faults |= before['faults']
+    report.resumed = samples
+    rows = _rows(sources, done, report)
+    for first in rows:
+        written, pictures, done = _write_shard(folder / 'data' / f'{shards:05d}.parquet', first, rows, shard_bytes)
+        samples, report.pictures = samples + written, report.pictures + pictures
+        entry = {'next': done, 'samples': written, 'pictures': pictures, 'faults': report.faults}
+        (folder / f'{shards:05d}.json').write_text(json.dumps(entry))
+        shards += 1
+    if not shards:
+        shutil.rmtree(folder)
+        raise ValueError(f'{out}: there is no sample to write\n{report}')
+    for ledger in folder.glob('*.json'):
+        ledger.unlink()
+    for number in range(shards):
+        name = f'{split}-{number:05d}-of-{shards:05d}.parquet'
+        (folder / 'data' / f'{number:05d}.parquet').rename(folder / 'data' / name)
+    report.instructions[out.name] = samples
+    folder.rename(out)
+    return report
+
+
+Row = tuple[int, dict[str, Any]]  # the number of its sample, and its columns
+
+
+def _write_shard(path: Path, first: Row, rows: Iterator[Row], shard_bytes: int) -> tuple[int, int, int]:
+    """Samples and pictures of the file, and the number of the sample that comes next."""
+    samples = pictures = size = 0
+    number, row = first
+    group: list[dict[str, Any]] = []
+    partial = path.with_name(f'{path.name}.part')
+    with pq.ParquetWriter(partial, SCHEMA, compression='none', use_dictionary=False) as writer:
+        while True:
+            group.append(row)
+            samples, pictures = samples + 1, pictures + len(row['images'])
+            size += sum(len(image['bytes']) for image in row['images']) + 500
+            following = next(rows, None) if size < shard_bytes else None
+            if following is None or len(group) == ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+                group = []
+            if following is None:
+                break
+            number, row = following
+    partial.replace(path)
+    return samples, pictures, number + 1
+
+
+def _rows(sources: Sequence[Source], done: int, report: Report) -> Iterator[Row]:
+    """The samples from a number on; those that cannot be read are reported."""
+    number = 0
+    for source in sources:
+        for index in range(len(source)):
+            if number >= done:
+                try:
+                    yield number, row_of(source[index], source.images)
+                except (OSError, ValueError, KeyError) as error:
+                    why = error.args[0] if isinstance(error, KeyError) else error
+                    report.faults[f'{source.name}, sample {index}'] = str(why)
+            number += 1
+
+
+def row_of(sample: Sample, images: ImageStore | None) -> dict[str, Any]:
+    """A sample as messages and images.
+
+    Raises:
+        OSError, ValueError, KeyError: a picture is missing or broken.
+    """
+    pictures: list[dict[str, Any]] = []
+    return {
+        'id': sample.id,
+        'source': sample.source,
+        'language': sample.language,
+        'messages': [
+            {'role': turn.role, 'content': _content(turn, sample.kind, images, pictures)} for turn in sample.turns
+        ],
+        'images': pictures,
+        'context_ids': list(sample.context_ids),
+    }
+
+
+def _content(turn: Turn, kind: Kind, images: ImageStore | None, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of a turn; its pictures are put to those of the row, from which a part takes the next ones."""
+    parts: list[dict[str, Any]] = []
+    for medium in turn.media:
+        medium = medium if images is None else images.expand(medium)
+        pictures += [_picture(frame, images) for frame in medium.frames]
+        parts.append(_part(medium, kind))
+    parts.append({'type': 'text', 'text': turn.text})
+    if turn.input:
+        parts.append({'type': 'input', 'text': turn.input})
+    return parts
+
+
+def _part(medium: Medium, kind: Kind) -> dict[str, Any]:
+    if kind == 'video':
+        return {'type': 'video', 'count': len(medium.frames)}
+    return {'type': 'image'} if len(medium.frames) == 1 else {'type': 'image_set', 'count': len(medium.frames)}
+
+
+def _picture(frame: Hashable | Image.Image, images: ImageStore | None) -> dict[str, Any]:
+    if isinstance(frame, Image.Image):
+        data = io.BytesIO()
+        frame.save(data, 'PNG')
+        return {'bytes': data.getvalue(), 'path': None}
+    if images is None:
+        raise ValueError(f'the picture {frame!r} is the key of an image store, and the source has none')
+    return {'bytes': images.read(frame), 'path': frame if isinstance(frame, str) else None}

@@ -1,0 +1,157 @@
+"""Any source as a Hugging Face data set and back; any image store as Parquet."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from mmgpt.data.converters import hub, write_dataset
+from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.image_stores import JsonImages, ParquetImages
+from mmgpt.data.sources import Messages, MimicIt
+from mmgpt.structures import Turn
+from tools.dataset_converters import images_to_parquet, to_datasets
+
+
+@pytest.fixture
+def source(mimicit):
+    return MimicIt(mimicit / 'XX_instructions.json', ParquetImages(mimicit / 'XX.parquet'), kind='video')
+
+
+def back(folder) -> Messages:
+    return Messages(folder / 'data')
+
+
+def same(one, other, prompter) -> bool:
+    """Whether two samples are the same for training: ids, context, kind, pixels."""
+    (a, b) = (InstructionDataset([SourceEntry(s)], prompter)[(0, i, 0)] for s, i in (one, other))
+    frames = [[[i.frames[key].tolist() for key in m.frames] for m in i.encoded.media] for i in (a, b)]
+    texts = [(i.encoded.id, i.encoded.input_ids.tolist(), i.encoded.labels.tolist(), i.encoded.kind) for i in (a, b)]
+    return texts[0] == texts[1] and frames[0] == frames[1]
+
+
+def test_samples_come_back_as_they_were(source, prompter, tmp_path):
+    report = write_dataset([source], tmp_path / 'out')
+    again = back(tmp_path / 'out')
+    assert len(again) == len(source) == report.instructions['out']
+    assert all(same((source, i), (again, i), prompter) for i in range(len(source)))
+    assert again[1].context_ids == source[1].context_ids
+    assert again.find(source[3].id).turns[1] == source[3].turns[1]
+
+
+def test_turns_of_every_kind_come_back(tmp_path, images_json):
+    turns = [
+        {'role': 'system', 'content': 'Be brief.'},
+        {'role': 'user', 'content': [{'type': 'image', 'image': 'a'}, {'type': 'text', 'text': 'Is it in the list?'}]},
+        {'role': 'assistant', 'content': 'No.'},
+        {'role': 'user', 'content': [{'type': 'image_set', 'images': ['b', 'a']}, {'type': 'input', 'text': 'A list'}]},
+        {'role': 'assistant', 'content': 'Yes.'},
+    ]
+    record = {'id': 'x', 'messages': turns, 'language': 'de', 'context_ids': ['y']}
+    (tmp_path / 'chat.jsonl').write_text(json.dumps(record) + '\n' + json.dumps({**record, 'id': 'y'}))
+    source = Messages(tmp_path / 'chat.jsonl', JsonImages(images_json))
+    write_dataset([source], tmp_path / 'out')
+    sample = back(tmp_path / 'out')[0]
+    assert [(t.role, t.text, t.input, [len(m.frames) for m in t.media]) for t in sample.turns] == [
+        ('system', 'Be brief.', '', []),
+        ('user', 'Is it in the list?', '', [1]),
+        ('assistant', 'No.', '', []),
+        ('user', '', 'A list', [2]),
+        ('assistant', 'Yes.', '', []),
+    ]
+    assert (sample.language, sample.context_ids, sample.kind) == ('de', ('y',), 'image')
+    assert back(tmp_path / 'out').images.read(sample.turns[3].media[0].frames[1]) == source.images.read('a')
+
+
+def test_the_library_loads_it(source, tmp_path):
+    datasets = pytest.importorskip('datasets')
+    write_dataset([source], tmp_path / 'out', shard_bytes=3000)
+    assert len(list((tmp_path / 'out' / 'data').iterdir())) > 1
+    loaded = datasets.load_dataset(str(tmp_path / 'out'), split='train', cache_dir=str(tmp_path / 'cache'))
+    assert loaded['id'][:] == [source[i].id for i in range(len(source))]
+    assert isinstance(loaded[0]['images'][0], Image.Image)
+    assert loaded[0]['messages'][0]['content'][0]['type'] == 'video'
+    loaded.save_to_disk(str(tmp_path / 'saved'))
+    assert Messages(tmp_path / 'saved')[0].turns[1] == Turn('assistant', source[0].turns[1].text)
+
+
+def test_a_broken_run_goes_on_and_what_is_broken_is_told(mimicit, tmp_path, monkeypatch):
+    records = json.loads((mimicit / 'XX_instructions.json').read_text())
+    records['data']['XX_INS_02']['image_ids'] = ['nowhere']
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps(records))
+    source = MimicIt(tmp_path / 'XX_instructions.json', ParquetImages(mimicit / 'XX.parquet'))
+    real, calls = hub._write_shard, []
+
+    def fails_once(*arguments):
+        calls.append(arguments[0].name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(hub, '_write_shard', fails_once)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset([source], tmp_path / 'out', shard_bytes=2000)
+    assert not (tmp_path / 'out').exists()
+    report = write_dataset([source], tmp_path / 'out', shard_bytes=2000)
+    assert calls.count('00000.parquet') == 1
+    assert report.resumed > 0
+    assert list(report.faults) == ['XX, sample 2']
+    ids = [back(tmp_path / 'out')[i].id for i in range(report.instructions['out'])]
+    assert ids == [f'XX_INS_{n:02d}' for n in range(16) if n != 2]
+    with pytest.raises(FileExistsError, match='is there already'):
+        write_dataset([source], tmp_path / 'out')
+
+
+def test_the_tool_takes_a_source_or_a_config(mimicit, tmp_path, capsys):
+    ann, images = str(mimicit / 'XX_instructions.json'), str(mimicit / 'XX.parquet')
+    named = ['--source', 'mimicit', '--ann', ann, '--images', images]
+    assert to_datasets.main([*named, '--out', str(tmp_path / 'a')]) == 0
+    assert 'a: 16 records' in capsys.readouterr().out
+    entry = dict(type='MimicIt', instructions=ann, images=images, weight=2.0)
+    (tmp_path / 'config.py').write_text(f'train_dataloader = dict(dataset=dict(sources=[{entry!r}, {entry!r}]))')
+    assert to_datasets.main([str(tmp_path / 'config.py'), '--split', 'test', '--out', str(tmp_path / 'b')]) == 0
+    assert [path.name for path in (tmp_path / 'b' / 'data').iterdir()] == ['test-00000-of-00001.parquet']
+    assert len(back(tmp_path / 'b')) == 32
+    assert to_datasets.main([*named, '--out', str(tmp_path / 'a')]) == 2
+    assert 'is there already' in capsys.readouterr().err
+
+
+# ---- pictures
+
+
+@pytest.fixture
+def images_json(tmp_path, make_picture):
+    """Base64 as one finds it: with and without padding, of the URL-safe alphabet, in a list, PNG and JPEG."""
+    import base64
+
+    data = {'a': make_picture(1), 'b': make_picture(2, format='JPEG'), 'c': make_picture(3)}
+    texts = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    texts = {'a': texts['a'].rstrip('='), 'b': [texts['b']], 'c': base64.urlsafe_b64encode(data['c']).decode()}
+    path = tmp_path / 'XX.json'
+    path.write_text(json.dumps(texts))
+    return path
+
+
+def test_json_becomes_parquet_in_parts(images_json, tmp_path):
+    out = tmp_path / 'XX.parquet'
+    assert images_to_parquet.main([str(images_json), '--out', str(out), '--part-bytes', '1']) == 0
+    assert len(list(out.iterdir())) == 3
+    before, after = JsonImages(images_json), ParquetImages(out)
+    assert list(after.keys()) == ['a', 'b', 'c']
+    assert all(after.read(key) == before.read(key) for key in 'abc')
+
+
+def test_a_folder_becomes_parquet_with_ids(tmp_path, make_picture, capsys):
+    (tmp_path / 'coco' / 'train').mkdir(parents=True)
+    (tmp_path / 'coco' / 'train' / '0009.full.png').write_bytes(make_picture(1))
+    (tmp_path / 'coco' / 'x.jpg').write_bytes(b'broken')
+    out = tmp_path / 'LA.parquet'
+    arguments = [str(tmp_path / 'coco'), '--out', str(out), '--prefix', 'LA', '--size', '6', '--jpeg', '90']
+    assert images_to_parquet.main(arguments) == 1
+    assert 'x.jpg: is broken: ' in capsys.readouterr().out
+    store = ParquetImages(out)
+    assert list(store.keys()) == ['LA_IMG_0009']
+    assert store.open('LA_IMG_0009').size == (6, 6)
+    assert store.read('LA_IMG_0009').startswith(b'\xff\xd8')

@@ -24,7 +24,7 @@ from mmgpt.registry import IMAGE_STORES, RETRIEVERS, SAMPLERS, SOURCES, TEMPLATE
 # The keys of a source's dict that are the mixture's; all others go to the source's constructor.
 ENTRY_KEYS = frozenset(field.name for field in fields(SourceEntry)) - {'source'}
 
-_STORES = {'.json': 'JsonImages', '.tar': 'TarImages', '.arrow': 'TableImages', 'folder': 'FolderImages'}
+_STORES = {'.json': 'JsonImages', '.tar': 'TarImages', '.arrow': 'TableImages', 'folder': 'VideoFiles'}
 
 
 def build_tokenizer(cfg: Mapping[str, Any], template: Template) -> PreTrainedTokenizerBase:
@@ -72,7 +72,8 @@ def build_image_store(cfg: str | Path | Mapping[str, Any]) -> ImageStore:
     """An image store of a dict with ``type``, or of a path.
 
     ``.json`` is ``JsonImages``; ``.tar``, or a folder with such files, ``TarImages``; ``.arrow``, or a folder with such
-    files, ``TableImages``; any other folder without Parquet files ``FolderImages``; all else ``ParquetImages``.
+    files, ``TableImages``; any other folder without Parquet files ``VideoFiles``, which holds pictures too; all else
+    ``ParquetImages``.
     """
     if isinstance(cfg, Mapping):
         return IMAGE_STORES.build(dict(cfg))
@@ -92,7 +93,7 @@ def build_dataset(cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0) -> 
     stands for the sources that Otter's training-data file names.
     """
     stores: dict[str, ImageStore] = {}
-    entries = [_build_entry(source, stores) for named in cfg['sources'] for source in _sources(named)]
+    entries = [_build_entry(source, stores) for named in cfg['sources'] for source in named_sources(named)]
     others = {key: value for key, value in cfg.items() if key != 'sources'}
     return InstructionDataset(entries, prompter, seed=seed, **others)
 
@@ -126,7 +127,7 @@ def build_dataloader(
     )
 
 
-def _sources(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def named_sources(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The sources that an entry of a config stands for: itself, or those of a training-data file."""
     if cfg.get('type') != 'TrainingData':
         return [cfg]

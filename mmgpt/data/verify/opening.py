@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mmgpt.data.builder import ENTRY_KEYS, build_image_store, build_tokenizer
+from mmgpt.data.builder import ENTRY_KEYS, build_image_store, build_tokenizer, named_sources
 from mmgpt.data.image_stores import ImageStore, JsonImages
 from mmgpt.data.image_stores.cells import CellImages
 from mmgpt.data.opening import NamedData
@@ -45,7 +46,7 @@ def open_patient(data: NamedData) -> Patient:
     stores: dict[str, ImageStore | None] = {}
     annotations, evaluated = [], []
     for sources, files in ((data.dataset['sources'], annotations), (data.evaluated, evaluated)):
-        for source in sources:
+        for source in chain.from_iterable(map(named_sources, sources)):
             for file in _open_source(source, stores, findings):
                 file.language = source.get('language') or ''
                 file.max_seq_len = source.get('max_seq_len') or data.dataset.get('max_seq_len')

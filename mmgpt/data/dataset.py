@@ -81,6 +81,8 @@ class SourceEntry:
     max_seq_len: int | None = None
 
     def __post_init__(self) -> None:
+        if hasattr(self.retriever, 'bind'):
+            object.__setattr__(self, 'retriever', self.retriever.bind(self.source))
         if self.max_seq_len is not None and self.max_seq_len < 1:
             raise ValueError(f'max_seq_len of {self.source.name} must be at least 1 or None, got {self.max_seq_len}')
         if self.marks not in ('every', 'first'):

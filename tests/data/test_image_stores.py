@@ -140,7 +140,7 @@ def test_what_is_kept_follows_its_file(tmp_path, monkeypatch, pictures):
     parquet_file(tmp_path, pictures)
     write_parquet_images(tmp_path / 'XX.parquet', [('other', pictures['XX_IMG_00'])])
     assert list(ParquetImages(tmp_path / 'XX.parquet').keys()) == ['other']
-    assert len(list((tmp_path / '.mmgpt').glob('XX.parquet.pictures-*-*'))) == 1
+    assert len(list((tmp_path / '.mmgpt').glob('XX.parquet.picture-index-*-*'))) == 1
 
 
 def test_every_form_gives_the_same_pictures(store, pictures):

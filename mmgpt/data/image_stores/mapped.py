@@ -45,7 +45,7 @@ class MappedImages(ImageStore):
             keys, self._spans = self.locate(lambda number: rewritten.setdefault(number, io.BytesIO()))
             self._cells = {number: cells.getvalue() for number, cells in rewritten.items()}
         else:
-            self._folder = cached('pictures', self.files, self._save, type(self).__name__)
+            self._folder = cached('picture-index', self.files, self._save, type(self).__name__)
             keys, self._spans = KeyIndex.load(self._folder), self._load_spans()
         super().__init__(path, keys, max_pixels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +43,11 @@ class Source(ABC):
             ValueError: the record is not as its format says; the message names file and id.
             Unusable: it is, and the sample is left out by the rules of the set.
         """
+
+    @property
+    def annotation_files(self) -> list[Path]:
+        """The files that its samples come from: what is computed from a source is made anew where they change."""
+        return []
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """The sample of an index, where a record leaves a choice: of paraphrases, captions, questions.

@@ -83,6 +83,11 @@ class MimicIt(Source):
     def __getitem__(self, index: int) -> Sample:
         return self.draw(index, np.random.default_rng(index))
 
+    @property
+    def annotation_files(self) -> list[Path]:
+        """See :attr:`Source.annotation_files`."""
+        return [records.path for records in (self._records, self._train) if records is not None]
+
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
         """See :meth:`Source.draw`."""
         if not 0 <= index < len(self):

@@ -143,6 +143,11 @@ class Records(Source):
     def __len__(self) -> int:
         return int(self._starts[-1]) if self._chosen is None else len(self._chosen)
 
+    @property
+    def annotation_files(self) -> list[Path]:
+        """See :attr:`Source.annotation_files`."""
+        return [path for file in self.files for path in getattr(file, 'files', [file.path])]
+
     def __getitem__(self, index: int) -> Sample:
         return self.draw(index, np.random.default_rng(index))
 

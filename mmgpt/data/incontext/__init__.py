@@ -1,0 +1,16 @@
+"""The in-context function C(I, X): which samples are shown before a sample. Retrievers give ids and know no pixels."""
+
+from mmgpt.data.incontext.base import Choice, RandomInstructions, RelatedInstructions, Retriever
+from mmgpt.data.incontext.shared import EarlierRounds, SharedMedia
+from mmgpt.data.incontext.similar import SimilarInstructions, write_features
+
+__all__ = [
+    'Choice',
+    'EarlierRounds',
+    'RandomInstructions',
+    'RelatedInstructions',
+    'Retriever',
+    'SharedMedia',
+    'SimilarInstructions',
+    'write_features',
+]

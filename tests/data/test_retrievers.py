@@ -1,0 +1,138 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.image_stores import JsonImages
+from mmgpt.data.incontext import EarlierRounds, RandomInstructions, SharedMedia, SimilarInstructions, write_features
+from mmgpt.data.incontext.similar import nearest
+from mmgpt.data.sources import MimicIt
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def source_of(folder, records):
+    """A MIMIC-IT source of ``(id, question, image ids)``."""
+    data = {id: {'instruction': text, 'answer': 'Yes.', 'image_ids': images} for id, text, images in records}
+    (folder / 'XX_instructions.json').write_text(json.dumps({'data': data}))
+    (folder / 'XX.json').write_text('{}')
+    return MimicIt(folder / 'XX_instructions.json', JsonImages(folder / 'XX.json'))
+
+
+SCENES = [
+    ('S_0', 'Where is the bed?', ['SN_IMG_scene0001_00_color_000001', 'SN_IMG_scene0001_00_color_000005']),
+    ('S_1', 'Where is the sofa?', ['SN_IMG_scene0001_00_color_000005']),
+    ('S_2', 'Where is the lamp?', ['SN_IMG_scene0001_00_color_000009']),
+    ('S_3', 'Where is the bed lamp?', ['SN_IMG_scene0002_00_color_000001']),
+    ('S_4', 'Why?', []),
+]
+
+
+@pytest.fixture
+def source(tmp_path):
+    return source_of(tmp_path, SCENES)
+
+
+def contexts(retriever, source):
+    bound = retriever.bind(source)
+    for same in (bound, pickle.loads(pickle.dumps(bound)), retriever.bind(source)):
+        found = {source[i].id: same(source[i], rng()) for i in range(len(source))}
+    return found
+
+
+def test_shared_pictures_and_scenes(source):
+    assert contexts(SharedMedia(), source) == {'S_0': ['S_1'], 'S_1': ['S_0'], 'S_2': [], 'S_3': [], 'S_4': []}
+    scenes = contexts(SharedMedia(pattern=r'scene\d{4}_\d{2}'), source)
+    assert scenes == {'S_0': ['S_1', 'S_2'], 'S_1': ['S_0', 'S_2'], 'S_2': ['S_0', 'S_1'], 'S_3': [], 'S_4': []}
+    assert contexts(SharedMedia(1, 'last', pattern='scene(.{4})'), source)['S_0'] == ['S_2']
+
+
+def test_earlier_rounds_by_pictures_and_by_ids(tmp_path):
+    rounds = [('C_a_0', 'One?', ['p']), ('C_b_0', 'One?', ['p']), ('C_a_1', 'Two?', ['p']), ('C_a_2', 'Three?', ['p'])]
+    source = source_of(tmp_path, rounds)
+    by_id = contexts(EarlierRounds(by='id', pattern=r'(.+)_\d+$'), source)
+    assert by_id == {'C_a_0': [], 'C_b_0': [], 'C_a_1': ['C_a_0'], 'C_a_2': ['C_a_0', 'C_a_1']}
+    assert contexts(EarlierRounds(), source)['C_a_2'] == ['C_a_0', 'C_b_0', 'C_a_1']
+    assert contexts(EarlierRounds(1), source)['C_a_2'] == ['C_a_1']
+
+
+def test_random_ones_are_others_and_all_are_met(source):
+    retriever = RandomInstructions((1, 2)).bind(source)
+    drawn = [retriever(source[0], rng(seed)) for seed in range(100)]
+    assert {len(ids) for ids in drawn} == {1, 2}
+    assert set().union(*drawn) == {'S_1', 'S_2', 'S_3', 'S_4'}
+    assert all(len(set(ids)) == len(ids) for ids in drawn)
+    assert drawn == [retriever(source[0], rng(seed)) for seed in range(100)]
+
+
+def test_text_similarity_puts_the_most_similar_last(source):
+    found = contexts(SimilarInstructions(2), source)
+    assert found['S_0'][-1] == 'S_3'
+    assert 'S_0' not in found['S_0']
+    assert found['S_3'][-1] == 'S_0' or found['S_3'][-1] == 'S_2'
+
+
+def test_image_similarity_by_features_of_a_file(tmp_path):
+    angles = {'a': 0.0, 'b': 0.1, 'c': 0.3, 'd': 1.5}
+    features = {key: np.array([[np.cos(angle), np.sin(angle)]]) * 7 for key, angle in angles.items()}
+    assert write_features(tmp_path / 'features', (([key], row) for key, row in features.items())) == 4
+    records = [('A', 'x', ['a']), ('A2', 'x', ['a']), ('B', 'x', ['b']), ('C', 'x', ['c']), ('D', 'x', ['d'])]
+    source = source_of(tmp_path, [*records, ('AD', 'x', ['a', 'd'])])
+    retriever = SimilarInstructions(2, features=tmp_path / 'features')
+    found = contexts(retriever, source)
+    assert found['A'] == ['C', 'B']  # not A2, which shows the same picture
+    assert found['D'] == ['C', 'AD']
+    assert found['AD'][-1] == 'C'  # the mean of 0 and 1.5 is nearest to 0.3
+    write_features(tmp_path / 'features', (([key], row) for key, row in list(features.items())[:3]))
+    with pytest.raises(ValueError, match=r"has no features of 'd' \(of 'D'\)"):
+        retriever.bind(source)
+    with pytest.raises(FileNotFoundError, match=r'extract_features.py writes'):
+        SimilarInstructions(1, features=tmp_path / 'nowhere').bind(source)
+
+
+def test_neighbours_are_what_comparing_all_with_all_gives(monkeypatch):
+    monkeypatch.setattr('mmgpt.data.incontext.similar.BLOCK', 70)  # several blocks
+    rows, groups = rng().normal(size=(23, 4)), rng(1).integers(0, 9, 23)
+    found = nearest(lambda block: rows[block] @ rows.T, groups, 5)
+    for i in range(23):
+        others = sorted((j for j in range(23) if groups[j] != groups[i]), key=lambda j: rows[i] @ rows[j])
+        assert found[i].tolist() == others[-5:]
+    assert nearest(lambda block: rows[block] @ rows.T, np.zeros(23), 3).tolist() == [[-1] * 3] * 23
+
+
+def test_what_was_found_is_kept_until_the_file_changes(source, tmp_path):
+    SharedMedia().bind(source)
+    SimilarInstructions(1).bind(source)
+    made = sorted(path.name for path in (tmp_path / '.mmgpt').iterdir() if path.is_dir())
+    assert [name.split('.')[2].split('-')[0] for name in made] == ['neighbour', 'relation']
+    changed = source_of(tmp_path, [*SCENES, ('S_5', 'Where?', ['SN_IMG_scene0001_00_color_000005'])])
+    assert contexts(SharedMedia(), changed)['S_0'] == ['S_1', 'S_5']
+
+
+def test_a_data_set_binds_its_retrievers(source, prompter):
+    entry = SourceEntry(
+        source_of(source._records.path.parent, [(id, text, []) for id, text, _ in SCENES]),
+        SharedMedia(by='id', pattern='S'),
+    )
+    encoded = InstructionDataset([entry], prompter).encode((0, 0, 0))
+    assert encoded.context_ids == ('S_1', 'S_2', 'S_3', 'S_4')
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: SharedMedia(by='video'), "by must be 'images' or 'id'"),
+        (lambda: SharedMedia(by='id'), 'needs a pattern'),
+        (lambda: SimilarInstructions(3, k=2), 'k must be at least num'),
+        (lambda: SimilarInstructions(3, 'first'), 'the nearest stand last'),
+        (lambda: SharedMedia()(SCENES, rng()), r'call bind\(source\) first'),
+        (lambda: RandomInstructions(1)(SCENES, rng()), r'call bind\(source\) first'),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

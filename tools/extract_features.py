@@ -1,0 +1,62 @@
+"""Writes features of pictures or of questions, by which similar samples are found as context."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__} The retriever SimilarInstructions(features='DIR') reads them."
+    )
+    parser.add_argument('config', nargs='?', metavar='CONFIG', help='its vision encoder describes pictures')
+    parser.add_argument('--images', metavar='DIR_OR_FILE', help='the pictures to be described')
+    parser.add_argument('--sentence-encoder', metavar='NAME', help='instead of CONFIG: folder or hub id of an encoder')
+    parser.add_argument('--source', metavar='TYPE', help='what --ann is, such as mimicit or llava')
+    parser.add_argument('--ann', metavar='PATH', help='the annotation file whose questions are described')
+    parser.add_argument('--out', required=True, metavar='DIR', help='a folder for the features')
+    parser.add_argument('--batch-size', type=int, default=32, metavar='N')
+    parser.add_argument('--device', default='cpu', help='to compute on, such as cuda')
+    args = parser.parse_args(argv)
+    if (args.config is None) == (args.sentence_encoder is None):
+        parser.error('name either a CONFIG and --images, or --sentence-encoder, --source and --ann')
+    if args.config and not args.images:
+        parser.error('CONFIG needs --images')
+    if args.sentence_encoder and not (args.source and args.ann):
+        parser.error('--sentence-encoder needs --source and --ann')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    args = parse(argv)
+
+    from mmgpt.data.builder import build_image_store
+    from mmgpt.data.incontext import write_features
+    from mmgpt.data.sources.table import source_from_files
+    from mmgpt.engine.config import load_config
+    from mmgpt.engine.console import quiet
+    from mmgpt.inference.features import image_features, load_vision_encoder, text_features
+
+    quiet()
+    try:
+        if args.config:
+            encoder = load_vision_encoder(load_config(args.config, check=False).to_dict()['model']['vision_encoder'])
+            found = image_features(encoder, build_image_store(args.images), args.batch_size, args.device)
+        else:
+            source = source_from_files(args.source, args.ann)
+            samples = (source[index] for index in range(len(source)))
+            texts = ((s.id, ' '.join(turn.text for turn in s.turns if turn.role == 'user')) for s in samples)
+            found = text_features(args.sentence_encoder, texts, args.batch_size, args.device)
+        count = write_features(args.out, found)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        print(f'extract_features: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
+        return 2
+    print(f'{args.out}: features of {count}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 from mmgpt.data.converters.base import Conversion
 from mmgpt.data.converters.hub import write_dataset
+from mmgpt.data.converters.mmc4 import write_pages
 from mmgpt.data.converters.parquet import write_parquet
 from mmgpt.data.converters.pictures import Encoder, Report
 from mmgpt.data.converters.scenes import IndoorScenes, VisualStories
@@ -21,5 +22,6 @@ __all__ = [
     'TvCaptions',
     'VisualStories',
     'write_dataset',
+    'write_pages',
     'write_parquet',
 ]

@@ -44,6 +44,8 @@ TABLE: dict[str, Published] = {
     'nlvr2': Published({'type': 'Nlvr2'}),
     'snlive': Published({'type': 'SnliVe'}),
     'snli_ve': Published({'type': 'SnliVe'}),
+    'image_text_tars': Published({'type': 'ImageTextTars'}, {'type': 'Interleaved'}, 'shards'),
+    'mmc4': Published({'type': 'Mmc4'}, {'type': 'Interleaved'}, 'shards'),
     'dolly': Published({'type': 'Dolly'}),
     'alpaca': Published({'type': 'Alpaca'}),
     'alpaca_gpt4': Published({'type': 'Alpaca'}),

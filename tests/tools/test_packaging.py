@@ -15,6 +15,7 @@ MODULES = {
     'open_clip_torch': 'open_clip',
     'pillow': 'PIL',
     'protobuf': 'google',
+    'pyyaml': 'yaml',
     'scikit_learn': 'sklearn',
 }
 

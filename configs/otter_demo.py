@@ -137,7 +137,7 @@ optim_wrapper = dict(
     precision='bf16',
     lr_factors={'*embed_tokens*': 3.0, '*frame_embs': 10.0},
 )
-max_iters = 1500
+max_iters = 1650
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, end=70),
     dict(type='CosineAnnealingLR', begin=70, eta_min_ratio=0.02),

@@ -177,7 +177,7 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
     """In-context naming: the context gives made-up names to digits, and only it tells the name that is asked for.
 
     A record says that a picture has a name. Each episode is a record with its context: pictures of two to five digits
-    with the names of this one episode, in random order.
+    with the names of this one episode, in random order. A quarter of the queries shows a picture of the context again.
     """
     task, by_digit = Task('NAME'), digits.indices_by_digit()
     episodes = 0
@@ -189,6 +189,8 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
         query = int(rng.choice(shown)) if rng.random() < 0.95 else int(rng.integers(ways))
         places = [*shown, query]
         pictures = different(rng, [by_digit[chosen[place]] for place in places])
+        if query in shown and rng.random() < 0.25:  # the very picture that was named: binding is learned sooner
+            pictures[-1] = pictures[shown.index(query)]
         pairs = [(picture, names[place]) for picture, place in zip(pictures, places, strict=True)]
         ids = [task.add(f'{index:04d}_{name}', NAME, name, [image_id(index)]) for index, name in pairs]
         if ids[-1] not in task.contexts:
@@ -200,7 +202,7 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
 def _episode_shapes(rng: np.random.Generator) -> Iterator[tuple[int, list[int]]]:
     """Numbers of names, and which of them each demonstration gives."""
     while True:
-        ways = int(rng.choice([2, 3, 4, 5], p=(0.6, 0.15, 0.05, 0.2)))
+        ways = int(rng.choice([2, 3, 4, 5], p=(0.72, 0.1, 0.05, 0.13)))
         each = int(rng.integers(1, 6 // ways + 1))  # at most six demonstrations
         shown = rng.permutation(np.repeat(np.arange(ways), each))
         if rng.random() < 0.15:  # unbalanced, down to a single demonstration

@@ -46,8 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     from mmengine.dist import get_rank
 
     from mmgpt.engine.strategies.processes import join, leave, report
+    from mmgpt.hub.io import locate
 
     try:
+        locate(args.model)  # what is not there is said before the config's parts are imported
         task = build_task(args.config)
         place = join(args.launcher)
         evaluate(task, args, speaks=place.rank == 0)

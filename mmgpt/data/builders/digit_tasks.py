@@ -202,7 +202,7 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
 def _episode_shapes(rng: np.random.Generator) -> Iterator[tuple[int, list[int]]]:
     """Numbers of names, and which of them each demonstration gives."""
     while True:
-        ways = int(rng.choice([2, 3, 4, 5], p=(0.72, 0.1, 0.05, 0.13)))
+        ways = int(rng.choice([2, 3, 4, 5], p=(0.68, 0.07, 0.05, 0.2)))
         each = int(rng.integers(1, 6 // ways + 1))  # at most six demonstrations
         shown = rng.permutation(np.repeat(np.arange(ways), each))
         if rng.random() < 0.15:  # unbalanced, down to a single demonstration

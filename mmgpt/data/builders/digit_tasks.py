@@ -177,7 +177,7 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
     """In-context naming: the context gives made-up names to digits, and only it tells the name that is asked for.
 
     A record says that a picture has a name. Each episode is a record with its context: pictures of two to five digits
-    with the names of this one episode, in random order. A quarter of the queries shows a picture of the context again.
+    with the names of this one episode, in random order.
     """
     task, by_digit = Task('NAME'), digits.indices_by_digit()
     episodes = 0
@@ -189,12 +189,12 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
         query = int(rng.choice(shown)) if rng.random() < 0.95 else int(rng.integers(ways))
         places = [*shown, query]
         pictures = different(rng, [by_digit[chosen[place]] for place in places])
-        if query in shown and rng.random() < 0.25:  # the very picture that was named: binding is learned sooner
+        if query in shown and rng.random() < 0.25:  # one demonstration fewer: the question is about its picture
             pictures[-1] = pictures[shown.index(query)]
         pairs = [(picture, names[place]) for picture, place in zip(pictures, places, strict=True)]
         ids = [task.add(f'{index:04d}_{name}', NAME, name, [image_id(index)]) for index, name in pairs]
         if ids[-1] not in task.contexts:
-            task.contexts[ids[-1]] = ids[:-1]
+            task.contexts[ids[-1]] = [id for id in ids[:-1] if id != ids[-1]]
             episodes += 1
     return task
 

@@ -115,7 +115,7 @@ def test_answers_are_right(folder, shown):
 
 def test_names_are_bound_by_the_context_alone(folder, shown):
     records, train = read(folder, 'NAME')
-    known, again, names_of_digit = 0, 0, defaultdict(set)
+    known, names_of_digit = 0, defaultdict(set)
     for query, context in train.items():
         names = {}
         for id in (*context, query):
@@ -124,12 +124,10 @@ def test_names_are_bound_by_the_context_alone(folder, shown):
             assert names.setdefault(digit, records[id]['answer']) == records[id]['answer']
             names_of_digit[digit].add(records[id]['answer'])
         assert len(set(names.values())) == len(names)
-        *pictures, asked = [records[id]['image_ids'][0] for id in (*context, query)]
+        pictures = [records[id]['image_ids'][0] for id in (*context, query)]
         assert len(set(pictures)) == len(pictures)
-        again += asked in pictures
         known += records[query]['answer'] in {records[id]['answer'] for id in context}
-    assert known > 0.8 * len(train)
-    assert 0.1 < again / len(train) < 0.4
+    assert known > 0.75 * len(train)
     assert min(map(len, names_of_digit.values())) > 15  # no digit has a name of its own
 
 

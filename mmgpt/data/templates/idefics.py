@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
+from mmgpt.data.templates.chunks import ChunkTemplate
 from mmgpt.registry import TEMPLATES
 from mmgpt.structures import Medium, Turn
 
@@ -14,7 +14,7 @@ END = '<end_of_utterance>'
 
 
 @TEMPLATES.register_module()
-class Idefics(Template):
+class Idefics(ChunkTemplate):
     """The dialogues of Idefics (arXiv 2306.16527), and Otter's format for training on it.
 
     ::
@@ -38,7 +38,7 @@ class Idefics(Template):
         Assistant: No.
     """
 
-    media_token = '<image>'
+    separator = '\n'
 
     def __init__(self, end_of_utterance: bool = True, answer_token: bool = False) -> None:
         self.end_of_utterance = end_of_utterance
@@ -62,30 +62,12 @@ class Idefics(Template):
             'answer_token': self.answer_token,
         }
 
-    def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:
-        """See :meth:`Template.render`."""
-        system, examples = split_examples(turns, generate, continue_last)
-        end, begin = self.stop_token or '', '<answer>' if self.answer_token else ''
-        text, supervised, media = '', [], []
-        if system is not None:
-            text = self._clean(system) + '\n'
-        for number, (question, answer) in enumerate(examples):
-            media += question.media
-            text += '\n' if number else ''
-            text += f'User:{self._marks(question.media)}{self._clean(question)}{end}\nAssistant:{begin}'
-            if answer is not None:
-                start = len(text)
-                text += ('' if self.answer_token else ' ') + self._clean(answer)
-                if not (continue_last and number == len(examples) - 1):
-                    text += end
-                supervised.append((start, len(text)))
-        piece = Piece(text, tuple(supervised), eos=not (generate or continue_last))
-        return Rendered((piece,), tuple(media))
+    def _question(self, turn: Turn, first: bool) -> str:
+        begin = '<answer>' if self.answer_token else ''
+        return f'User:{self._marks(turn.media)}{self._clean(turn)}{self.stop_token or ""}\nAssistant:{begin}'
+
+    def _answer(self, turn: Turn) -> str:
+        return ('' if self.answer_token else ' ') + self._clean(turn)
 
     def _marks(self, media: Sequence[Medium]) -> str:
         return FENCE + (self.media_token + FENCE) * len(media) if media else ''
-
-    def _clean(self, turn: Turn) -> str:
-        text = '\n'.join(filter(None, (turn.text, turn.input))).replace('\r\n', '\n')
-        check_marks(text, turn, self.media_token)
-        return text.strip()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from mmgpt.data.templates.base import Piece, Rendered, Template, split_examples
+from mmgpt.data.templates.base import Rendered
+from mmgpt.data.templates.chunks import ChunkTemplate
 from mmgpt.registry import TEMPLATES
 from mmgpt.structures import Turn
 
 
 @TEMPLATES.register_module()
-class Interleaved(Template):
+class Interleaved(ChunkTemplate):
     """Pictures with the text that follows each, as OpenFlamingo was pretrained (arXiv 2308.01390).
 
     ::
@@ -37,7 +39,6 @@ class Interleaved(Template):
 
     special_tokens = ('<|endofchunk|>', '<image>')
     stop_token = '<|endofchunk|>'
-    media_token = '<image>'
 
     def __init__(self, bos: bool = True) -> None:
         self.bos = bos
@@ -48,21 +49,15 @@ class Interleaved(Template):
 
     def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:
         """See :meth:`Template.render`. The text of a user turn stands behind its picture and is not trained."""
-        system, examples = split_examples(turns, generate, continue_last)
-        text = '' if system is None else self._clean(system)
-        supervised, media = [], []
-        for number, (question, answer) in enumerate(examples):
-            media += question.media
-            text += self.media_token * len(question.media) + self._clean(question)
-            if answer is not None:
-                start = len(text)
-                text += self._clean(answer)
-                if not (continue_last and number == len(examples) - 1):
-                    text += self.stop_token
-                supervised.append((start, len(text)))
-        whole = not (generate or continue_last)
-        piece = Piece(text, tuple(supervised), bos=self.bos, eos=whole, ends_count=True, train_eos=system is None)
-        return Rendered((piece,), tuple(media))
+        rendered = super().render(turns, generate, continue_last)
+        is_page = turns[0].role == 'system'
+        return replace(rendered, pieces=(replace(rendered.pieces[0], ends_count=True, train_eos=not is_page),))
+
+    def _opening(self, system: Turn | None) -> str:
+        return '' if system is None else self._clean(system)
+
+    def _question(self, turn: Turn, first: bool) -> str:
+        return self.media_token * len(turn.media) + self._clean(turn)
 
     def _clean(self, turn: Turn) -> str:
         text = ' '.join(filter(None, (turn.text, turn.input)))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
+from mmgpt.data.templates.chunks import ChunkTemplate
 from mmgpt.registry import TEMPLATES
 from mmgpt.structures import Turn
 
 
 @TEMPLATES.register_module()
-class OpenFlamingo(Template):
+class OpenFlamingo(ChunkTemplate):
     """OpenFlamingo's format (arXiv 2308.01390, its evaluation): a question, or without text a caption, per example.
 
     ::
@@ -38,7 +37,6 @@ class OpenFlamingo(Template):
 
     special_tokens = ('<|endofchunk|>', '<image>')
     stop_token = '<|endofchunk|>'
-    media_token = '<image>'
 
     def __init__(self, separator: str = '\n', bos: bool = True) -> None:
         self.separator = separator
@@ -48,28 +46,6 @@ class OpenFlamingo(Template):
         """The config that builds this template again."""
         return {'type': 'OpenFlamingo', 'separator': self.separator, 'bos': self.bos}
 
-    def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:
-        """See :meth:`Template.render`."""
-        system, examples = split_examples(turns, generate, continue_last)
-        text, supervised, media = '', [], []
-        if system is not None:
-            text = self._clean(system) + '\n'
-        for number, (question, answer) in enumerate(examples):
-            asked = self._clean(question)
-            media += question.media
-            text += self.separator if number else ''
-            text += self.media_token * len(question.media)
-            text += f'Question:{asked} Short answer:' if asked else 'Output:'
-            if answer is not None:
-                start = len(text)
-                text += self._clean(answer)
-                if not (continue_last and number == len(examples) - 1):
-                    text += self.stop_token
-                supervised.append((start, len(text)))
-        piece = Piece(text, tuple(supervised), bos=self.bos, eos=not (generate or continue_last))
-        return Rendered((piece,), tuple(media))
-
-    def _clean(self, turn: Turn) -> str:
-        text = '\n'.join(filter(None, (turn.text, turn.input))).replace('\r\n', '\n')
-        check_marks(text, turn, self.media_token)
-        return text.strip()
+    def _question(self, turn: Turn, first: bool) -> str:
+        asked = self._clean(turn)
+        return self.media_token * len(turn.media) + (f'Question:{asked} Short answer:' if asked else 'Output:')

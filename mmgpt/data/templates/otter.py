@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, Literal
 
-from mmgpt.data.templates.base import Piece, Rendered, Template, check_marks, split_examples
+from mmgpt.data.templates.base import check_marks
+from mmgpt.data.templates.chunks import ChunkTemplate
 from mmgpt.registry import TEMPLATES
 from mmgpt.structures import Turn
 
 
 @TEMPLATES.register_module()
-class Otter(Template):
+class Otter(ChunkTemplate):
     """Otter's format: one chunk per example, joined without anything between (arXiv 2306.05425; its code's 'simple').
 
     ::
@@ -39,7 +39,6 @@ class Otter(Template):
 
     special_tokens = ('<|endofchunk|>', '<image>', '<answer>')
     stop_token = '<|endofchunk|>'
-    media_token = '<image>'
 
     def __init__(self, spacing: Literal['compact', 'spaced'] = 'compact', keep_symbols: bool = True) -> None:
         if spacing not in ('compact', 'spaced'):
@@ -51,31 +50,15 @@ class Otter(Template):
         """The config that builds this template again."""
         return {'type': 'Otter', 'spacing': self.spacing, 'keep_symbols': self.keep_symbols}
 
-    def render(self, turns: Sequence[Turn], generate: bool = False, continue_last: bool = False) -> Rendered:
-        """See :meth:`Template.render`."""
-        system, examples = split_examples(turns, generate, continue_last)
-        text, supervised, media = '', [], []
-        if system is not None:
-            text = self._clean(system) + '\n'
-        for number, (question, answer) in enumerate(examples):
-            media += question.media
-            text += self._question(question, first=number == 0)
-            if answer is not None:
-                start = len(text)
-                text += self._blank + self._clean(answer)
-                if not (continue_last and number == len(examples) - 1):
-                    text += self.stop_token
-                supervised.append((start, len(text)))
-        piece = Piece(text, tuple(supervised), eos=not (generate or continue_last))
-        return Rendered((piece,), tuple(media))
-
     @property
     def _blank(self) -> str:
         return ' ' if self.spacing == 'spaced' else ''
 
     def _question(self, turn: Turn, first: bool) -> str:
-        """A chunk up to where its answer begins."""
         return f'{self.media_token * len(turn.media)}User:{self._blank}{self._clean(turn)} GPT:<answer>'
+
+    def _answer(self, turn: Turn) -> str:
+        return self._blank + self._clean(turn)
 
     def _clean(self, turn: Turn) -> str:
         text = turn.text.replace('\r\n', '\n')

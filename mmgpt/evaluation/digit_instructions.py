@@ -21,7 +21,7 @@ from mmgpt.data.builders.digit_instructions import (
 from mmgpt.data.builders.digit_pictures import Digits, load_digit_pictures
 from mmgpt.evaluation.answering import answer
 from mmgpt.evaluation.digit_episodes import make_episodes, take_pictures
-from mmgpt.evaluation.digits import bootstrap_interval, nested
+from mmgpt.evaluation.figures import bootstrap_interval, nested, results_by_task
 from mmgpt.hub.io import load_folder
 from mmgpt.registry import TASKS
 
@@ -110,14 +110,8 @@ class DigitInstructionsEvaluation:
 
     def results(self, metrics: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """The figures by task and number of demonstrations, as ``results.json`` has them."""
-        results: dict[str, list[dict[str, Any]]] = {}
-        for name in ('smaller', 'spelling', 'text', 'reading', *(f'dialogue/{name}' for name in ROUNDS), *SHOTS):
-            task, _, kind = name.partition('/')
-            value = metrics[task][kind] if kind else metrics[task]
-            task = f'{task}_{kind}' if kind and not kind.isdigit() else task
-            row = {'shots': SHOTS.get(name, 0), 'trials': [value], 'mean': value, 'stddev': 0.0}
-            results.setdefault(task, []).append(row)
-        return results
+        names = ('smaller', 'spelling', 'text', 'reading', *(f'dialogue/{name}' for name in ROUNDS), *SHOTS)
+        return results_by_task(metrics, names, SHOTS)
 
     def _ask(self, model: Any, processor: Any, questions: Sequence[Question]) -> list[str]:
         return answer(model, processor, [question.messages for question in questions], self.batch_size)

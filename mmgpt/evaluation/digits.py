@@ -14,6 +14,7 @@ from mmgpt.data.builders.digit_tasks import NAMES
 from mmgpt.evaluation.answering import answer
 from mmgpt.evaluation.baselines import Baseline
 from mmgpt.evaluation.digit_episodes import Episode, make_episodes
+from mmgpt.evaluation.figures import bootstrap_interval, nested, results_by_task
 from mmgpt.registry import TASKS
 
 SHOTS = {'naming/2': 2, 'naming/4': 4, 'naming/4_shuffled': 4, 'naming/5way': 5}  # others have none
@@ -88,24 +89,11 @@ class DigitsEvaluation:
 
     def results(self, metrics: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """The figures by task and number of demonstrations, as ``results.json`` has them."""
-        results: dict[str, list[dict[str, Any]]] = {}
-        for name in ('reading', 'counting', 'comparison', 'order', *(f'naming/{kind}' for kind in metrics['naming'])):
-            task, _, kind = name.partition('/')
-            value = metrics[task][kind] if kind else metrics[task]
-            task = f'{task}_{kind}' if kind and not kind.isdigit() else task
-            row = {'shots': SHOTS.get(name, 0), 'trials': [value], 'mean': value, 'stddev': 0.0}
-            results.setdefault(task, []).append(row)
-        return results
+        names = ('reading', 'counting', 'comparison', 'order', *(f'naming/{kind}' for kind in metrics['naming']))
+        return results_by_task(metrics, names, SHOTS)
 
     def _answers(self, model: Any, processor: Any, episodes: Sequence[Episode]) -> list[str]:
         return answer(model, processor, [episode.messages() for episode in episodes], self.batch_size)
-
-
-def bootstrap_interval(right: Sequence[bool], seed: int = 0, resamples: int = 2000) -> list[float]:
-    """The 95 % interval of an accuracy: its 2.5 % and 97.5 % quantiles over resamples of the episodes."""
-    outcomes = np.asarray(right, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(len(outcomes), size=(resamples, len(outcomes)))
-    return [float(q) for q in np.quantile(outcomes[drawn].mean(1), (0.025, 0.975))]
 
 
 def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
@@ -119,18 +107,6 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
             f'{row["counts"]:9d}'
         )
     return '\n'.join(lines)
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """``naming/4`` becomes ``naming`` → ``4``."""
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        task, _, kind = name.partition('/')
-        if kind:
-            nested.setdefault(task, {})[kind] = value
-        else:
-            nested[task] = value
-    return nested
 
 
 def _write_predictions(path: Path, tasks: Mapping[str, Sequence[Episode]], answers: Mapping[str, list[str]]) -> None:

@@ -14,10 +14,10 @@ from mmgpt.data.builders.digit_tasks import NAMES
 from mmgpt.evaluation import DigitsEvaluation
 from mmgpt.evaluation.baselines import Baseline
 from mmgpt.evaluation.digit_episodes import Episode, make_episodes
-from mmgpt.evaluation.digits import bootstrap_interval
+from mmgpt.evaluation.figures import bootstrap_interval
 from mmgpt.registry import TASKS
 
-pytest.importorskip('sklearn')
+pytest.importorskip('sklearn', reason='pip install "mmgpt[demo]" brings scikit-learn')
 NAMING = {'0': (2, 0), '2': (2, 1), '4': (2, 2), '4_shuffled': (2, 2), '5way': (5, 1)}  # names, pictures of each
 
 

@@ -9,7 +9,7 @@ from mmgpt.data.image_stores import OversizedImage, VideoFiles
 from mmgpt.data.video import BadVideo, VideoReader, evenly_spaced
 from mmgpt.structures import Medium
 
-av = pytest.importorskip('av')
+av = pytest.importorskip('av', reason='pip install "mmgpt[video]" brings av')
 
 
 def write_video(path, count, codec='libx264', size=32, **options):

@@ -13,7 +13,7 @@ from mmgpt.evaluation.digit_instructions import DigitInstructionsEvaluation, mak
 from mmgpt.hub.messages import read_messages
 from mmgpt.registry import TASKS
 
-pytest.importorskip('sklearn')
+pytest.importorskip('sklearn', reason='pip install "mmgpt[demo]" brings scikit-learn')
 
 
 class Named:

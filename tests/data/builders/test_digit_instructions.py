@@ -17,7 +17,7 @@ from mmgpt.data.builders.digit_instructions import (
 from mmgpt.data.builders.digit_pictures import load_digit_pictures
 from mmgpt.data.builders.digit_tasks import image_id
 
-pytest.importorskip('sklearn')
+pytest.importorskip('sklearn', reason='pip install "mmgpt[demo]" brings scikit-learn')
 
 
 @pytest.fixture(scope='module')

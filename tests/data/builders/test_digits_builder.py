@@ -22,7 +22,7 @@ from mmgpt.data.templates import MultiModalGPT, Otter
 from mmgpt.data.tokens import add_special_tokens, encode
 from mmgpt.structures import IGNORE_INDEX, Medium, Turn
 
-pytest.importorskip('sklearn')
+pytest.importorskip('sklearn', reason='pip install "mmgpt[demo]" brings scikit-learn')
 TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME', 'SMALL', 'SPELL', 'TALK')
 
 

@@ -66,7 +66,7 @@ def test_turns_of_every_kind_come_back(tmp_path, images_json):
 
 
 def test_the_library_loads_it(source, tmp_path):
-    datasets = pytest.importorskip('datasets')
+    datasets = pytest.importorskip('datasets', reason='pip install "mmgpt[trainers]" brings datasets')
     write_dataset([source], tmp_path / 'out', shard_bytes=3000)
     assert len(list((tmp_path / 'out' / 'data').iterdir())) > 1
     loaded = datasets.load_dataset(str(tmp_path / 'out'), split='train', cache_dir=str(tmp_path / 'cache'))

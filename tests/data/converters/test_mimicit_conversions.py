@@ -25,7 +25,7 @@ def save(path: Path, number: int = 0, size: tuple[int, int] = (20, 12)) -> None:
 
 def film(path: Path, seconds: int, rate: int = 5) -> None:
     """A video whose red tells the frame's number."""
-    av = pytest.importorskip('av')
+    av = pytest.importorskip('av', reason='pip install "mmgpt[video]" brings av')
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('mpeg4', rate=rate)

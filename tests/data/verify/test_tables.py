@@ -68,7 +68,7 @@ def test_faults_in_tables(tmp_path, llama_tokenizer_dir, kind):
 
 
 def test_videos_that_cannot_be_read(tmp_path, llama_tokenizer_dir):
-    pytest.importorskip('av')
+    pytest.importorskip('av', reason='pip install "mmgpt[video]" brings av')
     from tests.data.test_video import write_video
 
     (tmp_path / 'clips').mkdir()

@@ -70,8 +70,8 @@ def _hint(annotation: Any, scope: Mapping[str, Any]) -> Any:
     if isinstance(annotation, str):
         try:
             return eval(annotation, dict(scope))  # an annotation of installed code
-        except Exception:
-            return Any  # a name that is imported for type checkers only
+        except (NameError, AttributeError, TypeError, SyntaxError):
+            return Any  # of what is imported for type checkers only, or words instead of a type
     return annotation
 
 

@@ -6,7 +6,14 @@ import pytest
 
 from mmgpt.data.dataset import InstructionDataset, SourceEntry
 from mmgpt.data.image_stores import JsonImages
-from mmgpt.data.incontext import EarlierRounds, RandomInstructions, SharedMedia, SimilarInstructions, write_features
+from mmgpt.data.incontext import (
+    EarlierRounds,
+    RandomInstructions,
+    SharedMedia,
+    SimilarInstructions,
+    similar_pairs,
+    write_features,
+)
 from mmgpt.data.incontext.similar import nearest
 from mmgpt.data.sources import MimicIt
 
@@ -136,3 +143,14 @@ def test_a_data_set_binds_its_retrievers(source, prompter):
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_pairs_of_similar_pictures(tmp_path):
+    angles = {'a': 0.0, 'again': 0.0, 'b': 0.1, 'c': 0.25, 'd': 1.0, 'text': 0.26}  # 'again' is the picture of 'a'
+    rows = (([key], [[np.cos(angle), np.sin(angle)]]) for key, angle in angles.items())
+    write_features(tmp_path / 'features', rows)
+    pairs = list(similar_pairs(tmp_path / 'features', lambda key: key != 'text'))
+    assert pairs == [('a', 'b'), ('again', 'b'), ('c', 'b'), ('d', 'c')]  # b has found a, which is there already
+    assert list(similar_pairs(tmp_path / 'features', lambda key: False)) == []
+    with pytest.raises(FileNotFoundError, match='extract_features'):
+        next(similar_pairs(tmp_path / 'none'))

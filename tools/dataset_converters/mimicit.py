@@ -50,7 +50,8 @@ VERBS = {
         (
             IMAGES,
             annotations('captions_train2017.json'),
-            argument('--pairs', required=True, metavar='FILE', help='JSON: a picture -> the one most alike'),
+            argument('--features', metavar='DIR', help='of the pictures (tools/extract_features.py): the most alike'),
+            argument('--pairs', metavar='FILE', help='instead: JSON, a picture -> the one most alike'),
         ),
     ),
     'scannet': Verb(

@@ -10,6 +10,7 @@ from mmgpt.data.converters.base import Conversion, member, read_json, sentence, 
 from mmgpt.data.converters.instructions import Group, Question
 from mmgpt.data.converters.pictures import Encoder, Pictures, Report, Unit, Written
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.incontext import similar_pairs
 from mmgpt.data.sources.llava import Llava
 
 
@@ -145,17 +146,29 @@ class SceneDifference(Conversion):
         images: the pictures, by their file names.
         annotations: ``captions_train2017.json``: ``{"images": [{"id", "file_name"}], "annotations": [{"image_id",
             "caption"}]}``.
-        pairs: a JSON object from the name of a picture, without its ending, to that of the picture that is most alike,
-            by the cosine of CLIP's features in the published set.
+        pairs: a JSON object from the name of a picture, without its ending, to that of the picture that is most alike.
+        features: instead of ``pairs``, a folder of the pictures' features (``tools/extract_features.py``): each
+            picture is paired with the one that is most alike by their cosine, as in the published set (of CLIP's
+            features), and each pair comes once. Pictures without features or captions are left out.
         encoder: see :class:`Conversion`.
+
+    Raises:
+        ValueError: neither pairs nor features are given, or both; or no picture with features has captions.
     """
 
     name, author, width = 'CGD', 'COCO captions', 6
 
     def __init__(
-        self, images: ImageStore, annotations: str | Path, pairs: str | Path, encoder: Encoder | None = None
+        self,
+        images: ImageStore,
+        annotations: str | Path,
+        pairs: str | Path | None = None,
+        features: str | Path | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__(encoder)
+        if (pairs is None) == (features is None):
+            raise ValueError('which pictures are alike: give either the pairs or the features of the pictures')
         self.images = images
         read = read_json(annotations, dict, '{"images", "annotations"}')
         files = {entry['id']: entry['file_name'] for entry in member(read, 'images', list, annotations)}
@@ -163,7 +176,13 @@ class SceneDifference(Conversion):
         self.captions: dict[str, list[str]] = defaultdict(list)
         for entry in member(read, 'annotations', list, annotations):
             self.captions[stem(files[entry['image_id']])].append(sentence(entry['caption']))
-        self.pairs = {stem(a): stem(b) for a, b in read_json(pairs, dict, 'an object from name to name').items()}
+        if features is None:
+            found = read_json(pairs, dict, 'an object from name to name').items()
+        else:
+            found = similar_pairs(features, lambda key: stem(key) in self.captions)
+        self.pairs = {stem(a): stem(b) for a, b in found}
+        if features is not None and not self.pairs:
+            raise ValueError(f'{features}: has no features of two different pictures that {annotations} describes')
 
     def units(self) -> Iterator[Unit]:
         """Each picture once."""

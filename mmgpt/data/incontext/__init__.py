@@ -2,7 +2,7 @@
 
 from mmgpt.data.incontext.base import Choice, RandomInstructions, RelatedInstructions, Retriever
 from mmgpt.data.incontext.shared import EarlierRounds, SharedMedia
-from mmgpt.data.incontext.similar import SimilarInstructions, write_features
+from mmgpt.data.incontext.similar import SimilarInstructions, similar_pairs, write_features
 
 __all__ = [
     'Choice',
@@ -12,5 +12,6 @@ __all__ = [
     'Retriever',
     'SharedMedia',
     'SimilarInstructions',
+    'similar_pairs',
     'write_features',
 ]

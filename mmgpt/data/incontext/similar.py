@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,9 +62,7 @@ class SimilarInstructions(Choice):
             FileNotFoundError: there is no such folder of features.
             ValueError: it lacks a picture or sample.
         """
-        files = [] if self.features is None else [self.features / 'features.npy', self.features / 'keys.arrow']
-        if missing := [str(file) for file in files if not file.is_file()]:
-            raise FileNotFoundError(f'{", ".join(missing)}: not there; tools/extract_features.py writes features')
+        files = [] if self.features is None else _feature_files(self.features)
         bound = copy.copy(self)
         parameters = [self.by, self.k, str(self.features)]
         bound._folder = kept(source, 'neighbour-table', lambda folder: self._make(source, folder), parameters, files)
@@ -133,6 +131,32 @@ def nearest(similarities: Callable[[slice], np.ndarray], groups: np.ndarray, k: 
     return found
 
 
+def similar_pairs(folder: str | Path, among: Callable[[str], bool] = lambda key: True) -> Iterator[tuple[str, str]]:
+    """Each key with the one that is most similar to it, by the cosine of their features.
+
+    Two that are the most similar to each other are given once. Keys of equal features (the same picture twice) are
+    no pair.
+
+    Args:
+        folder: of features, as ``tools/extract_features.py`` writes them.
+        among: the keys that take part.
+
+    Raises:
+        FileNotFoundError: there is no such folder of features.
+    """
+    _feature_files(Path(folder))
+    features = _Features(Path(folder))
+    places = np.array([place for place, key in enumerate(features.keys) if among(key)], np.int64)
+    if not len(places):
+        return
+    rows = features.rows[places]
+    groups = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+    other = nearest(_cosines(rows.astype(np.float32)), groups, 1)[:, 0]
+    for place, found in enumerate(other):
+        if found >= 0 and not (found < place and other[found] == place):
+            yield features.keys[int(places[place])], features.keys[int(places[found])]
+
+
 def write_features(folder: str | Path, batches: Iterable[tuple[list[str], np.ndarray]]) -> int:
     """Writes features by key: ``keys.arrow``, ``key_order.npy`` and ``features.npy`` (N, D) float16, rows of length 1.
 
@@ -153,6 +177,13 @@ def write_features(folder: str | Path, batches: Iterable[tuple[list[str], np.nda
     np.save(folder / 'features.npy', np.concatenate(rows) if rows else np.zeros((0, 0), np.float16))
     KeyIndex(keys).save(folder)
     return len(keys)
+
+
+def _feature_files(folder: Path) -> list[Path]:
+    files = [folder / 'features.npy', folder / 'keys.arrow']
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise FileNotFoundError(f'{", ".join(missing)}: not there; tools/extract_features.py writes features')
+    return files
 
 
 class _Features:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmgpt.data.converters import Encoder, SpotTheDifference, pictures
 from mmgpt.data.image_stores import FolderImages, ParquetImages
+from mmgpt.data.incontext import write_features
 from mmgpt.data.sources import MimicIt
 from tools import verify_dataset
 from tools.dataset_converters import mimicit
@@ -169,6 +170,30 @@ def test_general_scene_difference(tmp_path, llama_tokenizer_dir):
     note = json.loads((tmp_path / 'out' / 'CGD_annotations.jsonl').read_text().splitlines()[0])
     assert note['annotation'].splitlines()[-1] == 'Second picture: Scene 2 told 1.'
     assert doctor(tmp_path, 'CGD', llama_tokenizer_dir)['errors'] == 0
+
+
+def test_general_scene_difference_by_features(tmp_path, capsys):
+    features = {1: (1, 0.2, 0), 2: (0, 1, 0.3), 3: (1, 0, 0), 4: (1, 0.1, 0), 5: (0, 0.9, 0.3)}
+    captions = {
+        'images': [{'id': n, 'file_name': f'{n:012d}.jpg'} for n in (1, 2, 3, 5, 6)],
+        'annotations': [{'image_id': n, 'caption': f'scene {n}'} for n in (1, 2, 3, 5, 6)],
+    }
+    for number in features:
+        save(tmp_path / 'coco' / f'{number:012d}.jpg', number)
+    write_features(
+        tmp_path / 'features', (([f'{n:012d}.jpg'], np.array([row], np.float32)) for n, row in features.items())
+    )
+    options = ('--images', tmp_path / 'coco', '--annotations', write(tmp_path / 'captions.json', captions))
+    assert convert(tmp_path, 'coco-difference', *options, '--features', tmp_path / 'features') == 0
+    _, _, data = read(tmp_path, 'CGD')
+    shown = [[id[-1] for id in record['image_ids']] for record in data.values()]
+    assert shown == [['1', '3'], ['2', '5']]  # 4 has no captions, 6 no features
+    assert convert(tmp_path, 'coco-difference', *options) == 2
+    assert 'either the pairs or the features' in capsys.readouterr().err
+    captions['images'], captions['annotations'] = captions['images'][-1:], captions['annotations'][-1:]
+    write(tmp_path / 'captions.json', captions)
+    assert convert(tmp_path, 'coco-difference', *options, '--features', tmp_path / 'features') == 2
+    assert 'no features of two different pictures' in capsys.readouterr().err
 
 
 def test_indoor_scenes(tmp_path, llama_tokenizer_dir):

@@ -41,6 +41,7 @@ train_dataloader = dict(
                 num_samples=125_000,
                 max_seq_len=256,
                 loss_weight=1.0,
+                # attend_next=0.5,  # text of half of the pages sees the next picture: Flamingo's, not OpenFlamingo's
                 augment=flip,
             ),
         ],

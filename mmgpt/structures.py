@@ -62,6 +62,7 @@ class Encoded:
     kind: Kind = 'text'
     weight: float = 1.0
     language: str = ''  # as of the sample
+    attend_next: bool | None = None  # its text sees the next medium, not the previous one; None = the model's attend
 
 
 class Batch(TypedDict, total=False):
@@ -76,6 +77,7 @@ class Batch(TypedDict, total=False):
     media_frames: Tensor  # (R, M, F) int64 into N, -1 = none
     loss_weights: Tensor  # (R, S) float32
     kinds: Tensor  # (R, K) int64 into GROUPS: kind and language of segment k + 1 of a row, -1 = none
+    attend_next: Tensor  # (R, K) int64: segment k + 1 sees the next medium 1, the previous one 0, the model's -1
     sample_ids: list[list[str]]  # of each row, in the order of its segments
 
 

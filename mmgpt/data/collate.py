@@ -16,7 +16,8 @@ from mmgpt.structures import GROUPS, IGNORE_INDEX, LANGUAGES, Batch, Encoded
 class PadCollate:
     """Puts each item, or each list of items that are packed, into a row; rows are padded on the right.
 
-    A batch without any picture has no ``frames``, and ``media_frames`` of shape (R, 0, 0).
+    A batch without any picture has no ``frames``, and ``media_frames`` of shape (R, 0, 0). It has ``attend_next`` where
+    a sample says which medium its text sees.
 
     Args:
         pad_token_id: fills the rows; what is padding is told by ``segment_ids``, so it may equal the end-of-text.
@@ -44,6 +45,9 @@ class PadCollate:
             kinds=pad_sequence([torch.tensor([group(sample) for sample in row]) for row in rows], True, -1),
             sample_ids=[[sample.id for sample in row] for row in rows],
         )
+        if any(sample.attend_next is not None for row in rows for sample in row):
+            placed = [[-1 if sample.attend_next is None else int(sample.attend_next) for sample in row] for row in rows]
+            batch['attend_next'] = pad_sequence([torch.tensor(row) for row in placed], True, -1)
         numbers: dict = {}  # of the distinct frames, in the order they are met
         media = [
             [[numbers.setdefault(key, len(numbers)) for key in medium.frames] for one in row for medium in one.media]

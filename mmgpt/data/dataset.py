@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.incontext import Retriever
 from mmgpt.data.prompter import Prompter
-from mmgpt.data.sources import Source, Unusable
+from mmgpt.data.sources import Source, Unusable, check_attend_next
 from mmgpt.data.tokens import Tokens
 from mmgpt.data.vision_inputs import Transform
 from mmgpt.structures import KINDS, Encoded, Medium, Sample, Turn
@@ -68,6 +68,9 @@ class SourceEntry:
         loss_weight: of its tokens in the loss.
         language: of its samples that do not say it themselves, a tag such as 'en' or 'zh'; losses are reported apart.
         max_seq_len: limit of its rows' text in tokens, instead of the data set's.
+        attend_next: in training, the share of its samples whose text sees the next medium; that of the others sees the
+            previous one. Flamingo's augmentation (arXiv 2204.14198, appendix A.3.2), which draws 0.5 for web pages.
+            None = as the model's ``attend`` says.
     """
 
     source: Source
@@ -79,12 +82,14 @@ class SourceEntry:
     loss_weight: float = 1.0
     language: str = ''
     max_seq_len: int | None = None
+    attend_next: float | None = None
 
     def __post_init__(self) -> None:
         if hasattr(self.retriever, 'bind'):
             object.__setattr__(self, 'retriever', self.retriever.bind(self.source))
         if self.max_seq_len is not None and self.max_seq_len < 1:
             raise ValueError(f'max_seq_len of {self.source.name} must be at least 1 or None, got {self.max_seq_len}')
+        check_attend_next(self.source, self.attend_next)
         if self.marks not in ('every', 'first'):
             raise ValueError(f"marks must be 'every' or 'first', got {self.marks!r}")
         if self.weight < 0 or self.loss_weight < 0 or (self.num_samples or 0) < 0:
@@ -173,7 +178,12 @@ class InstructionDataset(Dataset):
                 kind=max((example.kind for example in shown), key=KINDS.index),
                 weight=sample.weight * entry.loss_weight,
                 language=sample.language or entry.language,
+                attend_next=None if entry.attend_next is None else self._chance(address) < entry.attend_next,
             )
+
+    def _chance(self, address: Address) -> float:
+        """From 0 to 1, by a generator of its own: all else is drawn alike with it and without."""
+        return np.random.default_rng((self.seed, *address, 0)).random()  # where media have numbers from 1
 
     def _usable(self, entry: SourceEntry, index: int, rng: np.random.Generator) -> tuple[list[Sample], Sample, Tokens]:
         """A sample with its context as ids. One that is left out is replaced by another one of its source."""

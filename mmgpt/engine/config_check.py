@@ -25,6 +25,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmgpt.data.builder import ENTRY_KEYS
 from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
@@ -101,6 +102,7 @@ class _Check(Rules):
     def __init__(self, source: ConfigSource):
         super().__init__(source)
         self.pretrained = False  # the language model is read from a folder or the hub
+        self.attend = ''  # what the model says
         self.slots |= {
             'vision_encoder': self.member(ALL['VISION_ENCODERS'], ENCODER_KEYS),
             'resampler': self.member(ALL['RESAMPLERS'], given=('width',)),
@@ -108,7 +110,7 @@ class _Check(Rules):
             'language_decoder': self.member(ALL['LANGUAGE_DECODERS'], DECODER_KEYS, ('lm',), default='CausalLM'),
             'adapter': self.member(ALL['ADAPTERS'], built=True),
             'template': self.member(ALL['TEMPLATES'], built=True),
-            'sources': self.each(self.member(ALL['SOURCES'], also=_entry_keys())),
+            'sources': self.each(self.training_source),
             'images': self.image_store,
             'retriever': self.member(ALL['RETRIEVERS'], built=True),
             'augment': self.each(self.member(ALL['TRANSFORMS'], built=True)),
@@ -184,6 +186,7 @@ class _Check(Rules):
     def model(self, key: Key, value: dict) -> None:
         if not self.type_of(key, value, MODELS):
             return
+        self.attend = str(value.get('attend', ''))
         decoder = value.get('language_decoder')
         self.pretrained = isinstance(decoder, Mapping) and bool(decoder.get('weights'))
         arguments, _ = arguments_of(FlamingoConfig.__init__)
@@ -255,6 +258,22 @@ class _Check(Rules):
             arguments = {n: a for n, a in arguments.items() if n not in ('entries', 'prompter', 'seed')}
             arguments['sources'] = Argument(list, required=True)
             self.arguments((*key, 'dataset'), value['dataset'], arguments)
+
+    def training_source(self, key: Key, value: Any) -> None:
+        before = len(self.faults)
+        self.member(ALL['SOURCES'], also=_entry_keys())(key, value)
+        if len(self.faults) > before or value.get('attend_next') is None:
+            return
+        try:
+            check_attend_next(ALL['SOURCES'].get(value['type']), value['attend_next'])
+        except ValueError as error:
+            self.fault((*key, 'attend_next'), str(error))
+        if self.attend.startswith('all'):
+            self.fault(
+                (*key, 'attend_next'),
+                f'attend_next chooses between the previous and the next medium, but model.attend is {self.attend!r}: '
+                "leave it out, or set model.attend to 'previous' or 'next'",
+            )
 
     def image_store(self, key: Key, value: Any) -> None:
         if isinstance(value, Mapping):

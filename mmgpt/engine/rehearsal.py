@@ -181,7 +181,8 @@ def _stand_in(source: Mapping[str, Any], data: Path) -> dict[str, Any]:
     """A source of ``data`` that takes part in the mixture as the given one does: pictures, a video or text."""
     has_pictures = source['type'] == 'TrainingData' or any(source.get(name) for name in ('images', 'shards'))
     task = 'TXT' if not has_pictures else 'VID' if source.get('kind') == 'video' else 'READ'
-    entry = {key: value for key, value in source.items() if key in ENTRY_KEYS and key != 'num_samples'}
+    left_out = ('num_samples', 'attend_next')  # there are few, and no pages
+    entry = {key: value for key, value in source.items() if key in ENTRY_KEYS and key not in left_out}
     own = {key: source[key] for key in ('kind', 'media') if key in source}
     files = {kind: str(data / f'{task}_{kind}.json') for kind in ('instructions', 'train')}
     images = {} if task == 'TXT' else {'images': str(data / 'DG.parquet')}

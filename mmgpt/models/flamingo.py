@@ -162,7 +162,8 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
             Sums; divide ``loss_sum`` by ``weight_sum`` (of the whole accumulation window) for the mean.
 
         Raises:
-            ValueError: marks and media differ in number, or a packed row with a language model that cannot pack.
+            ValueError: marks and media differ in number, a packed row with a language model that cannot pack, or
+                ``attend_next`` with a model that attends to all media.
         """
         input_ids, segment_ids = batch['input_ids'], batch.get('segment_ids')
         places = batch.get('media_frames')
@@ -174,7 +175,7 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         if places is not None and bool((places >= 0).any()):
             frames = Frames(batch.get('frames'), batch.get('vision_features'), places)
             latents = self.encode_media(frames, media_index(input_ids, segment_ids, token))
-        media = look(self.config, input_ids, segment_ids, latents)
+        media = look(self.config, input_ids, segment_ids, latents, batch.get('attend_next'))
         targets = supervised(batch['labels'], segment_ids, batch.get('loss_weights'), batch.get('kinds'))
         text = dict(input_ids=input_ids, position_ids=batch.get('position_ids'), segment_ids=segment_ids)
         if self.decoder.traits.head_outside:

@@ -11,7 +11,13 @@ from mmgpt.models.media_span import has_media, last_tokens, media_span, span_aft
 from mmgpt.structures import Media
 
 
-def look(config: FlamingoConfig, input_ids: Tensor, segment_ids: Tensor | None, latents: Tensor | None) -> Media | None:
+def look(
+    config: FlamingoConfig,
+    input_ids: Tensor,
+    segment_ids: Tensor | None,
+    latents: Tensor | None,
+    attend_next: Tensor | None = None,
+) -> Media | None:
     """The media of a call that starts a text.
 
     Args:
@@ -19,6 +25,7 @@ def look(config: FlamingoConfig, input_ids: Tensor, segment_ids: Tensor | None, 
         input_ids: (R, S).
         segment_ids: (R, S) or None: one sample per row, no pads.
         latents: (R, M, L, D), or None where no row has media.
+        attend_next: (R, K), the samples that are trained otherwise than the model's ``attend``, see ``media_span``.
 
     Returns:
         None where the gated blocks are not to be run at all.
@@ -28,7 +35,7 @@ def look(config: FlamingoConfig, input_ids: Tensor, segment_ids: Tensor | None, 
     if latents is None:
         span = torch.zeros(*input_ids.shape, 2, dtype=torch.long, device=input_ids.device)
         return None if skip else Media(None, span, everything)
-    span = media_span(input_ids, segment_ids, config.media_token_id, config.attend)
+    span = media_span(input_ids, segment_ids, config.media_token_id, config.attend, attend_next)
     gated = has_media(input_ids, segment_ids, config.media_token_id) if skip else everything
     return Media(latents, span, gated, mask=span_mask(span, latents.shape[1], latents.shape[2]))
 

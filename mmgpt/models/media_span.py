@@ -10,7 +10,13 @@ from torch import Tensor
 Attend = Literal['previous', 'next', 'all_previous', 'all_next']
 
 
-def media_span(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int, attend: Attend) -> Tensor:
+def media_span(
+    input_ids: Tensor,
+    segment_ids: Tensor | None,
+    media_token_id: int,
+    attend: Attend,
+    attend_next: Tensor | None = None,
+) -> Tensor:
     """The interval of media that each token may see.
 
     Nine tokens of one sample, ``#`` is an ``<image>`` mark, media 0 and 1 belong to the two marks; a token that may
@@ -31,13 +37,15 @@ def media_span(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: in
         segment_ids: (R, S), 0 = pad, 1..k = the samples of a row, each contiguous. None: one sample per row, no pads.
         media_token_id: the id of the ``<image>`` mark.
         attend: ``'previous'``, ``'next'``, ``'all_previous'`` or ``'all_next'``.
+        attend_next: (R, K) int64, of the samples 1..k of each row: 1 = ``'next'``, 0 = ``'previous'`` instead of
+            ``attend``, -1 = ``attend``. Default: ``attend`` for all.
 
     Returns:
         (R, S, 2) int64: the token sees media ``lo <= m < hi``, numbered in the order of the marks of the row;
         ``lo == hi`` where it may see none.
 
     Raises:
-        ValueError: ``attend`` is not one of the four modes.
+        ValueError: ``attend`` is not one of the four modes, or one that sees all media where a sample chooses.
 
     Example:
         >>> ids = torch.tensor([[5, 9, 5, 9, 5]])
@@ -46,18 +54,31 @@ def media_span(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: in
     """
     if attend not in get_args(Attend):
         raise ValueError(f'attend must be one of {", ".join(get_args(Attend))}, got {attend!r}')
+    if attend_next is not None and attend.startswith('all'):
+        raise ValueError(
+            'samples choose between the previous and the next medium (attend_next), but the model has '
+            f'attend={attend!r}: leave attend_next out of the data, or train with previous or next'
+        )
     marks, start, end = _marks_of_segments(input_ids, segment_ids, media_token_id)
     seen = marks.cumsum(1)  # marks up to and including this token
-    if attend.endswith('next'):
-        hi = torch.where(marks, seen, seen + 1)
-        empty = hi > end
-    else:
-        hi = seen
-        empty = hi <= start
+    ahead = ~marks & _looks_ahead(input_ids, segment_ids, attend, attend_next)
+    hi = seen + ahead.long()
+    empty = (hi > end) | (hi <= start)
     if segment_ids is not None:
         empty = empty | (segment_ids == 0)
     lo = start if attend.startswith('all') else hi - 1
     return torch.stack((lo, hi), -1).masked_fill(empty.unsqueeze(-1), 0)
+
+
+def _looks_ahead(input_ids: Tensor, segment_ids: Tensor | None, attend: Attend, attend_next: Tensor | None) -> Tensor:
+    """(R, S) bool: the token belongs to a sample whose text sees the medium after it."""
+    everywhere = torch.full_like(input_ids, attend.endswith('next'), dtype=torch.bool)
+    if attend_next is None:
+        return everywhere
+    if segment_ids is None:
+        segment_ids = torch.ones_like(input_ids)
+    chosen = torch.nn.functional.pad(attend_next, (1, 0), value=-1).gather(1, segment_ids)
+    return torch.where(chosen < 0, everywhere, chosen == 1)
 
 
 def has_media(input_ids: Tensor, segment_ids: Tensor | None, media_token_id: int) -> Tensor:

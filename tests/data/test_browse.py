@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,20 @@ def test_packed_rows_say_where_samples_meet(dataset):
     line = row.to_dict(dataset)
     assert line['id'] == 'XX_INS_00 + XX_INS_12'
     assert line['segment_ids'] == [1] * lengths[0] + [2] * lengths[1]
+
+
+def test_rows_say_which_image_their_text_sees_where_the_data_say_it(dataset, tmp_path):
+    plain = without_augmentation(dataset)
+    assert 'attend_next' not in next(rows(plain)).to_dict(plain)
+    dataset.entries[0].source.pages = True
+    choosing = InstructionDataset([replace(dataset.entries[0], attend_next=0.5)], dataset.prompter)
+    addresses = [Address(0, 0), Address(0, 12)]
+    row = next(rows(without_augmentation(choosing), [addresses], pixels=True))
+    expected = [choosing.encode(address).attend_next for address in addresses]
+    assert row.to_dict(choosing)['attend_next'] == expected
+    write_page(tmp_path / 'page.html', [row], choosing, 'pages')
+    shown = page_data(tmp_path / 'page.html')[1]['rows'][0]['samples']
+    assert [sample['attend_next'] for sample in shown] == expected
 
 
 def test_rows_are_packed_as_training_packs_them(dataset):

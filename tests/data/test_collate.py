@@ -52,6 +52,17 @@ def test_each_distinct_frame_comes_once_and_is_where_it_belongs():
         assert names == [list(m.frames) for m in encoded.media] + [[]] * (3 - len(encoded.media))
 
 
+def test_what_samples_say_about_the_medium_that_their_text_sees_is_told_per_segment():
+    def choosing(id, choice):
+        one = item(id, 4, 'a')
+        return one._replace(encoded=replace(one.encoded, attend_next=choice))
+
+    collate = PadCollate(pad_token_id=0)
+    rows = [[choosing('p', True), item('q', 3), choosing('r', False)], [choosing('s', False)]]
+    assert collate(rows)['attend_next'].tolist() == [[1, -1, 0], [0, -1, -1]]
+    assert 'attend_next' not in collate(MIXED)
+
+
 def test_padding_that_is_the_end_of_text_is_not_trained():
     end = 5
     batch = PadCollate(pad_token_id=end)([item('short', 3), item('long', 5)])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mmgpt.data.sources import MimicIt
 from mmgpt.engine.config import ConfigError, load_config, parse_overrides
 
 from .project import write_project
@@ -55,6 +56,9 @@ def test_a_good_config_has_no_fault(project):
         ("retriever=dict(type='Rel", "retriever=dict(tpye='Rel", "did you mean 'type'"),
         ("spacing='spaced'", "spacing='spacde'", "did you mean 'spaced'"),
         ('CO_train.json', 'CO_trian.json', 'CO_train.json'),
+        ('weight=2.0', 'weight=2.0, atend_next=0.5', "did you mean 'attend_next'"),
+        ('weight=2.0', 'weight=2.0, attend_next=0.5', 'is for web pages; the samples of MimicIt'),
+        ('weight=2.0', 'weight=2.0, attend_next=2', 'a share of the samples, from 0 to 1'),
         ('lr=3e-3', 'rl=3e-3', "did you mean 'lr'"),
         ('lr=3e-3', 'lr=3d-3', '1e-3'),
         ('batch_size=3', "batch_size='3'", 'expected int'),
@@ -69,6 +73,16 @@ def test_one_fault_is_told_with_line_and_suggestion(project, old, new, suggestio
     faults = faults_of(project, old, new)
     assert any(suggestion in fault for fault in faults), faults
     assert any(f'edited.py:{n}:' in fault for fault in faults for n in range(line - 3, line + 1)), (line, faults)
+
+
+def test_samples_cannot_choose_where_the_model_sees_all_media(project, monkeypatch):
+    monkeypatch.setattr(MimicIt, 'pages', True)
+    edited = project.with_name('edited.py')
+    edited.write_text(project.read_text().replace('weight=2.0', 'attend_next=0.5'))
+    load_config(edited)
+    edited.write_text(edited.read_text().replace("attend='previous'", "attend='all_previous'"))
+    with pytest.raises(ConfigError, match=r"attend_next chooses .* but model.attend is 'all_previous'"):
+        load_config(edited)
 
 
 @pytest.mark.parametrize('tower', ['ClipVision', 'SiglipVision', 'Dinov2Vision', 'IdeficsVision'])

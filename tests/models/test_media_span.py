@@ -72,6 +72,42 @@ def test_a_decoded_token_sees_what_it_would_see_in_the_whole_text(attend):
             assert drawn(span) == drawn(media_span(text, None, MARK, attend)[0, -1:])
 
 
+@pytest.mark.parametrize('attend', ['previous', 'next'])
+@pytest.mark.parametrize('seed', range(5))
+def test_samples_that_choose_see_as_a_row_of_that_mode(attend, seed):
+    generator = torch.Generator().manual_seed(seed)
+    samples = [torch.randint(7, 10, (length,), generator=generator) for length in (5, 1, 4, 6, 3)]
+    choices = torch.randint(-1, 2, (len(samples),), generator=generator)
+    modes = [{-1: attend, 0: 'previous', 1: 'next'}[choice] for choice in choices.tolist()]
+    alone = [media_span(sample[None], None, MARK, mode) for sample, mode in zip(samples, modes)]
+    for sample, choice, span in zip(samples, choices, alone):
+        assert torch.equal(media_span(sample[None], None, MARK, attend, choice.view(1, 1)), span)
+    # the second row has fewer samples, the third none
+    rows = torch.zeros(3, 22, dtype=torch.long)
+    segments, chosen = torch.zeros_like(rows), torch.full((3, len(samples)), -1)
+    for r, members in enumerate(([0, 1, 2, 3, 4], [4, 3], [])):
+        ids = torch.cat([samples[i] for i in members] or [rows[0, :0]])
+        rows[r, : len(ids)] = ids
+        segments[r, : len(ids)] = torch.tensor([k + 1 for k, i in enumerate(members) for _ in samples[i]])
+        chosen[r, : len(members)] = choices[members]
+    packed = media_span(rows, segments, MARK, attend, chosen)
+    for r, members in enumerate(([0, 1, 2, 3, 4], [4, 3])):
+        offset, expected = 0, []
+        for i in members:
+            empty = alone[i][..., :1] == alone[i][..., 1:]
+            expected.append((alone[i] + offset).masked_fill(empty, 0)[0])
+            offset += int((samples[i] == MARK).sum())
+        expected = torch.cat(expected)
+        assert torch.equal(packed[r, : len(expected)], expected)
+        assert not packed[r, len(expected) :].any()
+    assert not packed[2].any()
+
+
+def test_samples_cannot_choose_where_the_model_sees_all_media():
+    with pytest.raises(ValueError, match=r"attend='all_previous'.*leave attend_next out"):
+        media_span(NINE, None, MARK, 'all_previous', torch.ones(1, 1, dtype=torch.long))
+
+
 def test_wrong_mode_is_named():
     with pytest.raises(ValueError, match="all_next, got 'nearest'"):
         media_span(NINE, None, MARK, 'nearest')

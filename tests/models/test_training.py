@@ -61,6 +61,53 @@ def test_packed_rows_equal_padded_ones(model):
     assert difference < 1e-5
 
 
+@pytest.mark.parametrize('attend', ['previous', 'next'])
+@pytest.mark.parametrize('packed', [False, True])
+def test_samples_that_choose_train_as_models_of_that_mode(attend, packed):
+    """Of separate rows and of a packed one: the loss, and the gradient with which a model's own mode trains them."""
+    kinds = ['several images', 'text', 'image', 'several images', 'image', 'several images']
+    choices = [1, 1, 0, 0, 1, -1]
+    modes = [{-1: attend, 0: 'previous', 1: 'next'}[choice] for choice in choices]
+    rows = tiny.training_batch(kinds)
+    parts, expected = [], torch.tensor(0.0)
+    for r, mode in enumerate(modes):
+        row = {key: value if key == 'frames' else value[r : r + 1] for key, value in rows.items()}
+        one = tiny.model(attend=mode)
+        sums = one.compute_loss(row)
+        expected = expected + sums.loss_sum
+        one.zero_grad()
+        sums.loss_sum.backward()
+        parts.append({n: p.grad for n, p in one.named_parameters() if p.grad is not None})
+
+    model = tiny.model(attend=attend)
+    plain = model.compute_loss(rows).loss_sum
+    batch = tiny.training_batch(kinds, packed=packed)
+    batch['attend_next'] = torch.tensor([choices]) if packed else torch.tensor(choices)[:, None]
+    sums = model.compute_loss(batch)
+    torch.testing.assert_close(sums.loss_sum, expected, **EQUAL)
+    assert (sums.loss_sum - plain).abs() > 0.01  # the choice matters
+    sums.loss_sum.backward()
+    for name, parameter in model.named_parameters():
+        gradient = sum(part[name] for part in parts if name in part)
+        torch.testing.assert_close(
+            torch.zeros(()) if parameter.grad is None else parameter.grad,
+            torch.zeros(()) if isinstance(gradient, int) else gradient,
+            atol=1e-4, rtol=1e-3, msg=lambda message, name=name: f'{name}: {message}',
+        )  # fmt: skip
+
+
+def test_a_choice_is_the_trainings_own():
+    model = tiny.model(attend='previous')
+    inputs = tiny.row('several images')
+    before = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    batch = tiny.training_batch(KINDS)
+    batch['attend_next'] = torch.ones(len(KINDS), 1, dtype=torch.long)
+    model.compute_loss(batch)
+    assert torch.equal(model.generate(**inputs, max_new_tokens=4, do_sample=False), before)
+    with pytest.raises(ValueError, match="attend='all_next'"):
+        tiny.model(attend='all_next').compute_loss(batch)
+
+
 def test_packing_is_refused_where_no_way_of_masking_holds(monkeypatch):
     model = tiny.model('llama')
     model.decoder.traits = model.decoder.traits._replace(packing=None)

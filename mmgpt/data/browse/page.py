@@ -63,7 +63,13 @@ def _row(row: Row, show: Callable[[int, int | None], str], media_id: int, frames
             media.append({'frames': list(medium.frames), 'names': [str(frame_name(key)) for key in medium.frames]})
     return {
         'samples': [
-            {'id': sample.id, 'source': source, 'context': list(sample.context_ids), 'kind': sample.kind}
+            {
+                'id': sample.id,
+                'source': source,
+                'context': list(sample.context_ids),
+                'kind': sample.kind,
+                'attend_next': sample.attend_next,
+            }
             for sample, source in zip(row.samples, row.sources)
         ],
         'ids': ids,

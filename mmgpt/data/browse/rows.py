@@ -62,7 +62,7 @@ class Row:
         size = prompter.image_transform.size
         ids = self.input_ids.tolist()
         media = chain.from_iterable(sample.media for sample in self.samples)
-        return {
+        line = {
             'id': self.id,
             'text': prompter.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
             'input_ids': ids,
@@ -74,6 +74,8 @@ class Row:
             'context_ids': [id for sample in self.samples for id in sample.context_ids],
             'segment_ids': self.segment_ids.tolist(),
         }
+        placed = [sample.attend_next for sample in self.samples]
+        return line if set(placed) == {None} else {**line, 'attend_next': placed}
 
 
 def frame_name(key: Any) -> Any:

@@ -16,6 +16,25 @@ class Unusable(ValueError):
     """A sample that is left out: a data set draws another one of the source in its place."""
 
 
+def check_attend_next(source: Source | type[Source], share: float | None) -> None:
+    """Checks the share of a source's samples whose text attends to the next medium.
+
+    Raises:
+        ValueError: it is no share, or the source has no pages: where a picture stands before the text that is about it,
+            as in captions, instructions and answers, that text would see none.
+    """
+    if share is None:
+        return
+    if not 0 <= share <= 1:
+        raise ValueError(f'attend_next is a share of the samples, from 0 to 1, or None; got {share}')
+    if share and not getattr(source, 'pages', False):
+        name = getattr(source, '__name__', type(source).__name__)
+        raise ValueError(
+            f'attend_next={share} is for web pages; the samples of {name} have their pictures before the text about '
+            'them, which would see none: leave it out (a source class of pages says so by pages = True)'
+        )
+
+
 class Source(ABC):
     """The samples of one annotation, by index. A source can be pickled and holds no pixels.
 
@@ -25,6 +44,8 @@ class Source(ABC):
         name: for logs and messages; it goes into each sample.
         images: where the frames of its samples lie; None for text only.
     """
+
+    pages = False  # whether its samples are pages, whose text may be about the picture before it or the one after it
 
     def __init__(self, name: str, images: ImageStore | None = None) -> None:
         self.name = name

@@ -103,6 +103,8 @@ class Mmc4(_Web):
         ImportError: scipy is missing, which the optimal matching needs; the message says what to install.
     """
 
+    pages = True
+
     def __init__(
         self,
         shards: str | Path | Sequence[str | Path],

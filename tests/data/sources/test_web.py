@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 
 from mmgpt.data.builder import build_dataloader, build_dataset
+from mmgpt.data.dataset import InstructionDataset, SourceEntry
 from mmgpt.data.prompter import Prompter
-from mmgpt.data.sources import ImageTextTars, Mmc4, Unusable
+from mmgpt.data.sources import ImageTextTars, Mmc4, Source, Unusable
 from mmgpt.data.templates import Interleaved
 from mmgpt.data.vision_inputs import ImageTransform
-from mmgpt.structures import IGNORE_INDEX
+from mmgpt.structures import IGNORE_INDEX, Medium, Sample, Turn
 
 
 def jpeg(colour: int, side: int = 8) -> bytes:
@@ -304,6 +305,62 @@ def test_half_of_the_pages_with_one_picture_left_are_left_out(tmp_path, reader):
     assert share(256, keep_single=0.0) == 0
 
 
+class _Pages(Source):
+    """Twenty pages that cost nothing to read."""
+
+    pages = True
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Sample:
+        turns = [Turn('system', 'A lead.'), Turn('user', '', (Medium(('barn',)),)), Turn('assistant', 'A barn.')]
+        return Sample(str(index), tuple(turns))
+
+    def find(self, id: str) -> Sample:
+        return self[int(id)]
+
+
+def test_the_text_of_so_many_pages_sees_the_next_picture(reader):
+    addresses = list(itertools.product([0], range(20), range(20)))
+
+    def choices(share: float | None, seed: int = 0) -> list[bool | None]:
+        dataset = InstructionDataset([SourceEntry(_Pages('pages'), attend_next=share)], reader, seed=seed)
+        return [dataset.encode(address).attend_next for address in addresses]
+
+    assert set(choices(None)) == {None}
+    assert set(choices(0.0)) == {False}
+    assert set(choices(1.0)) == {True}
+    for share in (0.25, 0.5):
+        drawn = choices(share)
+        assert abs(np.mean(drawn) - share) < 4 * (share * (1 - share) / len(drawn)) ** 0.5
+    assert drawn == choices(0.5)  # of seed and address alone
+    assert drawn != choices(0.5, seed=1)
+    assert len({tuple(drawn[epoch::20]) for epoch in range(20)}) == 20  # anew in each epoch
+
+
+def test_the_choice_changes_nothing_else(tmp_path, reader):
+    pages(tmp_path, *[page([[0.5, 0.3, 0.1]]) if n % 2 else page([[0.5, 0.1], [0.1, 0.5]]) for n in range(9)])
+    source = dict(type='Mmc4', shards=str(tmp_path / 'mmc4'), augment=[dict(type='RandomFlip')])
+    plain, drawn = (build_dataset(dict(sources=[source | o]), reader) for o in ({}, {'attend_next': 0.5}))
+    for index in range(9):
+        one, other = plain[0, index, 2], drawn[0, index, 2]
+        assert torch.equal(one.encoded.input_ids, other.encoded.input_ids)
+        assert torch.equal(one.encoded.labels, other.encoded.labels)
+        assert all(torch.equal(*pair) for pair in zip(one.frames.values(), other.frames.values(), strict=True))
+        assert plain.measure((0, index, 2)) == drawn.measure((0, index, 2))
+
+
+def test_captions_cannot_see_the_next_picture(laion, reader):
+    source = dict(type='ImageTextTars', shards=str(laion))
+    with pytest.raises(ValueError, match='for web pages; the samples of ImageTextTars have their pictures before'):
+        build_dataset(dict(sources=[source | {'attend_next': 0.5}]), reader)
+    with pytest.raises(ValueError, match=r'from 0 to 1, or None; got 1\.5'):
+        build_dataset(dict(sources=[source | {'attend_next': 1.5}]), reader)
+    dataset = build_dataset(dict(sources=[source | {'attend_next': 0.0}]), reader)
+    assert dataset.encode((0, 0, 0)).attend_next is False
+
+
 # ---- the stream
 
 
@@ -314,7 +371,7 @@ def stream(tmp_path, laion):
         dict(
             type='ImageTextTars', shards=str(laion), max_seq_len=32, loss_weight=0.2, augment=[dict(type='RandomFlip')]
         ),
-        dict(type='Mmc4', shards=str(tmp_path / 'mmc4'), max_seq_len=64, num_samples=4),
+        dict(type='Mmc4', shards=str(tmp_path / 'mmc4'), max_seq_len=64, num_samples=4, attend_next=0.5),
     ]
     return dict(batch_size=3, dataset=dict(sources=sources))
 
@@ -337,6 +394,8 @@ def test_the_stream_is_the_same_for_any_number_of_workers_and_processes(stream, 
     assert all(map(same, single, both))
     weights = {round(w, 3) for batch in single for w in batch['loss_weights'].unique().tolist()}
     assert weights == {0.0, 0.2, 1.0}
+    placed = [batch['attend_next'].flatten() for batch in single if 'attend_next' in batch]
+    assert torch.cat(placed).unique().tolist() == [-1, 0, 1]  # captions follow the model, pages are drawn
 
 
 def test_a_resumed_stream_goes_on_exactly(stream, reader):

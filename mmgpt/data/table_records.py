@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmgpt.data.parquet_batches import read_batches
+
 
 class Blob(NamedTuple):
     """A picture in a cell: its encoded bytes, or the path of a file, or both."""
@@ -36,10 +38,14 @@ class TableRecords:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.files = table_files(self.path)
+        self._index(table_files(self.path))
+
+    def _index(self, files: list[Any]) -> None:
+        """Asks all files for their columns and the sizes of their row groups."""
+        self.files = files
         groups, starts, names = [], [0], None
         self._reset()
-        for number, file in enumerate(self.files):
+        for number, file in enumerate(files):
             opened = self._file(number)
             if names is not None and opened.names != names:
                 raise ValueError(f'{file}: has the columns {opened.names}, the files before it have {names}')
@@ -51,6 +57,16 @@ class TableRecords:
         self._groups = np.array(groups, np.int64).reshape(-1, 2)
         self._starts = np.array(starts, np.int64)
         self._reset()
+
+    @property
+    def on_disk(self) -> list[Path]:
+        """Files of this machine that differ where the table does."""
+        return self.files
+
+    @property
+    def group_sizes(self) -> np.ndarray:
+        """(n,) int64, the rows of each row group."""
+        return np.diff(self._starts)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -77,7 +93,13 @@ class TableRecords:
         value = cell.as_py()
         if isinstance(value, bytes):
             return Blob(value, None)
-        return Blob(None, value) if isinstance(value, str) else Blob(value.get('bytes'), value.get('path'))
+        if isinstance(value, dict):
+            data, path = value.get('bytes'), value.get('path')
+        else:
+            data, path = None, value
+        if not isinstance(data, bytes | None) or not isinstance(path, str | None):
+            raise ValueError(f'{self.where(place)}: "{column}" should hold pictures, got {str(value)[:80]}')
+        return Blob(data, path)
 
     def texts(self, column: str) -> pa.Array:
         """A column as text, one per row.
@@ -88,7 +110,7 @@ class TableRecords:
         chunks: list[pa.Array] = []
         for number, group in self._groups.tolist():
             try:
-                chunks += self._file(number).read(group, blobs=False).column(column).cast(pa.large_string()).chunks
+                chunks += self._group(number, group, blobs=False).column(column).cast(pa.large_string()).chunks
             except pa.ArrowException as error:
                 raise ValueError(f'{self.files[number]}: "{column}" should be text: {error}') from error
             if chunks and chunks[-1].null_count:
@@ -126,16 +148,23 @@ class TableRecords:
         if number not in self._open:
             file = self.files[number]
             try:
-                self._open[number] = _Arrow(file) if file.suffix == '.arrow' else _Parquet(file)
+                self._open[number] = self._opened(file)
             except (pa.ArrowException, OSError) as error:
                 raise ValueError(f'{file}: cannot be read as a table: {error}') from error
         return self._open[number]
+
+    @staticmethod
+    def _opened(file: Path) -> _Parquet | _Arrow:
+        return _Arrow(file) if file.suffix == '.arrow' else _Parquet(file)
 
     def _group(self, number: int, group: int, blobs: bool) -> pa.Table:
         file = self._file(number)
         kept = self._last.get(blobs)
         if kept is None or kept[:2] != (number, group):
-            kept = (number, group, file.read(group, blobs))
+            try:
+                kept = (number, group, file.read(group, blobs))
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f'{self.files[number]}: its row group {group} cannot be read: {error}') from error
             self._last[blobs] = kept
         return kept[2]
 
@@ -151,13 +180,16 @@ def table_files(path: Path) -> list[Path]:
     if not path.is_dir():
         files = [path]
     elif (path / 'state.json').is_file():  # written by datasets
-        state = json.loads((path / 'state.json').read_text(encoding='utf-8'))
-        if state.get('_indices_files'):
+        try:
+            state = json.loads((path / 'state.json').read_text(encoding='utf-8'))
+            selection, files = state.get('_indices_files'), [path / entry['filename'] for entry in state['_data_files']]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f'{path / "state.json"}: is not as the datasets library writes it: {error!r}') from error
+        if selection:
             raise ValueError(f'{path}: was saved with a selection of rows: save it again after flatten_indices()')
-        files = [path / entry['filename'] for entry in state['_data_files']]
     else:
         files = sorted(path.glob('*.parquet')) or sorted(path.glob('*.arrow'))
-    if not files or not files[0].is_file():
+    if not files or not os.path.isfile(files[0]):
         raise FileNotFoundError(f'{path}: there is no such .parquet or .arrow file, nor a folder with any')
     return files
 
@@ -165,6 +197,7 @@ def table_files(path: Path) -> list[Path]:
 class _Parquet:
     def __init__(self, path: Path) -> None:
         self.file = pq.ParquetFile(path, memory_map=True)
+        self.size = path.stat().st_size
         self.names = self.file.schema_arrow.names
         self.sizes = [self.file.metadata.row_group(i).num_rows for i in range(self.file.num_row_groups)]
         leaves = [self.file.schema.column(i).path for i in range(len(self.file.schema))]
@@ -174,7 +207,8 @@ class _Parquet:
         ]
 
     def read(self, group: int, blobs: bool) -> pa.Table:
-        return self.file.read_row_group(group, None if blobs else self.light, use_threads=False)
+        batches = list(read_batches(self.file, self.size, group, None if blobs else self.light))
+        return pa.Table.from_batches(batches) if batches else self.file.schema_arrow.empty_table()
 
 
 class _Arrow:
@@ -189,6 +223,7 @@ class _Arrow:
         self.sizes = [batch.num_rows for batch in self.batches]
 
     def read(self, group: int, blobs: bool) -> pa.Table:
+        self.batches[group].validate(full=True)  # Arrow trusts what it maps
         return pa.Table.from_batches([self.batches[group]])  # mapped: nothing is copied
 
 

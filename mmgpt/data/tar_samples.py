@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmgpt.data.cache import cached, is_small
+from mmgpt.data.tar_members import tar_members
 
 _LOG = logging.getLogger('mmgpt.data')
 _THREADS = 8  # tars that are indexed at the same time: the headers of each are read one after the other
@@ -118,13 +118,13 @@ class TarSamples:
         starts = np.concatenate([[0], np.cumsum([len(names) for names, _ in tars])])
         if not starts[-1]:
             wanted = ', '.join(f'{name} (.{" .".join(endings)})' for name, endings in self.fields.items())
-            raise ValueError(f'{self.files[0].parent}: none of {len(tars)} tars has a sample with {wanted}')
+            raise ValueError(f'{self.files[0]}: none of {len(tars)} tars has a sample with {wanted}')
         return starts, np.concatenate([spans for _, spans in tars]), np.concatenate([names for names, _ in tars])
 
     def _scan(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         field_of = {ending: place for place, endings in enumerate(self.fields.values()) for ending in endings}
         samples: dict[str, dict[int, tuple[int, int]]] = {}
-        for name, offset, size in _members(path):
+        for name, offset, size in tar_members(path):
             folder, _, base = name.rpartition('/')
             key, _, ending = base.partition('.')
             files = samples.setdefault(f'{folder}/{key}' if folder else key, {})
@@ -148,17 +148,3 @@ def _tars(shards: Sequence[str | Path]) -> list[Path]:
     if not files:
         raise ValueError('shards must name at least one tar or folder')
     return files
-
-
-def _members(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and size of each file in a tar."""
-    try:
-        if path.stat().st_size % tarfile.BLOCKSIZE:  # tarfile takes half a header for the end
-            raise tarfile.ReadError('it ends in the middle of a block')
-        with tarfile.open(path, 'r:') as tar:
-            while (member := tar.next()) is not None:
-                if member.isfile():
-                    yield member.name, member.offset_data, member.size
-                tar.members.clear()  # which it would keep
-    except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f'{path}: is no whole, uncompressed tar: {error}; fetch it again, or leave it out') from error

@@ -86,7 +86,11 @@ class VideoReader:
         if not self._container.streams.video:
             raise BadVideo(f'{self.path} has no pictures: it holds no video stream')
         self._stream = self._container.streams.video[0]
-        self._check_size(self._stream.codec_context.width, self._stream.codec_context.height)
+        decoder = self._stream.codec_context
+        if decoder is None:
+            raise BadVideo(f'{self.path} has pictures that nothing here can decode')
+        self._check_size(decoder.width, decoder.height)
+        decoder.options = {'max_pixels': str(self.max_pixels)}  # what is shown may be larger than what is announced
         self._frames = self._container.decode(self._stream)
         self._next = 0  # the number of the frame that the decoder gives next, at the least
         self._shown: int | None = None
@@ -152,7 +156,9 @@ class VideoReader:
             raise ImportError('reading a video file needs PyAV: pip install "mmgpt[video]"') from error
         try:
             yield
-        except (av.FFmpegError, IndexError, EOFError) as error:
+        except OversizedImage:
+            raise
+        except (av.FFmpegError, LookupError, ValueError, ArithmeticError, EOFError) as error:
             raise BadVideo(f'{self.path} is not a video that can be read: {error}') from error
 
 

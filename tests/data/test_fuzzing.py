@@ -3,14 +3,11 @@
 import base64
 import io
 import json
-import resource
-import signal
 import struct
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+import yaml
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,11 +15,24 @@ from mmgpt.data.builder import build_image_store
 from mmgpt.data.image_stores import open_picture, write_parquet_images
 from mmgpt.data.opening import NamedData
 from mmgpt.data.sources.table import TABLE, source_from_files
+from mmgpt.data.sources.training_data import read_training_data
 from mmgpt.data.verify import examine, open_patient
+from mmgpt.registry import SOURCES
 from tests.data import planting
+from tests.data.fuzzing import (
+    SECONDS,
+    at_most,
+    bounded_memory,
+    changes,
+    clear_errors,
+    counts,
+    fuzz,
+    most_memory,
+    mutated,
+)
 
-SECONDS = 20  # that a file of a few hundred bytes may take
-MEMORY = 600  # MiB: a picture of 64 million pixels of 4 bytes, and again while it becomes RGB, and a little
+__all__ = ['bounded_memory']
+pytestmark = pytest.mark.usefixtures('bounded_memory')
 
 DIALOGUE = [{'from': 'human', 'value': '<image>\nWhat?'}, {'from': 'gpt', 'value': 'The last digit.'}] * 2
 QUESTION = {'question': 'What is it?', 'question_id': 3, 'image': 'a.png', 'image_id': 7}
@@ -66,104 +76,6 @@ RECORDS = {  # a sound file of each kind
     'baize': [{'topic': 't', 'input': 'Talk.\n[|Human|] Hi?\n[|AI|] Yes.\n[|Human|] '}],
 }
 LINES = {'dolly', 'nlvrv1', 'snlive', 'messages'}
-TOKENS = [
-    b'null',
-    b'true',
-    b'[]',
-    b'{}',
-    b'""',
-    b'1e999',
-    b'-1',
-    b'NaN',
-    b'"',
-    b'\\',
-    b'\\ud800',
-    b'{',
-    b']',
-    b',',
-    b':',
-]
-TOKENS += [b'\x00', b'\xff\xfe', b'\xef\xbb\xbf', b'"<image>"', b'[' * 2000, b'{"a":' * 500, b'9' * 5000, b'\n' * 50]
-VALUES = [*TOKENS[:8], b'"\\ud800 x"', b'["\\ud800"]', b'"\\u0000"', b'[3, null]']
-
-places = st.floats(0, 1, exclude_max=True)
-changes = st.lists(
-    st.one_of(
-        st.tuples(st.just('put'), places, st.sampled_from(TOKENS) | st.binary(max_size=8)),
-        st.tuples(st.just('cut'), places, st.integers(1, 60)),
-        st.tuples(st.just('repeat'), places, st.integers(1, 60)),
-        st.tuples(st.just('flip'), places, st.integers(0, 7)),
-        st.tuples(st.just('end'), places, st.none()),
-        st.tuples(st.just('value'), places, st.sampled_from(VALUES)),
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
-def mutated(data: bytes, changes: list) -> bytes:
-    for how, where, what in changes:
-        place = int(where * len(data))
-        if how == 'put':
-            data = data[:place] + what + data[place:]
-        elif how == 'cut':
-            data = data[:place] + data[place + what :]
-        elif how == 'repeat':
-            data = data[:place] + data[place : place + what] * 2 + data[place + what :]
-        elif how == 'flip' and data:
-            data = data[:place] + bytes([data[place] ^ (1 << what)]) + data[place + 1 :]
-        elif how == 'end':
-            data = data[:place]
-        elif how == 'value':  # of a member
-            colon = data.find(b':', place)
-            comma = min((end for end in (data.find(mark, colon) for mark in (b',', b'}')) if end > 0), default=-1)
-            if 0 < colon < comma:
-                data = data[: colon + 1] + what + data[comma:]
-    return data
-
-
-@contextmanager
-def at_most(seconds: int):
-    """Interrupts what hangs."""
-
-    def stop(*_):
-        raise TimeoutError(f'took more than {seconds} s')
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextmanager
-def clear_errors(*names: object):
-    """Lets errors pass that are meant for people: they name the file or sample that is at fault."""
-    try:
-        yield
-    except (ValueError, KeyError, OSError) as error:
-        said = ' '.join(map(str, [*error.args, *getattr(error, '__notes__', ())]))
-        if not any(str(name) in said for name in names):
-            pytest.fail(f'{type(error).__name__} does not say where: {said!r}')
-
-
-def fuzz(count: int, *strategies):
-    """Runs a check on so many drawn examples."""
-    options = settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    return lambda check: options(given(*strategies)(check))()
-
-
-def counts(few: int):
-    return pytest.mark.parametrize('count', [few, pytest.param(10 * few, marks=pytest.mark.slow)])
-
-
-@pytest.fixture(autouse=True)
-def _bounded_memory():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY * 1024  # KiB
 
 
 @pytest.fixture(scope='module')
@@ -176,9 +88,8 @@ def folder(tmp_path_factory):
 
 def test_every_source_is_fuzzed():
     fuzzed = {TABLE[name].source['type'] for name in RECORDS}
-    tables = {'MimicItHub'}  # their files are Parquet's, as those of the image stores below
-    tars = {'ImageTextTars', 'Mmc4'}  # what is damaged in them is replaced, see sources/test_web.py
-    assert fuzzed | tables | tars == {entry.source['type'] for entry in TABLE.values()}
+    containers = {'MimicItHub', 'ImageTextTars', 'Mmc4'}  # see test_fuzzing_containers.py
+    assert fuzzed | containers == {entry.source['type'] for entry in TABLE.values()}
 
 
 @counts(100)
@@ -201,6 +112,62 @@ def test_damaged_annotations(folder, llama_tokenizer_dir, prompter, count):
             report = examine(open_patient(named))  # the doctor never stops
             assert all(finding.message and finding.fix for finding in report.findings)
             json.dumps(report.to_dict(), ensure_ascii=False).encode()
+
+
+@counts(20)
+def test_damaged_training_files(folder, count):
+    """``XX_train.json``, whose entries name those of the instructions."""
+    instructions = folder / 'train_instructions.json'
+    instructions.write_text(json.dumps(RECORDS['mimicit']))
+    train = folder / 'damaged_train.json'
+
+    @fuzz(count, changes)
+    def check(changes):
+        train.write_bytes(mutated(json.dumps({'A': ['B'], 'B': []}, indent=1).encode(), changes))
+        with at_most(SECONDS), clear_errors(train):
+            source = SOURCES.build({'type': 'MimicIt', 'instructions': instructions, 'train': train})
+            for index in range(len(source)):
+                source[index]
+
+
+@counts(40)
+def test_damaged_training_data(folder, count):
+    """Otter's YAML."""
+    (folder / 'instructions.json').write_text(json.dumps(RECORDS['mimicit']))
+    entry = {'mimicit_path': str(folder / 'instructions.json'), 'num_samples': 3, 'task_description': ['Look.']}
+    shown = {**entry, 'images_path': str(folder / 'pictures')}
+    sound = yaml.safe_dump({'IMAGE_TEXT': {'A': shown}, 'TEXT_ONLY': {'B': entry}})
+    path = folder / 'damaged.yaml'
+
+    @fuzz(count, changes)
+    def check(changes):
+        path.write_bytes(mutated(sound.encode(), changes))
+        with at_most(SECONDS), clear_errors(path):
+            read_training_data(path)
+
+
+ALIASES = ''.join(f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n' for i in range(1, 12))
+MERGES = ''.join(f'a{i}: &a{i} {{<<: [{", ".join([f"*a{i - 1}"] * 9)}]}}\n' for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'a0: &a0 [lol]\n{ALIASES}',
+        f'a0: &a0 {{x: 1}}\n{MERGES}',
+        'IMAGE_TEXT: &a [*a]',
+        '&a {*a : 1}',
+        '[' * 5000,
+        'IMAGE_TEXT: 2001-99-99',
+        'TEXT_ONLY: {A: {mimicit_path: 0b_}}',
+        f'TEXT_ONLY: {{A: {{mimicit_path: {"x" * 5000}}}}}',
+    ],
+)
+def test_training_data_that_blows_up(tmp_path, text):
+    path = tmp_path / 'data.yaml'
+    path.write_text(text)
+    with at_most(SECONDS), most_memory(100), pytest.raises((ValueError, OSError), match=r'data\.yaml'):
+        read_training_data(path)
 
 
 def encoded(format: str, mode: str = 'RGB') -> bytes:
@@ -249,9 +216,15 @@ def tiff_of(side: int) -> bytes:
     return b'II*\x00' + struct.pack('<I', 8) + body + struct.pack('<I', 0)
 
 
-@pytest.mark.parametrize('data', [planting.huge_png(20_000), planting.huge_png(10**6), tiff_of(30_000)])
+def icon_of(data: bytes) -> bytes:
+    """An icon that says it is 16 x 16 pixels, with a PNG inside."""
+    return struct.pack('<HHHBBBBHHII', 0, 1, 1, 16, 16, 0, 0, 1, 8, len(data), 22) + data
+
+
+BOMBS = [planting.huge_png(20_000), planting.huge_png(10**6), tiff_of(30_000), icon_of(planting.huge_png(9000))]
+
+
+@pytest.mark.parametrize('data', BOMBS)
 def test_bombs_are_refused_before_they_are_decoded(data):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ValueError, match='the file'):
+    with pytest.raises(ValueError, match='the file'), most_memory(100):
         open_picture(data, 'the file', 64_000_000)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB

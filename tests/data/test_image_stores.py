@@ -256,9 +256,9 @@ def test_tar_files_of_another_form_are_refused(tmp_path, pictures):
     tar_folder(tmp_path, pictures)
     whole = (tmp_path / 'XX_0.tar').read_bytes()
     for content, message in (
-        (gzip.compress(whole), 'cannot be read as an uncompressed tar file'),
+        (gzip.compress(whole), 'is no whole, uncompressed tar'),
         (whole[:1000], r"cut off within './XX_IMG_00'"),
-        (b'no tar' * 400, 'cannot be read as an uncompressed tar file'),
+        (b'no tar' * 400, 'is no whole, uncompressed tar'),
     ):
         (tmp_path / 'x.tar').write_bytes(content)
         with pytest.raises(ValueError, match=message):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.structures import Medium
@@ -65,6 +68,15 @@ class ImageStore(ABC):
         """
         return open_picture(self.read(key), f'{self.path}: image {key!r}', self.max_pixels)
 
+    def digest(self, key: str) -> bytes | None:
+        """Sixteen bytes that tell what :meth:`open` shows for a key without decoding it; None where only opening tells.
+
+        Raises:
+            KeyError: the store has no such key.
+            BadBase64: the stored text is no base64.
+        """
+        return digest_of(self.read(key)) if type(self).open is ImageStore.open else None
+
     def expand(self, medium: Medium) -> Medium:
         """The medium whose frames are keys of single pictures, where a key of it may stand for several."""
         return medium
@@ -92,6 +104,24 @@ class ImageStore(ABC):
         return place
 
 
+def digest_in(images: ImageStore, key: str) -> bytes | None:
+    """``images.digest(key)``; None for a store from outside that has no such method."""
+    return images.digest(key) if hasattr(images, 'digest') else None
+
+
+def digest_of(*parts: bytes | memoryview) -> bytes:
+    """Sixteen bytes that tell contents apart, one part after the other.
+
+    Example:
+        >>> digest_of(b'a', b'b') == digest_of(b'ab'), digest_of(b'ab').hex()
+        (True, '3dc9ae220222e2e156b2a5abb60d01c7')
+    """
+    sum = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        sum.update(part)
+    return sum.digest()
+
+
 def decode_base64(text: str | bytes, where: str) -> bytes:
     """Decodes base64 of the standard and of the URL-safe alphabet, with or without padding.
 
@@ -106,6 +136,8 @@ def decode_base64(text: str | bytes, where: str) -> bytes:
         >>> decode_base64('_-8', 'a file')
         b'\\xff\\xef'
     """
+    if not isinstance(text, str | bytes | bytearray | memoryview):
+        raise BadBase64(f'{where} should be base64 text, got {type(text).__name__}')
     data = text.encode('ascii', errors='replace') if isinstance(text, str) else bytes(text)
     data = b''.join(data.split()).rstrip(b'=').translate(_URL_SAFE)
     try:
@@ -115,7 +147,9 @@ def decode_base64(text: str | bytes, where: str) -> bytes:
 
 
 def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
-    """Decodes PNG, JPEG and the like to RGB.
+    """Decodes PNG, JPEG and the like to RGB, turned upright where the camera says how it was held.
+
+    Of several frames it is the first. 16 bits of grey become 8 by their upper half.
 
     Args:
         data: the encoded picture.
@@ -130,13 +164,11 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of Pillow, about sizes and damage: both are errors here
             picture = Image.open(io.BytesIO(data), formats=_formats())
-            width, height = picture.size
+            width, height = _size(picture)
             if width * height > max_pixels:
                 raise OversizedImage(f'{where} has {width} x {height} pixels, more than max_pixels={max_pixels}')
-            if picture.mode != 'RGB':
-                return picture.convert('RGB')
             picture.load()
-            return picture
+            return _rgb(_upright(picture))
     except OversizedImage:
         raise
     except Image.DecompressionBombError as error:
@@ -149,6 +181,25 @@ def open_picture(data: bytes, where: str, max_pixels: int) -> Image.Image:
         ) from error
     except Exception as error:  # on damaged data Pillow's decoders raise almost anything
         raise ValueError(f'{where} is damaged ({len(data)} bytes): {error}') from error
+
+
+def _size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height, before anything is decoded: an icon may hold a PNG of another size than it says."""
+    if picture.format == 'ICO':
+        return picture.ico.frame(picture.ico.getentryindex(picture.size)).size
+    return picture.size
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    with suppress(Exception):  # damaged EXIF data, which costs the picture nothing else
+        return ImageOps.exif_transpose(picture)
+    return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith('I'):  # 16 bits, which Pillow would cut off at 255
+        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
+    return picture if picture.mode == 'RGB' else picture.convert('RGB')
 
 
 @cache

@@ -53,4 +53,4 @@ class FolderImages(ImageStore):
     def __contains__(self, key: str) -> bool:
         if not isinstance(key, str) or Path(key).is_absolute() or '..' in Path(key).parts:
             return False  # outside of the folder
-        return (self.path / key).is_file()
+        return os.path.isfile(self.path / key)  # False too for names that no file can have

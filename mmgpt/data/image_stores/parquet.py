@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from mmgpt.data.image_stores.base import BadBase64, decode_base64
 from mmgpt.data.image_stores.mapped import Located, MappedImages
 from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.parquet_batches import read_batches
 from mmgpt.registry import IMAGE_STORES
 
 
@@ -56,14 +58,15 @@ class ParquetImages(MappedImages):
                 column = _key_column(parquet, file)
                 found = [
                     batch.column(0).cast(pa.large_string())
-                    for batch in parquet.iter_batches(columns=[column], use_threads=False)
+                    for group in range(parquet.num_row_groups)
+                    for batch in read_batches(parquet, file.stat().st_size, group, [column])
                 ]
                 if any(chunk.null_count for chunk in found):
                     raise ValueError(f'{file}: an image id is missing in the column {column!r}')
                 keys += found
                 spans = _spans_in_place(parquet, file)
                 if spans is None:
-                    spans = _rewrite(parquet, rewritten(number))
+                    spans = _rewrite(parquet, file, rewritten(number))
             places.append(np.insert(np.array(spans, np.int64).reshape(-1, 2), 0, number, axis=1))
         return Located(KeyIndex(pa.concat_arrays(keys) if keys else []), np.concatenate(places))
 
@@ -83,13 +86,16 @@ def _spans_in_place(parquet: pq.ParquetFile, file: Path) -> list[tuple[int, int]
     reads.
     """
     spans: list[tuple[int, int]] = []
+    leaf = [parquet.schema.column(i).path for i in range(len(parquet.schema))].index('base64')
     with file.open('rb') as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for group in range(parquet.num_row_groups):
-            chunk = _chunk(parquet, group)
+            texts = _texts(parquet, file, [group])
+            first = list(islice(texts, 1))  # before pyarrow is asked for the chunk: a damaged one ends the process
+            chunk = parquet.metadata.row_group(group).column(leaf)
             if chunk.compression != 'UNCOMPRESSED' or chunk.has_dictionary_page:
                 return None
             position, end = chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size
-            for text in _texts(parquet, [group]):
+            for text in chain(first, texts):
                 if text is None:
                     spans.append((0, -1))
                     continue
@@ -103,10 +109,10 @@ def _spans_in_place(parquet: pq.ParquetFile, file: Path) -> list[tuple[int, int]
     return spans
 
 
-def _rewrite(parquet: pq.ParquetFile, target: BinaryIO) -> list[tuple[int, int]]:
+def _rewrite(parquet: pq.ParquetFile, file: Path, target: BinaryIO) -> list[tuple[int, int]]:
     """Writes the texts one behind the other; gives start and length of each."""
     spans, position = [], 0
-    for text in _texts(parquet, range(parquet.num_row_groups)):
+    for text in _texts(parquet, file, range(parquet.num_row_groups)):
         if text is None:
             spans.append((0, -1))
             continue
@@ -116,17 +122,11 @@ def _rewrite(parquet: pq.ParquetFile, target: BinaryIO) -> list[tuple[int, int]]
     return spans
 
 
-def _texts(parquet: pq.ParquetFile, groups: Iterable[int]) -> Iterator[bytes | None]:
+def _texts(parquet: pq.ParquetFile, file: Path, groups: Iterable[int]) -> Iterator[bytes | None]:
     """The column ``base64``, a few rows at a time."""
-    for batch in parquet.iter_batches(64, list(groups), ['base64'], use_threads=False):
-        yield from batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
-
-
-def _chunk(parquet: pq.ParquetFile, group: int) -> pq.ColumnChunkMetaData:
-    """What the file says of a row group's column ``base64``."""
-    chunks = parquet.metadata.row_group(group)
-    columns = (chunks.column(i) for i in range(chunks.num_columns))
-    return next(column for column in columns if column.path_in_schema == 'base64')
+    for group in groups:
+        for batch in read_batches(parquet, file.stat().st_size, group, ['base64']):
+            yield from batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
 
 
 @contextmanager
@@ -140,12 +140,16 @@ def _readable(file: Path) -> Iterator[None]:
 
 def _key_column(parquet: pq.ParquetFile, file: Path) -> str:
     """The name of the column that holds the image ids: the data frame's index, or the one column beside base64."""
-    names = parquet.schema_arrow.names
-    described = json.loads((parquet.schema_arrow.metadata or {}).get(b'pandas', b'{}'))
-    index = [name for name in described.get('index_columns', []) if name in names]
+    names = [field.name for field in parquet.schema_arrow if not pa.types.is_nested(field.type)]
+    try:
+        described = json.loads((parquet.schema_arrow.metadata or {}).get(b'pandas', b'{}'))
+        index = [name for name in described.get('index_columns', []) if name in names]
+    except (ValueError, TypeError, AttributeError, RecursionError):  # it is no more than a hint
+        index = []
     others = index or [name for name in names if name != 'base64']
     if 'base64' not in names or len(others) != 1:
-        raise ValueError(f'{file}: expected the columns "base64" and one of image ids, got {names}')
+        got = parquet.schema_arrow.names
+        raise ValueError(f'{file}: expected the columns "base64" and one of image ids, got {got}')
     return others[0]
 
 

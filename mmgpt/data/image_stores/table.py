@@ -38,7 +38,10 @@ class TableImages(ImageStore):
     def read(self, key: str) -> bytes:
         """See :meth:`ImageStore.read`."""
         place = self.place(key)
-        data, path = self.table.blob(place, self.column)
+        try:
+            data, path = self.table.blob(place, self.column)
+        except IndexError as error:
+            raise ValueError(f'image {key!r} is missing: {error}') from error
         if data is None:
             raise ValueError(f'{self.table.where(place)}: image {key!r} holds no bytes, only the path {path!r}')
         return data

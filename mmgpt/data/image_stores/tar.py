@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from mmgpt.data.image_stores.mapped import Located, MappedImages
 from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.tar_members import tar_members
 from mmgpt.registry import IMAGE_STORES
 
 
@@ -42,19 +42,9 @@ class TarImages(MappedImages):
         names: list[str] = []
         spans = array('q')
         for number, file in enumerate(self.files):
-            size = file.stat().st_size
-            try:
-                with tarfile.open(file, 'r:') as tar:
-                    for member in tar:
-                        tar.members.clear()  # else it keeps them all
-                        if not member.isreg() or member.issparse():
-                            continue
-                        if member.offset_data + member.size > size:
-                            raise tarfile.ReadError(f'it is cut off within {member.name!r}')
-                        names.append(member.name.removeprefix('./'))
-                        spans.extend((number, member.offset_data, member.size))
-            except (tarfile.TarError, UnicodeError) as error:
-                raise ValueError(f'{file}: cannot be read as an uncompressed tar file: {error}') from error
+            for member in tar_members(file):
+                names.append(member.name.removeprefix('./'))
+                spans.extend((number, member.offset, member.size))
         return Located(KeyIndex(names), np.array(spans, np.int64).reshape(-1, 3))
 
     def read(self, key: str) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import random
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ GROUPS: dict[str, dict[str, Any]] = {  # what a group's sets have in common
     'IMAGE_TEXT_IN_CONTEXT': {'marks': 'every'},
 }
 KEYS = {'mimicit_path': str, 'images_path': str, 'train_config_path': str, 'num_samples': int, 'task_description': list}
+MOST_NODES = 1_000_000  # that a training-data file may stand for
 
 
 @SOURCES.register_module(name='TrainingData')
@@ -60,10 +64,7 @@ def read_training_data(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such training-data file')
-    try:
-        groups = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path}: is no YAML file: {error}') from error
+    groups = _load(path)
     if not isinstance(groups, Mapping) or not groups:
         raise ValueError(f'{path}: expected groups of sets ({", ".join(GROUPS)}), got {groups!r:.80}')
     sources = []
@@ -78,7 +79,7 @@ def read_training_data(
             video = {'max_frames': max_frames} if group == 'VIDEO_TEXT' else {}
             sources.append({**source, **GROUPS[group], **video})
     named = {source[key] for source in sources for key in ('instructions', 'images', 'train') if source.get(key)}
-    if missing := sorted(name for name in named if not Path(name).exists()):
+    if missing := sorted(name for name in named if not os.path.exists(name)):
         raise FileNotFoundError(f'{path} names what is not there (seen from {Path.cwd()}): {", ".join(missing)}')
     return sources
 
@@ -101,6 +102,34 @@ def resample(length: int, num_samples: int | None) -> list[int] | range:
     if num_samples < length:
         return rng.sample(range(length), num_samples)
     return [*range(length)] * (num_samples // length) + rng.choices(range(length), k=num_samples % length)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases that stand for more than a file would hold: a few lines of them can stand for billions."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        if _weight(node, {}) > MOST_NODES:
+            raise yaml.YAMLError(f'its aliases (*name) stand for more than {MOST_NODES} values: write them out')
+        return super().construct_document(node)
+
+
+def _weight(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """How many nodes there are below one, and it, where each alias counts as what it stands for."""
+    if node not in known:
+        known[node] = math.inf  # while it is counted: what holds itself has no end
+        pairs = isinstance(node, yaml.MappingNode)
+        children = chain.from_iterable(node.value) if pairs else node.value  # or a text
+        known[node] = 1 + sum(_weight(child, known) for child in children if isinstance(child, yaml.Node))
+    return known[node]
+
+
+def _load(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_bytes().decode(), _Loader)
+    except RecursionError as error:
+        raise ValueError(f'{path}: is nested too deeply') from error
+    except (yaml.YAMLError, ValueError) as error:  # also of dates and numbers that are none
+        raise ValueError(f'{path}: is no YAML file: {error}') from error
 
 
 def _source(name: str, entry: Mapping[str, Any], related: bool, task_descriptions: bool) -> dict[str, Any]:

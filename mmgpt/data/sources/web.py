@@ -134,7 +134,7 @@ class Mmc4(_Web):
         try:
             record = json.loads(self.samples.read(index, 'page'))
             lead, parts = self._written(record) if record.get('is_gpt') else self._matched(record)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise Unusable(f'{self.samples.where(index)} is no page of MMC4: {error!r}') from error
         if not parts:
             raise Unusable(f'{self.samples.where(index)} has no picture that fits a sentence')
@@ -163,6 +163,8 @@ class Mmc4(_Web):
             return '', []
         pairs = self._pairs(record, [place for place, _ in pictures])[: self.max_images]
         pairs = sorted(pairs, key=lambda pair: pair[1])
+        if not all(0 <= sentence < len(sentences) for _, sentence in pairs):
+            raise IndexError(f'a picture belongs to a sentence beyond the {len(sentences)} of the page')
         bounds = [sentence for _, sentence in pairs] + [len(sentences)]
         texts = [_join(sentences[start:end]) for start, end in pairwise(bounds)]
         return _join(sentences[: bounds[0]]), [

@@ -171,7 +171,9 @@ class Entries:
                 self.layout = 'object' if bytes(self._data[inner : inner + 1]) == b'{' else 'list'
                 self.start = inner + 1
                 self.nested = True
-                return self._entries(self.start)
+                spans = self._entries(self.start)
+                self._check_once(member)
+                return spans
             if not optional:
                 self._slip(start, f'the member "{member}" with an object or a list')
                 self.end = self.start
@@ -190,6 +192,11 @@ class Entries:
             if not closed or bytes(self._data[position : position + 1]) != b',':
                 return None
             position += 1
+
+    def _check_once(self, member: str) -> None:
+        """A member that is there again: a run reads the last one, and the doctor has read the first."""
+        if self.closed and self._find(member, self.end + 2) is not None:
+            self._slip(self.end + 1, f'no other member "{member}", since only one of them is read')
 
     def _entries(self, position: int) -> list[int]:
         """Where the entries of the container begin and end, in turn."""

@@ -1,0 +1,42 @@
+"""Rows out of Parquet files, a few at a time, whatever the files say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS = 64  # that are read at a time
+MOST_SHRUNK = 200  # a file of data is not that many times smaller than they are
+UNSUSPECTED = 8 << 20  # bytes: what is no larger is read anyway
+
+
+def read_batches(
+    parquet: pq.ParquetFile, size: int, group: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group, checked to be what their types say.
+
+    What the footer says of column chunks is not asked for: where it is damaged, pyarrow ends the process.
+
+    Args:
+        parquet: the file.
+        size: of the file in bytes.
+        group: the number of the row group.
+        columns: paths of leaves, such as ``images.list.element.path``; None = all.
+
+    Raises:
+        pyarrow.ArrowInvalid: it is damaged, or a few bytes would become so many that no data can be in them.
+    """
+    _check(parquet.metadata.row_group(group).total_byte_size, size)
+    read = 0
+    for batch in parquet.iter_batches(ROWS, [group], None if columns is None else list(columns), use_threads=False):
+        read += batch.nbytes
+        _check(read, size)
+        batch.validate(full=True)
+        yield batch
+
+
+def _check(becomes: int, size: int) -> None:
+    if becomes > UNSUSPECTED and becomes > MOST_SHRUNK * size:
+        raise pa.ArrowInvalid(f'a file of {size} bytes would become {becomes} and more: these are no data')

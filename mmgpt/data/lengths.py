@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmgpt.data.dataset import Address, Length
+from mmgpt.data.dataset import Address, InstructionDataset, Length
+from mmgpt.data.length_table import length_table
 
 
 class Measurable(Protocol):
@@ -27,7 +28,8 @@ class Lengths:
     """The lengths of samples; those that last are measured once.
 
     A sample is measured by making its ids, which reads no pixels. Its context and its wording may be drawn anew in each
-    epoch, and its length with them: such a sample is measured at every address.
+    epoch, and its length with them: such a sample is measured at every address. Lengths of large sources that last are
+    kept on disk, see :func:`~mmgpt.data.length_table.length_table`.
 
     Args:
         dataset: measures.
@@ -41,7 +43,10 @@ class Lengths:
 
     def __init__(self, dataset: Measurable) -> None:
         self.dataset = dataset
-        self._lasting = [np.zeros(size, np.int32) for size in dataset.sizes]  # 0 = not measured, or does not last
+        self._lasting = [  # of each source (samples,) int32; 0 = not measured, or does not last
+            length_table(dataset, source) if isinstance(dataset, InstructionDataset) else np.zeros(size, np.int32)
+            for source, size in enumerate(dataset.sizes)
+        ]
 
     def of(self, addresses: Sequence[Address]) -> np.ndarray:
         """(len(addresses),) int32, measured here and now."""

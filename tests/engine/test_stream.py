@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import pytest
@@ -56,7 +56,7 @@ def launched(folder: Path, processes: int, read: list[dict]) -> dict[str, list]:
     found = {}
     for stream in read:
         ranks = [json.loads(Path(f'{stream["notes"]}.{rank}.json').read_text()) for rank in range(processes)]
-        found[Path(stream['notes']).name] = [sum(rows, []) for rows in zip(*ranks, strict=True)]
+        found[Path(stream['notes']).name] = [list(chain.from_iterable(rows)) for rows in zip(*ranks, strict=True)]
     return found
 
 

@@ -11,8 +11,9 @@ in_context = dict(
     images=f'{data}/LA/LA.parquet',
     retriever=dict(type='RelatedInstructions', num=2),
 )
+samples = 4  # of a packed row, estimated; the first lines of a run's log say how many batches an epoch has
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=1,  # rows
     num_workers=4,
     dataset=dict(
         max_seq_len=1024,
@@ -41,10 +42,10 @@ train_dataloader = dict(
             ),
         ],
     ),
-    sampler=dict(type='MixtureSampler'),
+    sampler=dict(type='PackingSampler', row_length=1344, workers=1),  # four a batch would be padding by 40 %
 )
 
-max_iters = 6 * 345_000 // 16  # epochs * samples // (4 GPUs * 4 samples)
+max_iters = 6 * 345_000 // (4 * samples)  # epochs * samples // (4 GPUs * samples of a row)
 optim_wrapper = dict(
     type='AccumulatingOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-5, betas=(0.9, 0.999), weight_decay=0.1),
@@ -57,4 +58,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=1000, eta_min=0.0),
 ]
 train_cfg = dict(type='IterLoop', max_iters=max_iters)
-auto_scale_lr = dict(base_batch_size=16)
+auto_scale_lr = dict(base_batch_size=4 * samples)

@@ -13,13 +13,14 @@ model = dict(
 tokenizer = dict(path='mosaicml/mpt-7b')
 template = dict(type='Otter', spacing='compact')
 
-max_iters = 3 * 345_000 // 64  # epochs * samples // (8 GPUs * 8 samples)
+samples = 2 * 4  # of a batch of two packed rows, estimated
+max_iters = 3 * 345_000 // (8 * samples)  # epochs * samples // (8 GPUs * samples of a batch)
 warmup = max_iters // 100
-train_dataloader = dict(batch_size=8)
+train_dataloader = dict(batch_size=2)  # rows
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=warmup),
     dict(type='CosineAnnealingLR', begin=warmup, eta_min=0.0),
 ]
 train_cfg = dict(max_iters=max_iters)
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=8 * samples)

@@ -7,6 +7,8 @@ data = 'data/mimicit'
 data_builder = dict(sets=['LA', 'SD', 'CGD', 'SN', 'VST', 'DC', 'TVC'])
 related = dict(type='RelatedInstructions', num=(0, 2))
 train_dataloader = dict(
+    batch_size=4,
+    sampler=dict(_delete_=True, type='MixtureSampler'),  # a packed row's frames would have no limit
     dataset=dict(
         sources=[
             dict(

@@ -16,6 +16,8 @@ class Dolly(Records):
     Args: as of :class:`~mmgpt.data.sources.records.Records`.
     """
 
+    lines = True
+
     def read(self, record: Record, rng: np.random.Generator) -> tuple[Turn, ...]:
         """The context is the instruction's input."""
         question = Turn('user', record.text('instruction'), input=record.text('context', ''))

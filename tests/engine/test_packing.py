@@ -36,8 +36,8 @@ def loader(mimicit, tokenizer):
     return build_dataloader(cfg, Prompter(Otter(), tokenizer, ImageTransform(tiny.SIZE)))
 
 
-def model(family, tokenizer):
-    text = dict(tiny.TEXT[family], model_type=family, vocab_size=len(tokenizer), pad_token_id=None)
+def model(family, tokenizer, **changes):
+    text = dict(tiny.TEXT[family], model_type=family, vocab_size=len(tokenizer), pad_token_id=None) | changes
     if family == 'mpt':
         text['max_seq_len'] = 256
     return tiny.model(family, text_config=text, media_token_id=tokenizer.convert_tokens_to_ids('<image>'))
@@ -59,8 +59,18 @@ def losses_and_gradients(model, batch):
     return sums.kind_losses / sums.kind_counts.clamp(min=1), gradients
 
 
-@pytest.mark.parametrize('family', [*tiny.FAMILIES, *tiny.FURTHER])
-def test_packed_training_equals_one_sample_a_row(family, loader, tokenizer):
+# Besides windows of 4 tokens (tiny.TEXT): some that reach over the borders of samples, in all layers or in some.
+WINDOWS = {
+    'mistral': dict(sliding_window=70),
+    'qwen3': dict(use_sliding_window=True, sliding_window=40, max_window_layers=2),
+    'gemma3_text': dict(sliding_window=40, layer_types=['sliding_attention', 'full_attention'] * 2),
+}
+
+
+@pytest.mark.parametrize(
+    ('family', 'changes'), [*((family, {}) for family in (*tiny.FAMILIES, *tiny.FURTHER)), *WINDOWS.items()]
+)
+def test_packed_training_equals_one_sample_a_row(family, changes, loader, tokenizer):
     rows = next(iter(loader.batch_sampler))
     samples = [address for row in rows for address in row]
     packed, single = (loader.collate_fn(loader.dataset.__getitems__(batch)) for batch in (rows, samples))
@@ -71,7 +81,8 @@ def test_packed_training_equals_one_sample_a_row(family, loader, tokenizer):
     assert {0, 1} < set(media.tolist())
     assert set(single['loss_weights'].unique().tolist()) == {0, 0.5, 1}
 
-    made = model(family, tokenizer)
+    made = model(family, tokenizer, **changes)
+    assert not changes or getattr(made.language_model.config, 'sliding_window', None) == changes['sliding_window']
     losses, gradients = losses_and_gradients(made, packed)
     expected_losses, expected = losses_and_gradients(made, single)
     assert (losses - expected_losses).abs().max() <= 1e-5 * expected_losses.abs().max()

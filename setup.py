@@ -36,6 +36,7 @@ EXTRAS = {
     'demo': ['scikit-learn>=1.4'],  # the pictures of the digits demo and its baselines
     'trainers': ['accelerate>=1.0', 'trl>=1.0', 'datasets>=3'],  # transformers' Trainer, TRL's, device maps
     'video': ['av>=13'],  # reads video files; lists of pictures need nothing
+    'streaming': ['aiohttp>=3.9'],  # data sets that stay on a web server; hf:// needs nothing
     'pretraining': ['scipy>=1.11'],  # matches the pictures of web pages with their sentences
     'dev': ['pytest>=8', 'av>=13', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4', 'scipy>=1.11'],
 }

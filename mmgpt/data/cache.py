@@ -63,6 +63,11 @@ def cached(what: str, files: Sequence[Path], make: Callable[[Path], None], param
     return folder
 
 
+def user_cache() -> Path:
+    """The folder of what is kept for data that lie elsewhere: ``~/.cache/mmgpt``, or ``$MMGPT_CACHE``."""
+    return Path(os.environ.get('MMGPT_CACHE') or '~/.cache/mmgpt').expanduser()
+
+
 def is_small(files: Sequence[Path]) -> bool:
     """Whether an index of the files is not worth keeping."""
     return sum(file.stat().st_size for file in files) < SMALL
@@ -86,9 +91,9 @@ def digest(value: Any) -> str:
 def _homes(file: Path) -> list[Path]:
     """Where a file's folders may lie, the preferred one first."""
     beside, apart = file.parent / '.mmgpt', digest(str(file.parent.resolve()))
-    if chosen := os.environ.get('MMGPT_CACHE'):
-        return [Path(chosen).expanduser() / apart]
-    return [beside, Path('~/.cache/mmgpt').expanduser() / apart]
+    if os.environ.get('MMGPT_CACHE'):
+        return [user_cache() / apart]
+    return [beside, user_cache() / apart]
 
 
 def _writable(home: Path) -> bool:

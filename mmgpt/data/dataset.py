@@ -38,6 +38,13 @@ class Length(NamedTuple):
     lasting: bool  # chance has no say in it: it is the same in every epoch
 
 
+class Blocks(NamedTuple):
+    """Runs of neighbouring samples of a source that are best read together."""
+
+    sizes: np.ndarray  # (n,) int64, samples of each
+    mixed: int  # from about how many at a time the order takes samples
+
+
 class FrameKey(NamedTuple):
     """What makes two frames of a batch the same one."""
 
@@ -68,6 +75,8 @@ class SourceEntry:
         loss_weight: of its tokens in the loss.
         language: of its samples that do not say it themselves, a tag such as 'en' or 'zh'; losses are reported apart.
         max_seq_len: limit of its rows' text in tokens, instead of the data set's.
+        shuffle_blocks: of a streamed source: from about how many row groups at a time its samples are mixed; more mix
+            better and need more room in the cache.
         attend_next: in training, the share of its samples whose text sees the next medium; that of the others sees the
             previous one. Flamingo's augmentation (arXiv 2204.14198, appendix A.3.2), which draws 0.5 for web pages.
             None = as the model's ``attend`` says.
@@ -82,9 +91,17 @@ class SourceEntry:
     loss_weight: float = 1.0
     language: str = ''
     max_seq_len: int | None = None
+    shuffle_blocks: int = 8
     attend_next: float | None = None
 
     def __post_init__(self) -> None:
+        if self.retriever is not None and self.blocks is not None:
+            raise ValueError(
+                f'{self.source.name} is streamed, and a retriever looks for samples all over it: download it first, or '
+                'leave out the retriever'
+            )
+        if self.shuffle_blocks < 1:
+            raise ValueError(f'shuffle_blocks of {self.source.name} must be at least 1, got {self.shuffle_blocks}')
         if hasattr(self.retriever, 'bind'):
             object.__setattr__(self, 'retriever', self.retriever.bind(self.source))
         if self.max_seq_len is not None and self.max_seq_len < 1:
@@ -96,6 +113,12 @@ class SourceEntry:
             raise ValueError(f'weight, num_samples and loss_weight of {self.source.name} must not be negative')
         if self.quota and not len(self.source):
             raise ValueError(f'the source {self.source.name} has no samples')
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """The runs of samples that are read together; None where there are none."""
+        sizes = getattr(self.source, 'blocks', None)  # a source from outside need not have it
+        return None if sizes is None else Blocks(sizes, self.shuffle_blocks)
 
     @property
     def quota(self) -> int:
@@ -144,6 +167,11 @@ class InstructionDataset(Dataset):
     def quotas(self) -> list[int]:
         """How many samples an epoch sees of each source."""
         return [entry.quota for entry in self.entries]
+
+    @property
+    def blocks(self) -> list[Blocks | None]:
+        """Of each source the runs of samples that are read together."""
+        return [entry.blocks for entry in self.entries]
 
     @property
     def visual(self) -> list[bool]:

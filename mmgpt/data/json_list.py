@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mmgpt.data.json_index import JsonObject
 from mmgpt.data.json_scan import KEY, MappedJson
+from mmgpt.data.remote_files import is_remote
+from mmgpt.data.remote_tables import RemoteTable
 from mmgpt.data.table_records import TableRecords, is_table
 
 _LINE = re.compile(rb'[^\r\n]*+')
@@ -103,8 +105,8 @@ def open_records(
     """The records of an annotation file: a list, JSON lines, an object whose values they are, or a table.
 
     Args:
-        path: ``.jsonl`` and ``.ndjson`` are lines; ``.parquet``, ``.arrow`` and folders are tables; of other files the
-            first character tells.
+        path: ``.jsonl`` and ``.ndjson`` are lines; ``.parquet``, ``.arrow`` and folders are tables; addresses such as
+            ``hf://datasets/…`` are remote Parquet files; of other files the first character tells.
         member: where the file is an object: the member with the records; None = the object's values are they.
         lines: what begins with an object are lines, whatever the file's name.
 
@@ -112,6 +114,8 @@ def open_records(
         FileNotFoundError: there is no such file.
         ValueError: the file is no such JSON; the message names the line.
     """
+    if is_remote(path):
+        return RemoteTable(path)
     path = Path(path)
     if is_table(path):
         return TableRecords(path)

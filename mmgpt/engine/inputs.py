@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmgpt.data.remote_files import is_remote
 from mmgpt.registry import BUILDERS
 
 DEMO = 'configs/otter_demo.py'
@@ -79,7 +80,7 @@ def missing_inputs(cfg: Mapping[str, Any]) -> list[Missing]:
         if not (made and Path(name).is_relative_to(builder.folder)) and not _is_here(name, kind, revision):
             missing.append(_missing_weights(key, name, revision, runs_beside(getattr(cfg, 'filename', None) or '')))
     for key, path in source_files(cfg).items():
-        if not Path(path).exists() and not (made and Path(path).is_relative_to(builder.folder)):
+        if not is_remote(path) and not Path(path).exists() and not (made and Path(path).is_relative_to(builder.folder)):
             missing.append(Missing(key, path, str(Path.cwd()), _how_to_get(path, builder)))
     return list({one.name: one for one in reversed(missing)}.values())[::-1]
 

@@ -30,6 +30,7 @@ class CellImages(ImageStore):
         max_pixels: int = 64_000_000,
     ) -> None:
         super().__init__(tables[0].path, KeyIndex([]) if others is None else others.index, max_pixels)
+        self.path = tables[0].path  # may be an address
         self.tables, self.column, self.others = list(tables), column, others
         self._starts = np.concatenate([[0], np.cumsum([len(table) for table in tables])])
 

@@ -26,7 +26,7 @@ class AlternatingSampler:
     one promises: the order depends on the seed alone, and skipping is arithmetic.
 
     Args:
-        dataset: has ``sizes``, ``quotas`` and ``visual``, whether a source has pictures.
+        dataset: has ``sizes``, ``quotas`` and ``visual``, whether a source has pictures; it may have ``blocks``.
         batch_size: samples of a batch of one process.
         shuffle: False walks through the sources in their order.
         seed: of the order.
@@ -60,7 +60,7 @@ class AlternatingSampler:
             if not sum(quotas):
                 kind = 'with pictures' if visual else 'without pictures'
                 raise ValueError(f'AlternatingSampler needs sources {kind} too: add one, or use MixtureSampler')
-            half = SimpleNamespace(sizes=dataset.sizes, quotas=quotas)
+            half = SimpleNamespace(sizes=dataset.sizes, quotas=quotas, blocks=getattr(dataset, 'blocks', None))
             self.halves.append(MixtureSampler(half, batch_size, shuffle, seed, rank, world_size))
 
     def __iter__(self) -> Iterator[list[Address]]:

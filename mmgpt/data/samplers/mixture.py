@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
-from mmgpt.data.dataset import Address
+from mmgpt.data.cache import digest
+from mmgpt.data.dataset import Address, Blocks
 from mmgpt.registry import SAMPLERS
 
 
@@ -28,11 +29,15 @@ class MixtureSampler:
     times. The stream is cut into batches without regard to the epochs, and process ``rank`` of ``world_size`` takes
     every ``world_size``-th batch.
 
+    A source that is read in blocks, such as one that is streamed, comes in an order that keeps to a few blocks at a
+    time: see :func:`near_order`.
+
     Which sample stands at a position is computed, not walked to: :meth:`skip` costs nothing. Iterating does not move
     the position, since workers read ahead of the training; the training calls :meth:`skip` or :meth:`state_dict`.
 
     Args:
-        dataset: has ``sizes`` and ``quotas``.
+        dataset: has ``sizes`` and ``quotas``, and where sources are read in blocks ``blocks``, of each source its
+            :class:`~mmgpt.data.dataset.Blocks` or None.
         batch_size: samples of a batch of one process.
         shuffle: False walks through the sources in their order, one after the other.
         seed: of the order.
@@ -60,6 +65,7 @@ class MixtureSampler:
         if not 0 <= rank < world_size:
             raise ValueError(f'rank must be one of 0 to {world_size - 1}, got {rank}')
         self.sizes, self.quotas = list(dataset.sizes), list(dataset.quotas)
+        self.blocks: list[Blocks | None] = getattr(dataset, 'blocks', None) or [None] * len(self.sizes)
         self.epoch_size = sum(self.quotas)
         if not self.epoch_size:
             raise ValueError('an epoch would hold no sample: give a source a weight above 0')
@@ -86,11 +92,14 @@ class MixtureSampler:
 
     def address(self, position: int) -> Address:
         """The sample at a position of the stream."""
-        epoch, slot = divmod(position, self.epoch_size)
-        slot = self._place(self.epoch_size, slot, epoch)
+        epoch, place = divmod(position, self.epoch_size)
+        slot = self._place(self.epoch_size, place, epoch)
         source = int(np.searchsorted(self._starts, slot, side='right')) - 1
-        draw = epoch * self.quotas[source] + slot - int(self._starts[source])
-        passes, place = divmod(draw, self.sizes[source])
+        if self.shuffle and self.blocks[source] is not None:
+            turn = self._turn(epoch, place)
+        else:
+            turn = slot - int(self._starts[source])
+        passes, place = divmod(epoch * self.quotas[source] + turn, self.sizes[source])
         return Address(source, self._place(self.sizes[source], place, passes, source), passes)
 
     def skip(self, batches: int) -> None:
@@ -113,18 +122,70 @@ class MixtureSampler:
         self.position = int(state['position'])
 
     def _identity(self) -> dict[str, Any]:
-        return {'sizes': self.sizes, 'quotas': self.quotas, 'shuffle': self.shuffle, 'seed': self.seed}
+        identity = {'sizes': self.sizes, 'quotas': self.quotas, 'shuffle': self.shuffle, 'seed': self.seed}
+        if any(blocks is not None for blocks in self.blocks):
+            identity['blocks'] = [b and f'{b.mixed} of {digest(list(map(int, b.sizes)))}' for b in self.blocks]
+        return identity
 
     def _place(self, size: int, place: int, epoch: int, source: int | None = None) -> int:
         """The place in the shuffled order of an epoch, of the stream or of a source."""
         if not self.shuffle:
             return place
+        return int(self._order(size, epoch, source)[place])
+
+    def _order(self, size: int, epoch: int, source: int | None = None) -> np.ndarray:
         key = (epoch,) if source is None else (epoch, source)
-        order = self._orders.get(key)
-        if order is None:
-            if len(self._orders) > 2 * len(self.sizes) + 2:  # of past epochs; batches may span two
+
+        def drawn() -> np.ndarray:
+            rng = np.random.default_rng((self.seed, len(key), *key))
+            if source is None or (blocks := self.blocks[source]) is None:
+                return rng.permutation(size)
+            return near_order(blocks, rng)
+
+        return self._remembered(key, drawn)
+
+    def _turn(self, epoch: int, place: int) -> int:
+        """How many samples of the same source stand before a place of an epoch: they come in the source's own order."""
+
+        def counted() -> np.ndarray:
+            slots = self._order(self.epoch_size, epoch)
+            turns = np.zeros_like(slots)
+            for source, blocks in enumerate(self.blocks):
+                if blocks is not None:
+                    own = (self._starts[source] <= slots) & (slots < self._starts[source + 1])
+                    turns[own] = np.arange(np.count_nonzero(own))
+            return turns
+
+        return int(self._remembered((epoch, -1), counted)[place])
+
+    def _remembered(self, key: tuple[int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+        if key not in self._orders:
+            order = make()
+            if len(self._orders) > 2 * len(self.sizes) + 4:  # of past epochs; batches may span two
                 self._orders.clear()
-            kind = np.int32 if size < 2**31 else np.int64
-            order = np.random.default_rng((self.seed, len(key), *key)).permutation(size).astype(kind)
-            self._orders[key] = order
-        return int(order[place])
+            self._orders[key] = order.astype(np.int32 if len(order) < 2**31 else np.int64)
+        return self._orders[key]
+
+
+def near_order(blocks: Blocks, rng: np.random.Generator) -> np.ndarray:
+    """A random order of the samples of blocks in which those of a block stay near one another.
+
+    The blocks come in random order, and each sample is moved on by a random way of up to ``mixed`` blocks of average
+    size. So about ``mixed`` + 1 blocks are in use at any time, and where all are of one size another one begins when
+    one has ended: fetching them is spread evenly, unlike where windows of blocks are shuffled in turn.
+
+    Returns:
+        (n,) int64, each of 0 … n - 1 once.
+
+    Example:
+        >>> order = near_order(Blocks(np.array([3, 3, 3]), mixed=1), np.random.default_rng(0))
+        >>> sorted(order.tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+    sizes = np.asarray(blocks.sizes)
+    shuffled = rng.permutation(len(sizes))
+    starts = np.cumsum(sizes) - sizes
+    moves = starts[shuffled] - (np.cumsum(sizes[shuffled]) - sizes[shuffled])
+    indices = np.arange(sizes.sum()) + np.repeat(moves, sizes[shuffled])
+    way = blocks.mixed * sizes.mean()
+    return indices[np.argsort(np.arange(len(indices)) + way * rng.random(len(indices)), kind='stable')]

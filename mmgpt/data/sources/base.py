@@ -66,6 +66,14 @@ class Source(ABC):
         """
 
     @property
+    def blocks(self) -> np.ndarray | None:
+        """(n,) int64, the sizes of the runs of neighbouring samples that cost much to reach and little to stay in.
+
+        None where any sample is as near as its neighbour. A sampler then mixes samples of a few blocks at a time.
+        """
+        return None
+
+    @property
     def annotation_files(self) -> list[Path]:
         """The files that its samples come from: what is computed from a source is made anew where they change."""
         return []

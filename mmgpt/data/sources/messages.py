@@ -37,7 +37,8 @@ class Messages(Records):
 
     Where no message asks for a picture, all of them stand before the first question. In tables (Parquet, Arrow, what
     ``datasets`` saves) pictures may lie in the rows themselves, as bytes; elsewhere ``images`` are keys of the store.
-    Rows are read in any order, so a set that can only be streamed has to be saved first.
+    Rows are read by their number. Parquet files need not be on this machine: ``hf://datasets/owner/name/…`` and other
+    addresses are read in parts, see :class:`~mmgpt.data.remote_tables.RemoteTable`.
 
     Args:
         annotations, images, sample, sample_seed, name: as of :class:`~mmgpt.data.sources.records.Records`.

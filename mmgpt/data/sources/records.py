@@ -14,6 +14,7 @@ from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.json_index import JsonObject
 from mmgpt.data.json_list import open_records
 from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.remote_tables import RemoteTable
 from mmgpt.data.sources.base import Source
 from mmgpt.structures import Kind, Sample, Turn
 
@@ -101,6 +102,7 @@ class Records(Source):
 
     Args:
         annotations: a file, or several that are joined: a list, JSON lines, an object, or a table (Parquet, Arrow).
+            Parquet files may lie elsewhere, see :class:`~mmgpt.data.remote_tables.RemoteTable`.
         images: the pictures' store; None = the samples are text only.
         sample: so many records, drawn once, are all there is (at most all of them); None = all.
         sample_seed: of that draw.
@@ -109,7 +111,7 @@ class Records(Source):
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: a file is no such JSON.
+        ValueError: a file is no such JSON, or has to be read in full for ``keep`` and lies elsewhere.
     """
 
     member: ClassVar[str | None] = None  # where the file is an object: its member with the records
@@ -134,9 +136,16 @@ class Records(Source):
         self.files = [open_records(path, self.member, self.lines) for path in paths]
         self._starts = np.concatenate([[0], np.cumsum([len(file) for file in self.files])])
         total = int(self._starts[-1])
+        if keep is not None and self._is_streamed:
+            raise ValueError(
+                f'{paths[0]}: all records of a {type(self).__name__} source are read to find those that count, so it '
+                'cannot be streamed: download it first'
+            )
         self._chosen = None if keep is None else np.flatnonzero([keep(self._record(i)) for i in range(total)])
         if sample is not None and sample < len(self):
             drawn = np.random.default_rng(sample_seed).permutation(len(self))[:sample]
+            if self._is_streamed:
+                drawn = np.sort(drawn)  # those of a block stay together
             self._chosen = drawn if self._chosen is None else self._chosen[drawn]
         self._ids: KeyIndex | None = None
 
@@ -146,7 +155,22 @@ class Records(Source):
     @property
     def annotation_files(self) -> list[Path]:
         """See :attr:`Source.annotation_files`."""
-        return [path for file in self.files for path in getattr(file, 'files', [file.path])]
+        return [path for file in self.files for path in getattr(file, 'on_disk', [file.path])]
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """See :attr:`Source.blocks`: the row groups, where some are fetched from elsewhere."""
+        if not self._is_streamed:
+            return None
+        sizes = np.concatenate([getattr(file, 'group_sizes', [len(file)]) for file in self.files])
+        if self._chosen is None:
+            return sizes
+        ends = np.searchsorted(self._chosen, np.cumsum(sizes))
+        return np.diff(ends, prepend=0)
+
+    @property
+    def _is_streamed(self) -> bool:
+        return any(isinstance(file, RemoteTable) for file in self.files)
 
     def __getitem__(self, index: int) -> Sample:
         return self.draw(index, np.random.default_rng(index))

@@ -14,6 +14,7 @@ from mmgpt.data.image_stores import ImageStore, JsonImages
 from mmgpt.data.image_stores.cells import CellImages
 from mmgpt.data.opening import NamedData
 from mmgpt.data.prompter import Prompter
+from mmgpt.data.remote_files import is_remote
 from mmgpt.data.sources import MimicIt, Records
 from mmgpt.data.table_records import is_table
 from mmgpt.data.templates import Template
@@ -86,9 +87,11 @@ def _open_source(
         return [file] if file.train is None else [file, file.train]
     if issubclass(kind, Records):
         paths = cfg.pop('annotations')
-        paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        paths = [paths] if isinstance(paths, str | Path) else paths
+        paths = [path if is_remote(path) else Path(path) for path in paths]
         cfg |= {'images': images}
-        return _open_tables(kind, paths, cfg, findings) if is_table(paths[0]) else _open_records(kind, paths, cfg)
+        tables = is_remote(paths[0]) or is_table(paths[0])
+        return _open_tables(kind, paths, cfg, findings) if tables else _open_records(kind, paths, cfg)
     source = kind(**cfg, **({} if images is None else {'images': images}))
     named = (cfg[name] for name in ('shards', 'annotations', 'path') if isinstance(cfg.get(name), str))
     return [SourceSamples(source, next(named, source.name))]
@@ -104,7 +107,7 @@ def _open_records(kind: type[Records], paths: list[Path], cfg: dict[str, Any]) -
 
 
 def _open_tables(
-    kind: type[Records], paths: list[Path], cfg: dict[str, Any], findings: list[Finding]
+    kind: type[Records], paths: list[Path | str], cfg: dict[str, Any], findings: list[Finding]
 ) -> list[Annotations]:
     try:
         source = kind(annotations=paths, **{**cfg, 'sample': None})

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmgpt.data.image_stores import FolderImages, ImageStore, ParquetImages
+from mmgpt.data.remote_files import is_remote
 from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.doctor import Patient
 from mmgpt.data.verify.entries import Entries
@@ -44,13 +45,15 @@ def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path
 
     Raises:
         FileExistsError: ``out`` is there and not empty.
-        ValueError: a set is of a format that the doctor does not know.
+        ValueError: a set is of a format that the doctor does not know, or lies elsewhere.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} is there already: name a folder that is not')
     if unknown := [a.file for a in patient.annotations if isinstance(a, SourceSamples)]:
         raise ValueError(f'entries cannot be left out of {", ".join(unknown)}: the doctor does not know its format')
+    if streamed := [a.file for a in patient.annotations if is_remote(a.file)]:
+        raise ValueError(f'entries cannot be left out of {", ".join(streamed)}: download what lies elsewhere first')
     drops: Drops = {}
     for finding in report.findings:
         if finding.severity == 'error':

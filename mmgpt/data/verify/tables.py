@@ -11,6 +11,8 @@ from PIL import Image
 
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.image_stores.cells import CellImages
+from mmgpt.data.remote_files import is_remote
+from mmgpt.data.remote_tables import RemoteTable
 from mmgpt.data.table_records import TableRecords
 from mmgpt.data.verify.entries import Slip
 
@@ -21,7 +23,7 @@ class TableEntries:
     """A table with the face of :class:`~mmgpt.data.verify.entries.Entries`. Its rows have no lines.
 
     Args:
-        path: as of :class:`~mmgpt.data.table_records.TableRecords`.
+        path: as of :class:`~mmgpt.data.table_records.TableRecords`, or an address.
     """
 
     layout = 'table'
@@ -29,8 +31,8 @@ class TableEntries:
     slips: list[Slip] = []
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.table = TableRecords(path)
+        self.table = RemoteTable(path) if is_remote(path) else TableRecords(path)
+        self.path = self.table.path
 
     def __len__(self) -> int:
         return len(self.table)

@@ -1,10 +1,12 @@
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmgpt.data.dataset import Blocks
 from mmgpt.data.samplers import MixtureSampler
 
 
@@ -105,3 +107,44 @@ def test_another_stream_is_refused():
 def test_arguments_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
         sampler([3], **options)
+
+
+BLOCKS = st.lists(st.integers(0, 7), min_size=1, max_size=12).filter(any)
+
+
+@settings(max_examples=80, deadline=None)
+@given(sizes=BLOCKS, mixed=st.integers(1, 4), seed=st.integers(0, 99), quota=st.integers(1, 90))
+def test_a_source_in_blocks_is_walked_through_evenly_and_goes_on_exactly(sizes, mixed, seed, quota):
+    total = sum(sizes)
+    data = SimpleNamespace(sizes=[total, 5], quotas=[quota, 4], blocks=[Blocks(np.array(sizes), mixed), None])
+    plain = sampler(data.sizes, data.quotas, seed=seed)
+    stream = MixtureSampler(data, 1, seed=seed)
+    seen = [stream.address(position) for position in range(3 * (quota + 4))]
+    assert [a.source for a in seen] == [plain.address(position).source for position in range(3 * (quota + 4))]
+    assert [a for a in seen if a.source] == [a for (a,) in take(plain, len(seen)) if a.source]  # others as ever
+    drawn = [(a.epoch, a.index) for a in seen if not a.source]
+    assert [epoch for epoch, _ in drawn] == [i // total for i in range(3 * quota)]
+    assert all(sorted(i for e, i in drawn if e == epoch) == list(range(total)) for epoch in range(3 * quota // total))
+    resumed = MixtureSampler(data, 1, seed=seed)
+    resumed.load_state_dict({**stream.state_dict(), 'position': len(seen) - 2})
+    assert [address for (address,) in take(resumed, 2)] == seen[-2:]
+    other = SimpleNamespace(**{**vars(data), 'blocks': [Blocks(np.array(sizes), mixed + 1), None]})
+    with pytest.raises(ValueError, match='the stream cannot go on'):
+        MixtureSampler(other, 1, seed=seed).load_state_dict(stream.state_dict())
+
+
+@pytest.mark.parametrize('mixed', [1, 4, 8])
+def test_few_blocks_are_in_use_at_a_time_and_they_begin_evenly(mixed):
+    size, number = 50, 60
+    data = SimpleNamespace(sizes=[size * number, 2000], quotas=[size * number, 2000])
+    data.blocks = [Blocks(np.full(number, size), mixed), None]
+    stream = MixtureSampler(data, 1, seed=mixed)
+    order = [a.index // size for (a,) in take(stream, 5000) if not a.source]
+    first = [order.index(block) for block in range(number)]
+    last = [len(order) - 1 - order[::-1].index(block) for block in range(number)]
+    in_use = [sum(a <= place <= b for a, b in zip(first, last)) for place in range(len(order))]
+    assert max(in_use) <= mixed + 2
+    assert np.diff(sorted(first)[mixed + 1 :]).max() < 2.5 * size  # not several at once, then none for long
+    mates = np.mean([len(set(order[place : place + 16])) for place in range(500, 2500)])
+    assert mates > (1.5, 4, 6)[(1, 4, 8).index(mixed)]
+    assert order != [a.index // size for (a,) in take(MixtureSampler(data, 1, seed=99), 5000) if not a.source]

@@ -1,0 +1,197 @@
+"""Random access to the rows of Parquet files that lie on other machines, by fetching the row groups that are needed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmgpt.data.bounded_cache import BoundedCache
+from mmgpt.data.cache import digest, user_cache
+from mmgpt.data.parquet_batches import read_batches
+from mmgpt.data.remote_files import AT_ONCE, RemoteFile, Url, find_files
+from mmgpt.data.table_records import TableRecords
+
+LIMIT = 'MMGPT_STREAM_GB'  # the variable that bounds what is kept of streamed sets, in GB
+DEFAULT_GB = 20.0
+USED_AT_ONCE = 8  # row groups that should find room
+
+_TAIL = 1 << 16  # bytes: most footers fit into the end of a file that is read first
+_ENDS = 8  # bytes: length of the footer and the mark of the format
+_LOG = logging.getLogger('mmgpt.data')
+
+
+class RemoteTable(TableRecords):
+    """The rows of remote Parquet files as :class:`~mmgpt.data.table_records.TableRecords` gives those of local ones.
+
+    Opening reads footers, and remembers them. A row group is fetched with one request when one of its rows is asked
+    for, decoded, and kept as an Arrow file that is mapped from then on; all processes of a machine share it. What
+    was not used for the longest time leaves where all of them take more than ``$MMGPT_STREAM_GB`` (default 20). They
+    lie in ``~/.cache/mmgpt/remote``, below ``$MMGPT_CACHE`` where that is set.
+
+    Args:
+        address: of a file, folder or pattern, as of :func:`~mmgpt.data.remote_files.find_files`: ``hf://``,
+            ``https://``, and whatever file systems ``fsspec`` knows, such as ``s3://`` with the package s3fs.
+
+    Raises:
+        OSError, ValueError, ImportError: see there; or a file is no Parquet.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.path = Url(address)
+        cache = BoundedCache(user_cache() / 'remote' / 'groups', _limit())
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            shards = list(pool.map(lambda file: _Shard(file, cache), find_files(address)))
+        self._index(shards)
+        largest = max((end - start for shard in shards for start, end in shard.ranges), default=0)
+        _LOG.info(
+            '%s: %d rows in %d files; row groups of at most %.1f MB are kept in %s, up to %.1f GB of all sets (%s)',
+            self.path, len(self), len(shards), largest / 1e6, cache.folder, cache.limit / 1e9, LIMIT,
+        )  # fmt: skip
+        if USED_AT_ONCE * largest > cache.limit:
+            _LOG.warning(
+                '%s: a row group has up to %.2f GB, and only %.2f GB may be kept: some will be fetched again and '
+                'again. Set %s to more, or write the files with smaller row groups',
+                self.path, largest / 1e9, cache.limit / 1e9, LIMIT,
+            )  # fmt: skip
+
+    @property
+    def on_disk(self) -> list[Path]:
+        """See :attr:`TableRecords.on_disk`: the footers, which differ where the files do."""
+        return [shard.footer for shard in self.files]
+
+    @staticmethod
+    def _opened(file: _Shard) -> _Shard:
+        return file
+
+    def _group(self, number: int, group: int, blobs: bool) -> pa.Table:
+        file = self._file(number)  # forgets what another process had opened
+        kept = self._last.get(True)
+        if kept is None or kept[:2] != (number, group):
+            kept = self._last[True] = (number, group, file.read(group))
+        return kept[2]
+
+
+class _Shard:
+    """One remote file, as the table reads it: names, sizes of the row groups, the row groups."""
+
+    def __init__(self, file: RemoteFile, cache: BoundedCache) -> None:
+        self.file, self.cache = file, cache
+        metadata = self._metadata()
+        self.names = metadata.schema.to_arrow_schema().names
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        self.sizes = [group.num_rows for group in groups]
+        self.ranges = [_range(group) for group in groups]
+
+    def __str__(self) -> str:
+        return self.file.url
+
+    def read(self, group: int) -> pa.Table:
+        """A row group, mapped: nothing of it is copied into memory."""
+        name = f'{self.footer.stem}-{group}.arrow'
+        return self.cache.get(name, lambda path: self._fetch(group, path), _mapped)
+
+    def _fetch(self, group: int, path: Path) -> None:
+        start, end = self.ranges[group]
+        part = f'row group {group}'
+        self.file.check()
+        view = _Part(self.file.read(start, end, part), start, self.file.size)
+        try:
+            parquet = pq.ParquetFile(pa.PythonFile(view, 'r'), metadata=self._metadata())
+            table = pa.Table.from_batches(read_batches(parquet, self.file.size, group), parquet.schema_arrow)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f'{self}, {part}: cannot be read as Parquet: {error}') from error
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table.combine_chunks())  # few batches: it is opened often
+
+    def _metadata(self) -> pq.FileMetaData:
+        """The footer, from disk where it was fetched before."""
+        folder, name = user_cache() / 'remote' / 'footers', digest(self.file.url)
+        tail = b''
+        if self.file.version is None:  # its own end has to tell whether the file is another one
+            tail = self._tail()
+        state = digest([self.file.size, self.file.version or tail.hex()])
+        self.footer = folder / f'{name}-{state}.footer'
+        if not self.footer.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = self.footer.with_suffix(f'.{os.getpid()}.part')
+            partial.write_bytes(tail or self._tail())
+            for old in folder.glob(f'{name}-*.footer'):
+                old.unlink(missing_ok=True)
+            partial.replace(self.footer)
+        try:
+            return pq.read_metadata(pa.BufferReader(self.footer.read_bytes()))
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f'{self}: cannot be read as Parquet: {error}') from error
+
+    def _tail(self) -> bytes:
+        """The end of the file, which holds the whole footer."""
+        size = self.file.size
+        tail = self.file.read(max(0, size - _TAIL), size, 'footer')
+        if tail[-4:] != b'PAR1':
+            raise ValueError(f'{self}: should end as a Parquet file does, with PAR1, and ends with {tail[-4:]!r}')
+        length = int.from_bytes(tail[-_ENDS:-4], 'little') + _ENDS
+        if length > size:
+            raise ValueError(f'{self}: should have a footer of {length} bytes, and has {size} in all')
+        return tail[-length:] if length <= len(tail) else self.file.read(size - length, size, 'footer')
+
+
+class _Part(io.RawIOBase):
+    """A file of which only one part is there."""
+
+    def __init__(self, data: bytes, start: int, size: int) -> None:
+        self.data, self.start, self.size, self.position = memoryview(data), start, size, start
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = offset + (0, self.position, self.size)[whence]
+        return self.position
+
+    def readinto(self, buffer: memoryview) -> int:
+        begin = self.position - self.start
+        if begin < 0:
+            raise OSError(f'byte {self.position} was asked for, and only those from {self.start} on were fetched')
+        piece = self.data[begin : begin + len(buffer)]
+        buffer[: len(piece)] = piece
+        self.position += len(piece)
+        return len(piece)
+
+
+def _range(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    """Where a row group begins and ends in its file."""
+    starts, ends = [], []
+    for number in range(group.num_columns):
+        column = group.column(number)
+        first = column.dictionary_page_offset if column.has_dictionary_page else None
+        starts.append(min(first or column.data_page_offset, column.data_page_offset))
+        ends.append(starts[-1] + column.total_compressed_size)
+    return min(starts), max(ends)
+
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _limit() -> int:
+    """Bytes that may be kept of streamed sets."""
+    given = os.environ.get(LIMIT) or str(DEFAULT_GB)
+    try:
+        gigabytes = float(given)
+    except ValueError:
+        gigabytes = -1.0
+    if not gigabytes > 0:
+        raise ValueError(f'{LIMIT} should be a number of GB above 0, such as 20, got {given!r}')
+    return int(gigabytes * 1e9)

@@ -34,7 +34,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help='what started the processes; set by tools/dist_train.sh and tools/slurm_train.sh',
     )
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate after the training')
+    parser.add_argument(
+        '--no-validate', action='store_true', help='no validation loss during the training, and no evaluation after it'
+    )
     parser.add_argument('--dry-run', action='store_true', help='rehearse the whole run in small, with nothing to fetch')
     parser.add_argument(
         '--standalone', action='store_true', help='checkpoints hold frozen towers too, instead of naming where they are'
@@ -91,6 +93,8 @@ def configure(cfg, args: argparse.Namespace):
         cfg.resume = True if args.resume == 'auto' else args.resume
     if args.amp:
         cfg.optim_wrapper.precision = 'bf16'
+    if args.no_validate:
+        cfg.val_dataloader = None
     if args.standalone:
         hooks = cfg.setdefault('default_hooks', {})
         hooks['checkpoint'] = {'type': 'CheckpointHook', **(hooks.get('checkpoint') or {}), 'standalone': True}

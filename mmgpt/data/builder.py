@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mmgpt.data.collate import PadCollate
-from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.dataset import Address, InstructionDataset, SourceEntry
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.templates import Template
@@ -118,9 +118,44 @@ def build_dataloader(
     dataset = build_dataset(cfg.pop('dataset'), prompter, seed)
     stream = {'dataset': dataset, 'batch_size': cfg.pop('batch_size'), 'seed': seed}
     sampler = {'type': 'MixtureSampler', **cfg.pop('sampler', {})}
+    batches = SAMPLERS.build({**stream, 'rank': rank, 'world_size': world_size, **sampler})
+    return _build_loader(cfg, dataset, batches, prompter, seed)
+
+
+def build_val_dataloader(
+    cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """A loader that gives each sample of an epoch once, in their order and with the same draws every time.
+
+    Of several processes each has its share; their shares differ by one sample at most.
+
+    Args:
+        cfg: as of :func:`build_dataloader`, without ``sampler``.
+        prompter: makes ids and frames.
+        seed: of retrieval and augmentation.
+        rank: of this process.
+        world_size: the number of processes.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    cfg = dict(cfg)
+    dataset, size = build_dataset(cfg.pop('dataset'), prompter, seed), cfg.pop('batch_size')
+    quotas = enumerate(zip(dataset.quotas, dataset.sizes, strict=True))
+    epoch = [Address(source, draw % total, draw // total) for source, (quota, total) in quotas for draw in range(quota)]
+    if not epoch:
+        raise ValueError('val_dataloader: there is no sample to measure the loss on: give a source a weight above 0')
+    share = epoch[rank::world_size]
+    batches = [share[start : start + size] for start in range(0, len(share), size)]
+    return _build_loader(cfg, dataset, batches, prompter, seed)
+
+
+def _build_loader(
+    cfg: dict[str, Any], dataset: InstructionDataset, batches: Iterable[list[Address]], prompter: Prompter, seed: int
+) -> DataLoader:
     return DataLoader(
         dataset,
-        batch_sampler=SAMPLERS.build({**stream, 'rank': rank, 'world_size': world_size, **sampler}),
+        batch_sampler=batches,
         collate_fn=PadCollate(prompter.tokenizer.pad_token_id, cfg.pop('pad_to_multiple_of', 1)),
         generator=torch.Generator().manual_seed(seed),
         **cfg,

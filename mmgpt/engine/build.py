@@ -12,7 +12,7 @@ from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmgpt.data.builder import build_dataloader, build_prompter
+from mmgpt.data.builder import build_dataloader, build_prompter, build_val_dataloader
 from mmgpt.data.samplers import PackingSampler
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.strategies.processes import on_main
@@ -29,6 +29,7 @@ class Parts:
     model: nn.Module
     processor: FlamingoProcessor
     dataloader: DataLoader
+    val_dataloader: DataLoader | None
 
     def summary(self) -> str:
         """The size of the model and of an epoch, in two lines.
@@ -63,16 +64,19 @@ def build_parts(cfg: Config) -> Parts:
     model = build_model(cfg.model, prompter.tokenizer, special_tokens=template.special_tokens, **tokens)
     processor = FlamingoProcessor.for_model(prompter, model)
     set_generation_tokens(model, processor)
-    dataloader = build_dataloader(cfg.train_dataloader, prompter, seed, get_rank(), get_world_size())
+    place = seed, get_rank(), get_world_size()
+    dataloader = build_dataloader(cfg.train_dataloader, prompter, *place)
+    held_out = cfg.get('val_dataloader')
+    val_dataloader = build_val_dataloader(held_out, prompter, *place) if held_out else None
     if isinstance(dataloader.batch_sampler, PackingSampler):
         _check_packing(model, cfg.optim_wrapper)
-    return Parts(model, processor, dataloader)
+    return Parts(model, processor, dataloader, val_dataloader)
 
 
 def build_runner(cfg: Config) -> Runner:
     """The run of a config; call its ``train()``."""
     parts = build_parts(cfg)
-    return Runner(parts.model, parts.processor, parts.dataloader, cfg, summary=parts.summary())
+    return Runner(parts.model, parts.processor, parts.dataloader, cfg, parts.summary(), parts.val_dataloader)
 
 
 def prepare_data(cfg: Config) -> None:

@@ -46,6 +46,8 @@ TOP_LEVEL: Arguments = {
     'train_dataloader': Argument(dict, required=True),
     'train_cfg': Argument(dict, required=True),
     'optim_wrapper': Argument(dict, required=True),
+    'val_dataloader': Argument(dict | None),
+    'val_cfg': Argument(dict | None),
     'param_scheduler': Argument(list | dict | None),
     'data_builder': Argument(dict | None),
     'evaluation': Argument(dict | None),
@@ -136,6 +138,8 @@ class _Check(Rules):
             'export': self.call(CardFields),
             'train_dataloader': self.dataloader,
             'train_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader')),
+            'val_dataloader': self.dataloader,
+            'val_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader'), default='ValLoop'),
             'optim_wrapper': self.optim_wrapper,
             'param_scheduler': self.each(self.member(PARAM_SCHEDULERS, given=('optimizer', 'param_name'))),
             'data_builder': self.member(ALL['BUILDERS'], built=True),
@@ -177,6 +181,8 @@ class _Check(Rules):
         needed = {name for name, argument in TOP_LEVEL.items() if argument.required}
         if config.get('evaluation') is not None and not needed & {name for name in config if config[name] is not None}:
             needed = set()  # it says how to evaluate, and describes no training
+        if config.get('val_cfg') is not None and not config.get('val_dataloader'):
+            self.fault(('val_cfg',), "val_cfg says how the loss is measured on a 'val_dataloader', and there is none")
         for name, argument in TOP_LEVEL.items():
             if name in needed and config.get(name) is None:
                 self.fault((name,), f'the config has no {name!r}')
@@ -252,6 +258,8 @@ class _Check(Rules):
             'num_workers': Argument(int),
             'pad_to_multiple_of': Argument(int),
         }
+        if key == ('val_dataloader',):  # each sample once, in their order
+            del arguments['sampler']
         self.arguments(key, value, arguments)
         if isinstance(value.get('dataset'), Mapping):
             arguments, _ = arguments_of(InstructionDataset)

@@ -87,18 +87,28 @@ def missing_inputs(cfg: Mapping[str, Any]) -> list[Missing]:
 
 def source_files(cfg: Mapping[str, Any]) -> dict[Key, str]:
     """The paths that the sources of a config name, by their keys."""
-    loader = cfg.get('train_dataloader') or {}
-    dataset = loader.get('dataset') if isinstance(loader, Mapping) else None
-    sources = dataset.get('sources') if isinstance(dataset, Mapping) else None
     found: dict[Key, str] = {}
-    for number, source in enumerate(sources or ()):
-        for name in FILES_OF_A_SOURCE if isinstance(source, Mapping) else ():
-            key, value = ('train_dataloader', 'dataset', 'sources', number, name), source.get(name)
+    for key, source in _sources(cfg):
+        for name in FILES_OF_A_SOURCE:
+            value = source.get(name)
             if isinstance(value, str):
-                found[key] = value
+                found[*key, name] = value
             elif isinstance(value, list | tuple):  # a list of files
-                found |= {(*key, place): path for place, path in enumerate(value) if isinstance(path, str)}
+                found |= {(*key, name, place): path for place, path in enumerate(value) if isinstance(path, str)}
     return found
+
+
+def _sources(cfg: Mapping[str, Any]) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+    """The sources that are trained on or validated with, with their keys."""
+    for loader in ('train_dataloader', 'val_dataloader'):
+        dataset = _member(cfg.get(loader), 'dataset')
+        for number, source in enumerate(_member(dataset, 'sources') or ()):
+            if isinstance(source, Mapping):
+                yield (loader, 'dataset', 'sources', number), source
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def runs_beside(config: str | Path) -> dict[str, str]:

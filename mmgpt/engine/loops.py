@@ -1,15 +1,24 @@
-"""The training loop: one iteration is one micro-batch, and the stream of batches can be entered anywhere."""
+"""The loops: training, whose stream of batches can be entered anywhere, and the loss on data that is not trained on.
+
+One iteration is one micro-batch.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
+import torch
+from mmengine.dist import all_reduce
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from mmgpt.engine.state import load_rng_state
+from mmgpt.engine.hooks.logger import loss_figures
+from mmgpt.engine.hooks.samples import evaluating
+from mmgpt.engine.module import to_device
+from mmgpt.engine.state import load_rng_state, untouched_rng
 from mmgpt.registry import LOOPS
+from mmgpt.structures import GROUPS
 
 
 @LOOPS.register_module()
@@ -90,5 +99,61 @@ class IterLoop(BaseLoop):
         self.runner.call_hook('before_train_iter', batch_idx=self.iter, data_batch=batch)
         outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
         self.dataloader.batch_sampler.skip(1)
+        validation = self.runner.validation
+        if validation is not None and validation.is_due(self.iter + 1):
+            validation.run()
         self.runner.call_hook('after_train_iter', batch_idx=self.iter, data_batch=batch, outputs=outputs)
         self.iter += 1
+
+
+@LOOPS.register_module()
+class ValLoop(BaseLoop):
+    """Measures the loss on all samples of ``val_dataloader`` and logs it as ``val/loss``, ``val/loss/image``, ….
+
+    Training is not touched by it: random number generators, gradients and the training mode are left as they were, and
+    no checkpoint holds anything of it.
+
+    Args:
+        runner: the runner.
+        dataloader: this process's share of the samples, each once (``mmgpt.data.builder.build_val_dataloader``).
+        interval: iterations of the training between two times; the last iteration is always followed by one.
+
+    Example:
+        >>> held_out = dict(type='MimicIt', instructions='held_out.json')
+        >>> val_dataloader = dict(batch_size=8, dataset=dict(sources=[held_out]))
+        >>> val_cfg = dict(interval=500)
+    """
+
+    def __init__(self, runner: Any, dataloader: Any, interval: int = 500):
+        super().__init__(runner, dataloader)
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'interval of val_cfg must be an integer of at least 1, got {interval!r}')
+        self.interval = interval
+
+    def is_due(self, done: int) -> bool:
+        """Whether the loss is measured after so many iterations of the training."""
+        return done % self.interval == 0 or done == self.runner.max_iters
+
+    def run(self) -> dict[str, float]:
+        """Measure and log; collective.
+
+        Returns:
+            the figures, the same on all processes: Σ w·CE / Σ w, and the mean of each kind and language.
+        """
+        module, device = self.runner.trained_module, next(self.runner.trained_module.parameters()).device
+        totals = torch.zeros(2 + 2 * len(GROUPS), dtype=torch.float64, device=device)
+        precision = self.runner.optim_wrapper.optim_context(module)
+        with untouched_rng(), evaluating(module), torch.no_grad(), precision:
+            for batch in self.dataloader:
+                sums = module(to_device(batch, device))
+                totals[0] += sums.loss_sum
+                totals[1] += sums.weight_sum
+                totals[2:] += torch.cat([sums.kind_losses, sums.kind_counts])
+        all_reduce(totals)
+        loss, weight, *kinds = totals.tolist()
+        figures = {f'val/{name}': value for name, value in loss_figures(loss, weight, kinds).items()}
+        self.runner.visualizer.add_scalars(figures, step=self.runner.iter + 1)
+        for name, value in figures.items():
+            self.runner.message_hub.update_scalar(name, value)
+        self.runner.figures = {**self.runner.figures, **figures}
+        return figures

@@ -126,13 +126,15 @@ def shrink(cfg: Config, data: Path) -> Config:
     _shrink_language(model['language_decoder'], model.get('cross_attn_every_n_layers', 1) + 1)
     small['tokenizer'] = {'path': str(data / 'tokenizer')}
 
-    loader = small['train_dataloader']
-    loader['batch_size'] = min(loader['batch_size'], 4)
-    loader['num_workers'] = min(loader.get('num_workers', 0), 1)
-    loader['dataset']['sources'] = [_stand_in(source, data) for source in loader['dataset']['sources']]
+    for loader in filter(None, (small['train_dataloader'], small.get('val_dataloader'))):
+        loader['batch_size'] = min(loader['batch_size'], 4)
+        loader['num_workers'] = min(loader.get('num_workers', 0), 1)
+        loader['dataset']['sources'] = [_stand_in(source, data) for source in loader['dataset']['sources']]
     wrapper = small['optim_wrapper']
     wrapper['accumulative_counts'] = min(wrapper.get('accumulative_counts', 1), 4)
     small['train_cfg']['max_iters'] = STEPS
+    if small.get('val_cfg'):
+        small['val_cfg']['interval'] = SAVED_AT
     hooks = small.setdefault('default_hooks', {})
     for name, changes in HOOKS.items():
         hook = hooks.get(name, DEFAULT_HOOKS[name])

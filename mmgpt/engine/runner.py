@@ -67,13 +67,23 @@ class Runner(MMEngineRunner):
             ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``, ``compile``,
             ``export`` (see ``mmgpt.hub.model_card.CardFields``).
         summary: what the log says of the model and its data.
+        val_dataloader: the samples on which the loss is measured during the training; the config's ``val_cfg`` says
+            how (see ``mmgpt.engine.loops.ValLoop``).
 
     Example:
         >>> runner = Runner(model, processor, dataloader, cfg)      # doctest: +SKIP
         >>> runner.train()                                          # doctest: +SKIP
     """
 
-    def __init__(self, model: nn.Module, processor: Any, dataloader: DataLoader, cfg: Config, summary: str = ''):
+    def __init__(
+        self,
+        model: nn.Module,
+        processor: Any,
+        dataloader: DataLoader,
+        cfg: Config,
+        summary: str = '',
+        val_dataloader: DataLoader | None = None,
+    ):
         self.processor = processor
         self.summary = summary
         self.figures: dict[str, float] = {}  # the newest logged figures, for the console and for plugins
@@ -102,6 +112,10 @@ class Runner(MMEngineRunner):
             cfg=cfg,
         )
         self.log_dirs.append(Path(self.log_dir).name)
+        self.validation: BaseLoop | None = None  # MMEngine's own would ask for metrics: here the loss is measured
+        if val_dataloader is not None:
+            given = {'runner': self, 'dataloader': val_dataloader}
+            self.validation = LOOPS.build({'type': 'ValLoop', **(cfg.get('val_cfg') or {})}, default_args=given)
 
     @property
     def trained_module(self) -> TrainedModule:

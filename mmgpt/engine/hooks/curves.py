@@ -11,12 +11,18 @@ from mmengine.hooks import Hook
 
 from mmgpt.registry import HOOKS
 
-PANELS = {'loss': 'loss', 'grad_norm': 'gradient norm', 'lr': 'learning rate', 'gates': 'tanh(gate)'}
+PANELS = {
+    'loss': 'loss',
+    'val': 'validation loss',
+    'grad_norm': 'gradient norm',
+    'lr': 'learning rate',
+    'gates': 'tanh(gate)',
+}
 
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Draws loss (whole and per kind), gradient norm, learning rate and gates into ``W/curves.png`` after the run."""
+    """Draws losses (whole and per kind), gradient norm, learning rate and gates into ``W/curves.png`` after the run."""
 
     priority = 'LOWEST'
 

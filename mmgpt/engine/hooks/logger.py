@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
@@ -70,13 +71,7 @@ class LoggerHook(Hook):
         loss, weight, tokens, samples, *kinds = self._sums.tolist()
         now = time.perf_counter()
         seconds = max(now - self._clock, 1e-9)
-        figures = {'loss': loss / max(weight, 1e-9)}
-        sums: dict[str, list[float]] = {}  # of each kind and each language
-        for group, group_loss, count in zip(GROUPS, kinds[: len(GROUPS)], kinds[len(GROUPS) :], strict=True):
-            for name in filter(None, group if count > 0 else ()):
-                total = sums.setdefault(name, [0.0, 0.0])
-                total[0], total[1] = total[0] + group_loss, total[1] + count
-        figures |= {f'loss/{name}': total / count for name, (total, count) in sums.items()}
+        figures = loss_figures(loss, weight, kinds)
         figures['lr'] = runner.optim_wrapper.optimizer.param_groups[0]['lr']
         if runner.optim_wrapper.grad_norm is not None:
             figures['grad_norm'] = float(runner.optim_wrapper.grad_norm)
@@ -85,8 +80,26 @@ class LoggerHook(Hook):
         figures['data_wait'] = min(self._waited / seconds, 1.0)
         if torch.cuda.is_available():
             figures['memory_gib'] = torch.cuda.max_memory_allocated() / 2**30
-        runner.figures = figures
+        measured = {name: value for name, value in runner.figures.items() if name.startswith('val/')}
+        runner.figures = {**measured, **figures}
         runner.visualizer.add_scalars(figures, step=runner.iter + 1)
         for name, value in figures.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._sums, self._waited, self._clock = None, 0.0, now
+
+
+def loss_figures(loss: float, weight: float, kinds: Sequence[float]) -> dict[str, float]:
+    """The mean loss, and that of each kind and each language that was seen.
+
+    Args:
+        loss: Σ w·CE.
+        weight: Σ w.
+        kinds: (2 * len(GROUPS)) the cross-entropies of each group, then the tokens of each.
+    """
+    sums: dict[str, list[float]] = {}  # of each kind and each language
+    for group, group_loss, count in zip(GROUPS, kinds[: len(GROUPS)], kinds[len(GROUPS) :], strict=True):
+        for name in filter(None, group if count > 0 else ()):
+            total = sums.setdefault(name, [0.0, 0.0])
+            total[0], total[1] = total[0] + group_loss, total[1] + count
+    means = {f'loss/{name}': total / count for name, (total, count) in sums.items()}
+    return {'loss': loss / max(weight, 1e-9), **means}

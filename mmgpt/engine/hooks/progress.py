@@ -95,7 +95,7 @@ class _Display:
 
 
 def figures_text(figures: dict[str, float]) -> str:
-    """The figures of ``LoggerHook`` in one line.
+    """The figures of ``LoggerHook`` and ``ValLoop`` in one line.
 
     Example:
         >>> figures_text({'loss': 0.5, 'loss/text': 0.25, 'loss/image': 0.75, 'lr': 1e-3, 'tokens_per_second': 12345})
@@ -105,6 +105,8 @@ def figures_text(figures: dict[str, float]) -> str:
     if 'loss' in figures:
         kinds = ', '.join(f'{kind} {figures[f"loss/{kind}"]:.3f}' for kind in KINDS if f'loss/{kind}' in figures)
         parts.append(f'loss {figures["loss"]:.3f}' + (f' ({kinds})' if kinds else ''))
+    if 'val/loss' in figures:
+        parts.append(f'validation {figures["val/loss"]:.3f}')
     if 'lr' in figures:
         parts.append(f'lr {figures["lr"]:.1e}')
     for name, unit in (('tokens_per_second', 'tokens/s'), ('samples_per_second', 'samples/s')):

@@ -193,10 +193,12 @@ def _persistently(action: Callable[[], T], what: str, address: str) -> T:
     """Does what may fail for a while."""
     if _is_offline(address):
         raise OSError(f'{what}: is not on this machine, and HF_HUB_OFFLINE forbids to fetch it')
-    for pause in (*PAUSES, None):
+    pauses = iter(PAUSES)
+    while True:
         try:
             return action()
         except Exception as error:
+            pause = next(pauses, None)
             status, origin = _origin(error)
             final = isinstance(origin, _FINAL) if status is None else 400 <= status < 500 and status not in (408, 429)
             if status in (401, 403) or isinstance(origin, PermissionError):
@@ -216,7 +218,6 @@ def _persistently(action: Callable[[], T], what: str, address: str) -> T:
                 ) from error
             _LOG.info('%s: %r; tried again in %g s', what, origin, pause)
             time.sleep(pause)
-    raise AssertionError  # the last pause is None
 
 
 def _origin(error: BaseException) -> tuple[int | None, BaseException]:

@@ -73,8 +73,9 @@ class Batch(TypedDict, total=False):
     position_ids: Tensor  # (R, S) int64, restarted at each sample of a packed row
     segment_ids: Tensor  # (R, S) int64, 0 = pad, 1..k = the samples of a row
     frames: Tensor  # (N, 3, H, W) uint8, each distinct one once
-    vision_features: Tensor  # (N, P, D), instead of frames: cached features
-    media_frames: Tensor  # (R, M, F) int64 into N, -1 = none
+    vision_features: Tensor  # (C, P, D) of frames that are not in ``frames``: what the vision encoder made of them
+    frame_digests: list[bytes]  # (N,) by which a feature cache knows ``frames``
+    media_frames: Tensor  # (R, M, F) int64 into C + N, those with features first; -1 = none
     loss_weights: Tensor  # (R, S) float32
     kinds: Tensor  # (R, K) int64 into GROUPS: kind and language of segment k + 1 of a row, -1 = none
     attend_next: Tensor  # (R, K) int64: segment k + 1 sees the next medium 1, the previous one 0, the model's -1
@@ -88,4 +89,18 @@ class Media(NamedTuple):
     span: Tensor  # (R, S, 2) int64: a token sees the media lo <= m < hi
     gated: Tensor  # (R, S) bool: False where the gated block is skipped
     keys_values: dict[int, tuple[Tensor, Tensor]] | None = None  # per layer (R, heads, M * L, head width), else latents
-    mask: Tensor | None = None  # (R, 1, S, M * L) bool: the span over latents, made once and shared by all layers
+    mask: Tensor | None = None  # (R, 1, S, M * L) bool: the span over latents, made once and shared by all layers;
+    # keys and values without one: all tokens see all of them
+    parts: tuple[Part, ...] | None = None  # the samples of packed rows, where each is best looked at by itself
+    size: int | None = None  # L, where keys and values stand instead of latents
+    marks: Tensor | None = None  # (R,) int64: marks of each row before this call, where it continues a text
+
+
+class Part(NamedTuple):
+    """A sample of a packed row, and the only media that its tokens may see."""
+
+    row: int
+    start: int  # tokens start <= s < end of the row
+    end: int
+    lo: int  # media lo <= m < hi of the row; none where lo == hi
+    hi: int

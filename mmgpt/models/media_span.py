@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from mmgpt.structures import Part
 
 Attend = Literal['previous', 'next', 'all_previous', 'all_next']
 
@@ -121,3 +124,29 @@ def _marks_of_segments(input_ids: Tensor, segment_ids: Tensor | None, media_toke
     start = torch.where(first, seen - marks.long(), 0).cummax(1).values
     end = torch.where(last, seen, seen[:, -1:]).flip(1).cummin(1).values.flip(1)
     return marks, start, end
+
+
+def runs(segment_ids: Tensor) -> list[tuple[int, int, int]]:
+    """Row, start and end of each sample, and of each stretch of pads, of rows (R, S).
+
+    Example:
+        >>> runs(torch.tensor([[1, 1, 2], [1, 0, 0]]))
+        [(0, 0, 2), (0, 2, 3), (1, 0, 1), (1, 1, 3)]
+    """
+    found = []
+    for row, ids in enumerate(segment_ids):
+        edges = (ids[1:] != ids[:-1]).nonzero().flatten().add(1).tolist()
+        found += [(row, start, end) for start, end in pairwise((0, *edges, len(ids)))]
+    return found
+
+
+def parts_of(span: Tensor, segment_ids: Tensor) -> tuple[Part, ...]:
+    """The samples of rows (R, S), each with all media that any of its tokens may see; every token is in one."""
+    sees = span[..., 1] > span[..., 0]
+    first = torch.where(sees, span[..., 0], span.shape[1])  # more than there can be
+    last = torch.where(sees, span[..., 1], 0)
+    parts = []
+    for row, start, end in runs(segment_ids):
+        lo, hi = int(first[row, start:end].min()), int(last[row, start:end].max())
+        parts.append(Part(row, start, end, min(lo, hi), hi))
+    return tuple(parts)

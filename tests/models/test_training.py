@@ -49,8 +49,11 @@ def test_loss_is_the_one_of_the_whole_models_logits(model):
     assert sums.tokens == sum(len(ids) for ids, _ in tiny.ROWS.values())
 
 
-def test_packed_rows_equal_padded_ones(model):
+@pytest.mark.parametrize('whole_rows', [False, True])
+def test_packed_rows_equal_padded_ones(model, whole_rows):
+    """Whether attention takes the samples one by one, or whole rows with masks."""
     assert model.decoder.traits.packing is not None
+    model.decoder.whole_rows = whole_rows
     padded = model.compute_loss(tiny.training_batch(KINDS))
     expected = gradients(model, padded)
     packed = model.compute_loss(tiny.training_batch(KINDS, packed=True))
@@ -110,7 +113,7 @@ def test_a_choice_is_the_trainings_own():
 
 def test_packing_is_refused_where_no_way_of_masking_holds(monkeypatch):
     model = tiny.model('llama')
-    model.decoder.traits = model.decoder.traits._replace(packing=None)
+    model.decoder.traits = model.decoder.traits._replace(packing=None, by_segment=False)
     with pytest.raises(ValueError, match=r'LlamaForCausalLM.*no packing'):
         model.compute_loss(tiny.training_batch(KINDS, packed=True))
     model.compute_loss(tiny.training_batch(KINDS))
@@ -263,18 +266,18 @@ def test_one_batch_can_be_overfit():
 
 
 @pytest.mark.parametrize(
-    ('family', 'packing', 'head_outside'),
+    ('family', 'packing', 'by_segment', 'head_outside'),
     [
-        ('llama', 'positions', True),
-        ('mpt', 'float_mask', True),
-        ('opt', 'bool_mask', True),
-        ('granite', 'positions', False),
+        ('llama', 'positions', True, True),
+        ('mpt', 'float_mask', False, True),
+        ('opt', 'bool_mask', True, True),
+        ('granite', 'positions', True, False),
     ],
 )
-def test_what_the_probe_finds(family, packing, head_outside):
+def test_what_the_probe_finds(family, packing, by_segment, head_outside):
     decoder = tiny.model(family).decoder
     assert type(decoder) is (MPT if family == 'mpt' else CausalLM)
-    assert decoder.traits == (packing, head_outside)
+    assert decoder.traits == (packing, by_segment, head_outside)
 
 
 def test_media_that_do_not_reach_the_layers_are_noticed_when_the_model_is_built():

@@ -12,7 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.feedforward import feed_forward
 from mmgpt.registry import CROSS_ATTENTIONS
-from mmgpt.structures import Media
+from mmgpt.structures import Media, Part
 
 
 def span_mask(span: Tensor, media: int, latents: int) -> Tensor:
@@ -71,15 +71,54 @@ class MaskedCrossAttention(nn.Module):
         keys, values = self.to_kv(latents.flatten(1, 2)).chunk(2, -1)
         return self.norm_k(self._split(keys)), self._split(values)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, span: Tensor, mask: Tensor) -> Tensor:
-        """Attention's result (R, S, D) for text x (R, S, D)."""
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        span: Tensor,
+        mask: Tensor | None,
+        parts: tuple[Part, ...] | None = None,
+        media: int = 1,
+    ) -> Tensor:
+        """Attention's result (R, S, D) for text x (R, S, D).
+
+        Args:
+            x: the text.
+            keys, values: (R, heads, M * L, head width).
+            span: (R, S, 2).
+            mask: (R, 1, S, M * L) bool, the span over latents; None: all tokens see all media.
+            parts: the samples of packed rows, which then attend one by one.
+            media: M, for ``parts``.
+        """
         queries = self.norm_q(self._split(self.to_q(self.norm(x))))
-        out = dot_product_attention(queries, keys, values, mask)
+        if parts is None:
+            out = dot_product_attention(queries, keys, values, mask)
+        else:
+            out = _attention_by_parts(queries, keys, values, mask, parts, keys.shape[2] // media)
         out = self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
-        return torch.where(span[..., 1:] > span[..., :1], out, 0)
+        return out if mask is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
 
     def _split(self, x: Tensor) -> Tensor:
         return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
+
+
+def _attention_by_parts(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, parts: tuple[Part, ...], latents: int
+) -> Tensor:
+    """The attention of each sample to its own media only: the products with all others are not made."""
+    rows: list[list[Tensor]] = [[] for _ in queries]
+    for row, start, end, lo, hi in parts:
+        asking = queries[row : row + 1, :, start:end]
+        if lo == hi:
+            rows[row].append(torch.zeros_like(asking))
+            continue
+        seen = slice(lo * latents, hi * latents)
+        own = mask[row : row + 1, :, start:end, seen] if hi - lo > 1 else None  # of one medium, all or nothing is seen
+        rows[row].append(
+            dot_product_attention(asking, keys[row : row + 1, :, seen], values[row : row + 1, :, seen], own)
+        )
+    return torch.cat([torch.cat(pieces, 2) for pieces in rows])
 
 
 class GatedBlock(GradientCheckpointingLayer):
@@ -122,9 +161,10 @@ class GatedBlock(GradientCheckpointingLayer):
             else:
                 keys, values = self.project_media(media.latents)
             mask = media.mask
-            if mask is None:
+            if mask is None and media.latents is not None:
                 mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
-            out = out + self.attn(out, keys, values, media.span, mask) * self.attn_gate.tanh()
+            parts = () if media.parts is None else (media.parts, media.latents.shape[1])
+            out = out + self.attn(out, keys, values, media.span, mask, *parts) * self.attn_gate.tanh()
         out = out + self.ff(out) * self.ff_gate.tanh()
         return torch.where(media.gated.unsqueeze(-1), out.to(x.dtype), x)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mmgpt.models.language_decoders import segments
 from mmgpt.models.language_decoders.probe import Traits, traits_of
 from mmgpt.registry import LANGUAGE_DECODERS
 from mmgpt.structures import Media
@@ -56,8 +57,12 @@ class CausalLM:
         ValueError: the layers of ``lm`` cannot be found.
     """
 
+    whole_rows = False  # True: the samples of packed rows are masked and never taken one by one
+
     def __init__(self, lm: PreTrainedModel) -> None:
         self.lm = lm
+        if lm.config.get_text_config()._attn_implementation == 'sdpa':
+            lm.config.get_text_config()._attn_implementation = segments.NAME  # the same, but for packed rows on a CPU
         self.layers_name = _find_layers(lm)  # below the language model
 
     @property
@@ -153,7 +158,9 @@ class CausalLM:
         if segment_ids is None:
             return {} if position_ids is None else {'position_ids': position_ids}
         if bool((segment_ids > 1).any()):
-            return packed_inputs(self.traits.packing, text, position_ids, segment_ids, self.lm)
+            one_by_one = self.traits.by_segment and text.device.type == 'cpu' and not self.whole_rows
+            route = 'segments' if one_by_one else self.traits.packing
+            return packed_inputs(route, text, position_ids, segment_ids, self.lm)
         if not bool((segment_ids[:, :-1] < segment_ids[:, 1:]).any()):
             return {}
         real = segment_ids > 0
@@ -166,7 +173,8 @@ def packed_inputs(
     """Mask and positions that keep the samples of a packed row apart.
 
     Args:
-        route: ``'positions'`` (restarted positions say all), ``'bool_mask'`` or ``'float_mask'`` (a 4-D mask).
+        route: ``'segments'`` (each sample by itself), ``'positions'`` (restarted positions say all), ``'bool_mask'`` or
+            ``'float_mask'`` (a 4-D mask).
         text: token ids or embeddings, for the device.
         position_ids: (R, S) or None.
         segment_ids: (R, S).
@@ -182,6 +190,10 @@ def packed_inputs(
         )
     if position_ids is None:
         position_ids = positions_of(segment_ids)
+    if route == 'segments':
+        if lm.config.get_text_config()._attn_implementation != segments.NAME:
+            raise ValueError(f'packing by segments needs the attention implementation {segments.NAME!r}')
+        return {'attention_mask': segments.segments_mask(segment_ids), 'position_ids': position_ids}
     if route == 'positions':
         attention = str(lm.config._attn_implementation)
         if 'flash' in attention and len(segment_ids) > 1:

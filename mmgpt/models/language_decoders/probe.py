@@ -26,6 +26,7 @@ class Traits(NamedTuple):
     """What a family of language models needs."""
 
     packing: str | None  # 'positions', 'bool_mask', 'float_mask'; None: packed rows are never equal to single ones
+    by_segment: bool  # on a CPU, the samples of a packed row can go through self-attention one by one
     head_outside: bool  # the output head on the last hidden states gives the model's own logits
 
 
@@ -65,24 +66,28 @@ def _probe(decoder: CausalLM) -> Traits:
         )
     hidden = lm.base_model(input_ids=row, use_cache=False)[0]
     own = lm(input_ids=row, use_cache=False).logits
-    return Traits(_packing_route(lm, row), _close(decoder.head(hidden), own))
+    routes = _packing_routes(lm, row)
+    by_segment = 'segments' in routes
+    packing = next((route for route in routes if route != 'segments'), None)
+    return Traits(packing, by_segment and packing is not None, _close(decoder.head(hidden), own))
 
 
-def _packing_route(lm: PreTrainedModel, row: Tensor) -> str | None:
-    """The first way of masking under which a packed row equals its samples run one by one."""
+def _packing_routes(lm: PreTrainedModel, row: Tensor) -> list[str]:
+    """The ways of masking under which a packed row equals its samples run one by one."""
     from mmgpt.models.language_decoders.causal_lm import packed_inputs
 
     pieces = row.split(SEGMENTS, 1)
     alone = torch.cat([lm(input_ids=piece, use_cache=False).logits for piece in pieces], 1)
     segments = torch.cat([torch.full_like(piece, index + 1) for index, piece in enumerate(pieces)], 1)
-    for route in ('positions', 'bool_mask', 'float_mask'):
+    found = []
+    for route in ('segments', 'positions', 'bool_mask', 'float_mask'):
         try:
             packed = lm(input_ids=row, use_cache=False, **packed_inputs(route, row, None, segments, lm)).logits
         except (RuntimeError, ValueError, TypeError, IndexError):
             continue  # a mask of this form is refused by the family
         if _close(packed, alone):
-            return route
-    return None
+            found.append(route)
+    return found
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
@@ -117,7 +122,7 @@ def _shrunk_copy(lm: PreTrainedModel) -> PreTrainedModel:
 def _shrunk(config: PreTrainedConfig) -> PreTrainedConfig:
     """The same family with small sizes; what decides its behaviour (scales, caps, windows, positions) is kept."""
     config = copy.deepcopy(config)
-    if config._attn_implementation not in ('eager', 'sdpa'):
+    if config._attn_implementation != 'eager':
         config._attn_implementation = 'sdpa'  # the others do not run on every CPU
     sizes = {
         'num_hidden_layers': LAYERS,

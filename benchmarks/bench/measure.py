@@ -1,0 +1,84 @@
+"""Measuring in turn, so that a noisy machine troubles all that is compared alike."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def matrix_peak(dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 3) -> float:
+    """FLOP/s of a large matrix product, the best of a few."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    best = float('inf')
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def in_turn(cases: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
+    """Seconds of each case in each round; every round runs all cases, each time beginning with another one.
+
+    Args:
+        cases: what is run.
+        rounds: counted ones.
+        warm: rounds before them.
+    """
+    names = list(cases)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-warm, rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            start = time.perf_counter()
+            cases[name]()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
+
+
+def ratios(numerator: list[float], denominator: list[float]) -> dict[str, float]:
+    """The spread of the ratio, round by round."""
+    return spread([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def flops(work: Callable[[], Any]) -> int:
+    """Floating point operations of matrix products and attention while ``work`` runs."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import transformers
+
+    name = platform.processor() or platform.machine()
+    for line in Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else ():
+        if line.startswith('model name'):
+            name = line.split(':')[1].strip()
+            break
+    found = {'processor': name, 'threads': torch.get_num_threads(), 'torch': torch.__version__}
+    if torch.cuda.is_available():
+        found['gpu'] = torch.cuda.get_device_name()
+    return {**found, 'transformers': transformers.__version__, 'python': platform.python_version()}
+
+
+def write(path: Path | None, results: Any) -> None:
+    """Writes results as JSON where a path is given."""
+    if path is not None:
+        path.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')

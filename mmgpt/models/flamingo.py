@@ -8,15 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo import config as dynamo_config
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mmgpt.models.adapter_switching import Switchable
 from mmgpt.models.backbone import Backbone
 from mmgpt.models.config import FlamingoConfig
+from mmgpt.models.generation import Never
 from mmgpt.models.loading import LoadedStrictly
 from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
-from mmgpt.models.media import check_marks, look, look_on, marked_media, project
+from mmgpt.models.media import check_marks, look, marked_media, project
+from mmgpt.models.media_cache import continued, kept
 from mmgpt.models.media_span import media_index
 from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.registry import (
@@ -175,7 +183,7 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         if places is not None and bool((places >= 0).any()):
             frames = Frames(batch.get('frames'), batch.get('vision_features'), places)
             latents = self.encode_media(frames, media_index(input_ids, segment_ids, token))
-        media = look(self.config, input_ids, segment_ids, latents, batch.get('attend_next'))
+        media = look(self.config, input_ids, segment_ids, latents, batch.get('attend_next'), self.decoder.whole_rows)
         targets = supervised(batch['labels'], segment_ids, batch.get('loss_weights'), batch.get('kinds'))
         text = dict(input_ids=input_ids, position_ids=batch.get('position_ids'), segment_ids=segment_ids)
         if self.decoder.traits.head_outside:
@@ -211,7 +219,8 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
             input_ids: (R, S); also needed beside ``inputs_embeds``, to know where the marks are.
             attention_mask: (R, S) or with a cache (R, past + S), 0 = pad.
             position_ids: (R, S).
-            past_key_values: a cache; the media of the call that filled it travel on it.
+            past_key_values: a cache; the media of the calls that filled it travel on it. It may be continued with
+                text and new media: ``input_ids`` and media are then those after what it holds.
             inputs_embeds: (R, S, D) instead of the embedded ``input_ids``.
             pixel_values: (R, M, F, 3, H, W), the media of each row in the order of its marks, padded at the end;
                 uint8, or float and normalised.
@@ -228,11 +237,12 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
             ``CausalLMOutputWithPast``, or a tuple where ``return_dict`` is False.
 
         Raises:
-            ValueError: marks and media differ in number.
+            ValueError: marks and media differ in number, or the cache cannot be continued with new media: with an
+                ``attend`` that looks ahead, and where a row without media skips the gated blocks.
         """
-        starts = not _length(past_key_values)
         text = dict(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
         text |= dict(past_key_values=past_key_values, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
+        news = pixel_values is not None or media is not None or not _is_filled(past_key_values, input_ids)
         media, inputs, segment_ids = self._prepared(**text, pixels=(pixel_values, frame_mask), media=media)
         outputs = self.decoder(
             media=media,
@@ -242,8 +252,9 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
             return_dict=True,
             **kwargs,
         )
-        if starts and outputs.get('past_key_values') is not None:
-            outputs.past_key_values.media = look_on(self.config, media, segment_ids)
+        if news and outputs.get('past_key_values') is not None:
+            ids = _ids(input_ids, inputs_embeds)
+            outputs.past_key_values.media = kept(self.config, media, ids, segment_ids)
         if labels is not None:
             targets = supervised(labels, segment_ids)
             outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
@@ -266,63 +277,77 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         media: Tensor | Media | None,
     ) -> tuple[Media | None, dict[str, Any], Tensor | None]:
         """The media of a call, the language model's inputs, and the segments."""
-        past = _length(past_key_values)
-        if past:
-            media = self._continued(past_key_values, input_ids)
-        else:
-            if segment_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
-                segment_ids = attention_mask.long()
-            if not isinstance(media, Media):
-                text = input_ids if input_ids is not None else inputs_embeds[..., 0].long()
-                latents = self._latents(input_ids, *pixels, media)
-                media = look(self.config, text, segment_ids, latents)
+        filled = _is_filled(past_key_values, input_ids)
+        if segment_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
+            segment_ids = attention_mask[:, -_ids(input_ids, inputs_embeds).shape[1] :].long()
+        if not isinstance(media, Media):
+            ids, seen = _ids(input_ids, inputs_embeds), getattr(past_key_values, 'media', None) if filled else None
+            decoded = filled and media is None and pixels[0] is None and _is_decoded(ids)
+            latents = (
+                None if decoded else self._latents(input_ids, *pixels, media, None if seen is None else seen.marks)
+            )
+            if not filled:
+                media = look(self.config, ids, segment_ids, latents)
+            else:
+                media = seen if latents is None else continued(self.config, seen, ids, segment_ids, latents)
+        if media is not None and media.latents is not None:
             spread = (
                 len(set(getattr(self, 'hf_device_map', {}).values())) > 1
             )  # a block then moves what it is called with
-            if media is not None and media.latents is not None and not torch.is_grad_enabled() and not spread:
+            if media.keys_values is not None or not (torch.is_grad_enabled() or spread):
                 media = project(media, self.gated_blocks)
         inputs = dict(attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values)
-        if not past and attention_mask is None and segment_ids is not None:
+        if not filled and attention_mask is None and segment_ids is not None:
             inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
         inputs |= dict(input_ids=input_ids) if inputs_embeds is None else dict(inputs_embeds=inputs_embeds)
         return media, inputs, segment_ids
 
-    def encode_pixels(self, input_ids: Tensor, pixel_values: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Latents (R, M, L, D) of the dense form of media that ``forward`` takes."""
+    def encode_pixels(
+        self, input_ids: Tensor, pixel_values: Tensor, frame_mask: Tensor | None = None, marks: Tensor | None = None
+    ) -> Tensor:
+        """Latents (R, M, L, D) of the dense form of media that ``forward`` takes.
+
+        Args:
+            input_ids: (R, S).
+            pixel_values: (R, M, F, 3, H, W).
+            frame_mask: (R, M, F), see ``forward``.
+            marks: (R,) the media of each row that stand before ``input_ids``. Default: none.
+        """
         rows, count, frames = pixel_values.shape[:3]
         token = self.config.media_token_id
         if frame_mask is None:
             frame_mask = marked_media(input_ids, count, token)[..., None].expand(-1, -1, frames)
         frame_mask = frame_mask.bool()
-        check_marks(input_ids, frame_mask.any(-1), token)
+        exists = frame_mask.any(-1)
+        check_marks(input_ids, exists, token)
         places = torch.full((rows, count, frames), -1, device=pixel_values.device)
         places[frame_mask] = torch.arange(int(frame_mask.sum()), device=pixel_values.device)
-        return self.encode_media(Frames(pixel_values[frame_mask], None, places))
+        index = None
+        if marks is not None:
+            index = (marks.unsqueeze(1) + torch.arange(count, device=marks.device))[exists]
+        return self.encode_media(Frames(pixel_values[frame_mask], None, places), index)
 
     def _latents(
-        self, input_ids: Tensor | None, pixels: Tensor | None, frame_mask: Tensor | None, latents: Tensor | None
+        self,
+        input_ids: Tensor | None,
+        pixels: Tensor | None,
+        frame_mask: Tensor | None,
+        latents: Tensor | None,
+        marks: Tensor | None,
     ) -> Tensor | None:
         """The latents of a call, from whichever form of media it was given, checked against the marks."""
         if pixels is not None:
-            return self.encode_pixels(input_ids, pixels, frame_mask)
+            return self.encode_pixels(input_ids, pixels, frame_mask, marks)
         if input_ids is not None:
             token = self.config.media_token_id
             exists = None if latents is None else marked_media(input_ids, latents.shape[1], token)
             check_marks(input_ids, exists, token)
         return latents
 
-    def _continued(self, cache: Any, input_ids: Tensor | None) -> Media | None:
-        """The media of a call that continues a cache: they travel on it."""
-        compiling = torch.compiler.is_compiling()
-        if input_ids is not None and not compiling and bool((input_ids == self.config.media_token_id).any()):
-            raise ValueError('a cached prompt cannot be continued with new media: pass the whole prompt again')
-        return getattr(cache, 'media', None)
-
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Drops the media once they are on the cache."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
-        cache = inputs.get('past_key_values')
-        if cache is not None and cache.get_seq_length():
+        if inputs.get('past_key_values') is not None and not kwargs.get('is_first_iteration'):
             for name in ('media', 'pixel_values', 'frame_mask', 'segment_ids'):
                 inputs.pop(name, None)
         return inputs
@@ -331,6 +356,8 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
     def generate(
         self,
         inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsProcessorList | None = None,
         *args: Any,
         pixel_values: Tensor | None = None,
         frame_mask: Tensor | None = None,
@@ -338,21 +365,44 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
     ) -> Any:
         """Hugging Face's ``generate`` (greedy, sampling, beams, streamer). Batches are padded on the left.
 
-        The media are encoded once, before rows are expanded for beams, and ``<image>`` is never generated.
+        The media are encoded once, before rows are expanded for beams, and ``<image>`` is never generated. With
+        ``past_key_values`` that an earlier call filled, the media are those whose marks the cache does not hold yet.
 
         Args:
             inputs: ``input_ids`` (R, S), or as the keyword ``input_ids``.
+            generation_config, logits_processor: as Hugging Face's ``generate`` takes them, which has the defaults.
             pixel_values, frame_mask: as ``forward`` takes them.
             kwargs: as Hugging Face's ``generate`` takes them.
         """
-        ids = inputs if inputs is not None else kwargs.get('input_ids')
         if pixel_values is not None:
-            kwargs['media'] = self.encode_pixels(ids, pixel_values, frame_mask)
-        config = kwargs.get('generation_config') or self.generation_config
-        suppressed = kwargs.get('suppress_tokens') or config.suppress_tokens or []
-        kwargs['suppress_tokens'] = sorted({*suppressed, self.config.media_token_id})
-        return super().generate(inputs, *args, **kwargs)
+            ids = inputs if inputs is not None else kwargs.get('input_ids')
+            cache, mask, marks = kwargs.get('past_key_values'), kwargs.get('attention_mask'), None
+            if _is_filled(cache, ids):
+                marks = None if cache.media is None else cache.media.marks
+                if mask is None or mask.shape[1] == ids.shape[1]:  # the whole text, not what is new of it
+                    ids = ids[:, int(cache.get_seq_length()) :]
+            kwargs['media'] = self.encode_pixels(ids, pixel_values, frame_mask, marks)
+        if generation_config is None:
+            kwargs.setdefault('use_cache', True)  # MPT's own default would compute the whole text at each token
+        processors = LogitsProcessorList([*(logits_processor or ()), Never(self.config.media_token_id)])
+        return super().generate(inputs, generation_config, processors, *args, **kwargs)
 
 
-def _length(cache: Any) -> int:
-    return int(cache.get_seq_length()) if cache is not None else 0
+def _ids(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """The ids of a call, or something of their shape where only embeddings are given."""
+    return input_ids if input_ids is not None else torch.full_like(inputs_embeds[..., 0], -1, dtype=torch.long)
+
+
+def _is_decoded(ids: Tensor) -> bool:
+    """Whether these are text unseen: to look at each token would stop an accelerator, and break a compiled graph."""
+    return torch.compiler.is_compiling() or (ids.shape[1] == 1 and ids.device.type != 'cpu')
+
+
+def _is_filled(cache: Any, text: Tensor | None) -> bool:
+    """Whether a call goes on with a text that the cache holds."""
+    if cache is None:
+        return False
+    length = cache.get_seq_length()
+    if isinstance(length, Tensor) and hasattr(cache, 'media') and text is not None and text.shape[1] == 1:
+        return True  # a decoded token: to look into the tensor would stop an accelerator, and break a compiled graph
+    return int(length) > 0

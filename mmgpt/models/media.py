@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.cross_attention import span_mask
-from mmgpt.models.media_span import has_media, last_tokens, media_span, span_after
+from mmgpt.models.media_span import has_media, media_span, parts_of
 from mmgpt.structures import Media
 
 
@@ -17,6 +17,7 @@ def look(
     segment_ids: Tensor | None,
     latents: Tensor | None,
     attend_next: Tensor | None = None,
+    whole_rows: bool = True,
 ) -> Media | None:
     """The media of a call that starts a text.
 
@@ -26,6 +27,7 @@ def look(
         segment_ids: (R, S) or None: one sample per row, no pads.
         latents: (R, M, L, D), or None where no row has media.
         attend_next: (R, K), the samples that are trained otherwise than the model's ``attend``, see ``media_span``.
+        whole_rows: False lets each sample of a packed row look at its own media by itself, where that is faster.
 
     Returns:
         None where the gated blocks are not to be run at all.
@@ -37,40 +39,25 @@ def look(
         return None if skip else Media(None, span, everything)
     span = media_span(input_ids, segment_ids, config.media_token_id, config.attend, attend_next)
     gated = has_media(input_ids, segment_ids, config.media_token_id) if skip else everything
-    return Media(latents, span, gated, mask=span_mask(span, latents.shape[1], latents.shape[2]))
+    mask = span_mask(span, latents.shape[1], latents.shape[2])
+    one_by_one = not whole_rows and span.device.type == 'cpu' and segment_ids is not None
+    parts = parts_of(span, segment_ids) if one_by_one and bool((segment_ids > 1).any()) else None
+    return Media(latents, span, gated, mask=mask, parts=parts)
 
 
 def project(media: Media, blocks: nn.ModuleDict) -> Media:
-    """The same media with the keys and values of all gated blocks, made once, instead of the latents."""
-    made = {int(name): block.project_media(media.latents) for name, block in blocks.items()}
-    return media._replace(latents=None, keys_values=made, mask=_mask(media))
+    """The same media with the keys and values of all gated blocks, made once, instead of the latents.
 
-
-def look_on(config: FlamingoConfig, media: Media | None, segment_ids: Tensor | None) -> Media | None:
-    """The media of the tokens that are decoded after a prompt: all of them see the same.
-
-    Args:
-        config: of the model.
-        media: of the prompt.
-        segment_ids: (R, S) of the prompt, or None.
-
-    Returns:
-        ``Media`` with one token per row, which stands for any number of them; or None.
+    Those that ``media`` has already are of earlier media and come first.
     """
-    if media is None:
-        return None
-    span, mask = span_after(media.span, segment_ids, config.attend), _mask(media)
-    if mask is not None:
-        last = last_tokens(media.span, segment_ids)[:, None, None, None]
-        mask = mask.gather(2, last.expand(-1, 1, 1, mask.shape[3]))
-    return media._replace(span=span, gated=media.gated.any(1, keepdim=True), mask=mask)
-
-
-def _mask(media: Media) -> Tensor | None:
-    """The mask of ``media``, made where it is not yet; None where there is nothing to look at."""
-    if media.mask is None and media.latents is not None:
-        return span_mask(media.span, *media.latents.shape[1:3])
-    return media.mask
+    size, mask = media.latents.shape[2], media.mask
+    if mask is None:
+        mask = span_mask(media.span, media.latents.shape[1], size)
+    made = {int(name): block.project_media(media.latents) for name, block in blocks.items()}
+    if media.keys_values is not None:
+        pairs = {layer: zip(pair, made[layer], strict=True) for layer, pair in media.keys_values.items()}
+        made = {layer: tuple(torch.cat(both, 2) for both in pair) for layer, pair in pairs.items()}
+    return media._replace(latents=None, keys_values=made, mask=mask, size=size)
 
 
 def check_marks(input_ids: Tensor, exists: Tensor | None, media_token_id: int) -> None:

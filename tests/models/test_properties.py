@@ -311,7 +311,7 @@ def test_a_gap_between_media_is_refused(model):
         model(input_ids=inputs['input_ids'], pixel_values=pixels, frame_mask=torch.tensor([[[1], [0], [1]]]).bool())
 
 
-def test_a_cache_cannot_be_continued_with_new_media(model):
+def test_marks_that_continue_a_cache_need_media(model):
     prompt = model(**tiny.row('image'), use_cache=True)
-    with pytest.raises(ValueError, match='pass the whole prompt again'):
+    with pytest.raises(ValueError, match='1 <image> marks and no media'):
         model(input_ids=torch.tensor([[tiny.MARK]]), past_key_values=prompt.past_key_values)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mmgpt.data.dataset import Item
+from mmgpt.data.dataset import FrameKey, Item
+from mmgpt.data.feature_cache import CachedFrame
 from mmgpt.structures import GROUPS, IGNORE_INDEX, LANGUAGES, Batch, Encoded
 
 
@@ -48,16 +49,13 @@ class PadCollate:
         if any(sample.attend_next is not None for row in rows for sample in row):
             placed = [[-1 if sample.attend_next is None else int(sample.attend_next) for sample in row] for row in rows]
             batch['attend_next'] = pad_sequence([torch.tensor(row) for row in placed], True, -1)
-        numbers: dict = {}  # of the distinct frames, in the order they are met
-        media = [
-            [[numbers.setdefault(key, len(numbers)) for key in medium.frames] for one in row for medium in one.media]
-            for row in rows
-        ]
-        batch['media_frames'] = _pad_media(media)
-        if numbers:
-            frames = {key: frame for row in packed for item in row for key, frame in item.frames.items()}
-            batch['frames'] = torch.stack([frames[key] for key in numbers])
-        return batch
+        media = [[medium.frames for one in row for medium in one.media] for row in rows]
+        keys = dict.fromkeys(key for row in media for medium in row for key in medium)  # in the order they are met
+        found = {key: frame for row in packed for item in row for key, frame in item.frames.items()}
+        frames, keys = _stacked({key: found[key] for key in keys})
+        numbers = {key: number for number, key in enumerate(keys)}
+        batch['media_frames'] = _pad_media([[[numbers[key] for key in medium] for medium in row] for row in media])
+        return Batch(**batch, **frames)
 
     def _pad(self, rows: list[Tensor], value: int) -> Tensor:
         padded = pad_sequence(rows, batch_first=True, padding_value=value)
@@ -68,6 +66,25 @@ def group(row: Encoded) -> int:
     """What a sample's loss is reported under: a place in ``GROUPS``. Of a tag such as 'zh-CN' the language counts."""
     language = row.language.lower().partition('-')[0]
     return GROUPS.index((row.kind, language if language in LANGUAGES else 'other'))
+
+
+def _stacked(frames: dict[FrameKey, Tensor | CachedFrame]) -> tuple[Batch, list[FrameKey]]:
+    """Distinct frames as the entries of a batch, and their order there: what a cache had comes first."""
+    cached = {key: frame.features for key, frame in frames.items() if _is_cached(frame)}
+    others = {key: frame for key, frame in frames.items() if key not in cached}
+    batch = Batch()
+    if cached:
+        batch['vision_features'] = torch.stack(list(cached.values()))
+    if others:
+        asked = [frame for frame in others.values() if isinstance(frame, CachedFrame)]
+        batch['frames'] = torch.stack([frame.pixels for frame in asked] or list(others.values()))
+        if asked:
+            batch['frame_digests'] = [frame.digest for frame in asked]
+    return batch, [*cached, *others]
+
+
+def _is_cached(frame: Tensor | CachedFrame) -> bool:
+    return isinstance(frame, CachedFrame) and frame.features is not None
 
 
 def _pad_media(media: list[list[list[int]]]) -> Tensor:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmgpt.data.feature_cache import CachedFrame, FeatureCache, look_up
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.incontext import Retriever
 from mmgpt.data.prompter import Prompter
@@ -57,7 +58,7 @@ class Item(NamedTuple):
     """A sample that is ready to be collated."""
 
     encoded: Encoded  # its media name frames by FrameKey
-    frames: dict[FrameKey, Tensor]  # (3, H, W) uint8, each distinct one once; the items of a batch share it
+    frames: dict[FrameKey, Tensor | CachedFrame]  # (3, H, W) uint8, each distinct once; the items of a batch share it
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,9 @@ class InstructionDataset(Dataset):
         prompter: makes ids and frames.
         max_seq_len: limit of a row's text in tokens; None = no limit.
         seed: of retrieval and augmentation.
+
+    Attributes:
+        features: where set, frames come out of this cache, and pictures are decoded only where it has none.
     """
 
     metainfo: dict = {}  # MMEngine's Runner asks for it
@@ -152,6 +156,7 @@ class InstructionDataset(Dataset):
         self.prompter = prompter
         self.max_seq_len = max_seq_len
         self.seed = seed
+        self.features: FeatureCache | None = None
         stores: dict[int, int] = {}  # sources that share a store share their frames
         self._stores = [stores.setdefault(id(entry.source.images), len(stores)) for entry in self.entries]
 
@@ -242,7 +247,7 @@ class InstructionDataset(Dataset):
         Args:
             batch: of each row the sample, or a list of those that are packed.
         """
-        frames: dict[FrameKey, Tensor] = {}
+        frames: dict[FrameKey, Tensor | CachedFrame] = {}
         return [
             [self._item(Address(*address), frames) for address in row]
             if isinstance(row, list)
@@ -250,7 +255,7 @@ class InstructionDataset(Dataset):
             for row in batch
         ]
 
-    def _item(self, address: Address, frames: dict[FrameKey, Tensor]) -> Item:
+    def _item(self, address: Address, frames: dict[FrameKey, Tensor | CachedFrame]) -> Item:
         encoded = self.encode(address)
         entry = self.entries[address.source]
         media = []
@@ -260,12 +265,17 @@ class InstructionDataset(Dataset):
                 for f, picture in enumerate(medium.frames):
                     key = self._frame_key(address, m, f, picture)
                     if key not in frames:
-                        # The same generator for each frame: a video moves as one.
-                        rng = np.random.default_rng((self.seed, *address, m + 1)) if entry.augment else None
-                        frames[key] = self.prompter.frame(picture, entry.source.images, entry.augment, rng)
+                        frames[key] = self._frame(entry, picture, (self.seed, *address, m + 1))
                     keys.append(key)
                 media.append(Medium(tuple(keys)))
         return Item(replace(encoded, media=tuple(media)), frames)
+
+    def _frame(self, entry: SourceEntry, picture: Hashable, draw: tuple[int, ...]) -> Tensor | CachedFrame:
+        if self.features is not None:
+            return look_up(self.features, self.prompter, picture, entry.source.images)
+        # The same generator for each frame of a medium: a video moves as one.
+        rng = np.random.default_rng(draw) if entry.augment else None
+        return self.prompter.frame(picture, entry.source.images, entry.augment, rng)
 
     def _frame_key(self, address: Address, medium: int, frame: int, picture: Hashable | Image.Image) -> FrameKey:
         store = self._stores[address.source]

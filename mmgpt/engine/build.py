@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmgpt.data.builder import build_dataloader, build_prompter, build_val_dataloader
 from mmgpt.data.samplers import PackingSampler
+from mmgpt.engine.frozen_features import require_cacheable
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.hub.io import set_generation_tokens
@@ -70,6 +71,8 @@ def build_parts(cfg: Config) -> Parts:
     val_dataloader = build_val_dataloader(held_out, prompter, *place) if held_out else None
     if isinstance(dataloader.batch_sampler, PackingSampler):
         _check_packing(model, cfg.optim_wrapper)
+    if cfg.get('feature_cache'):
+        require_cacheable(model.vision_encoder, dataloader.dataset)
     return Parts(model, processor, dataloader, val_dataloader)
 
 

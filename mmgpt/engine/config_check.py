@@ -29,6 +29,7 @@ from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
+from mmgpt.engine.hooks.feature_cache import FeatureCacheHook
 from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, runs_beside, source_files
 from mmgpt.engine.runner import DEFAULT_HOOKS
 from mmgpt.engine.signatures import Argument, arguments_of
@@ -53,6 +54,7 @@ TOP_LEVEL: Arguments = {
     'evaluation': Argument(dict | None),
     'default_hooks': Argument(dict),
     'custom_hooks': Argument(list | None),
+    'feature_cache': Argument(dict | None),
     'visualizer': Argument(dict | None),
     'randomness': Argument(dict),
     'env_cfg': Argument(dict),
@@ -146,6 +148,7 @@ class _Check(Rules):
             'evaluation': self.member(ALL['TASKS']),
             'default_hooks': self.default_hooks,
             'custom_hooks': self.each(self.member(ALL['HOOKS'], also=('priority',), built=True)),
+            'feature_cache': self.call(FeatureCacheHook),
             'visualizer': self.member(VISUALIZERS),
             'strategy': self.member(ALL['STRATEGIES'], default='DDP', built=True),
             'randomness': self.keys(
@@ -169,8 +172,10 @@ class _Check(Rules):
             if name in given and self.value((name,), given[name], TOP_LEVEL[name].hint):
                 rule((name,), given[name])
         self.paths(given)
+        if 'feature_cache' in given:
+            self.augmented(_at(given, 'train_dataloader', 'dataset', 'sources'))
         if not self.faults and 'model' in given:
-            self.trial_model(given['model'], given.get('optim_wrapper') or {})
+            self.trial_model(given['model'], given.get('optim_wrapper') or {}, 'feature_cache' in given)
 
     def top_level(self, config: dict) -> None:
         variables = {name for name in self.source.top_level if name in self.source.used}
@@ -287,6 +292,13 @@ class _Check(Rules):
         if isinstance(value, Mapping):
             self.member(ALL['IMAGE_STORES'])(key, value)
 
+    def augmented(self, sources: Any) -> None:
+        """Faults where pictures are augmented whose features shall be kept."""
+        for number, source in enumerate(sources if isinstance(sources, list | tuple) else ()):
+            if isinstance(source, Mapping) and source.get('augment'):
+                key = ('train_dataloader', 'dataset', 'sources', number, 'augment')
+                self.fault(key, 'features of augmented pictures cannot be kept: remove augment or feature_cache')
+
     def optim_wrapper(self, key: Key, value: dict) -> None:
         self.member(ALL['OPTIM_WRAPPERS'])(key, value)
         clip = value.get('clip_grad')
@@ -342,7 +354,7 @@ class _Check(Rules):
                 if _one_letter_off(name, other):
                     self.fault(key, f'{key[-1]}: there is no {name!r}; did you mean {other!r}?')
 
-    def trial_model(self, value: Mapping, optim_wrapper: Mapping) -> None:
+    def trial_model(self, value: Mapping, optim_wrapper: Mapping, kept: bool) -> None:
         """Build the model without memory, where the config alone says what it is, and try the patterns of names."""
         decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
         text = dict(decoder.pop('config', {}))
@@ -363,6 +375,11 @@ class _Check(Rules):
             set_trainable(model, value.get('trainable', ['*']))
         except ValueError as error:
             self.fault(('model', 'trainable'), str(error))
+        if kept and any(parameter.requires_grad for parameter in model.vision_encoder.parameters()):
+            self.fault(
+                ('model', 'trainable'),
+                'it trains the vision encoder, whose features cannot be kept then: leave it out here, or feature_cache',
+            )
         names = [name for name, _ in model.named_parameters()]
         for key in ('lr_factors', 'no_decay'):
             for number, pattern in enumerate(optim_wrapper.get(key) or ()):

@@ -125,6 +125,8 @@ def shrink(cfg: Config, data: Path) -> Config:
             model[part] |= {name: size for name, size in BLOCK.items() if name in taken}
     _shrink_language(model['language_decoder'], model.get('cross_attn_every_n_layers', 1) + 1)
     small['tokenizer'] = {'path': str(data / 'tokenizer')}
+    if small.get('feature_cache'):
+        small['feature_cache']['folder'] = str(data / 'features')
 
     for loader in filter(None, (small['train_dataloader'], small.get('val_dataloader'))):
         loader['batch_size'] = min(loader['batch_size'], 4)

@@ -63,8 +63,9 @@ class Runner(MMEngineRunner):
         processor: what is saved beside the model (``save_pretrained``); None saves the model alone.
         dataloader: an endless stream of batches (see ``IterLoop``).
         cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
-            ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``visualizer``, ``randomness``,
-            ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``, ``compile``,
+            ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``feature_cache``, ``visualizer``,
+            ``randomness``, ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``,
+            ``compile``,
             ``export`` (see ``mmgpt.hub.model_card.CardFields``).
         summary: what the log says of the model and its data.
         val_dataloader: the samples on which the loss is measured during the training; the config's ``val_cfg`` says
@@ -164,10 +165,12 @@ class Runner(MMEngineRunner):
         return ', '.join(type(hook).__name__ for hook in self.hooks)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Register ``DEFAULT_HOOKS``, each replaced or left out (None) by the config's entry of that name."""
+        """Register ``DEFAULT_HOOKS``, each replaced or left out (None) by the config's entry; and ``feature_cache``."""
         for hook in {**DEFAULT_HOOKS, **(hooks or {})}.values():
             if hook is not None:
                 self.register_hook(hook)
+        if feature_cache := self.cfg.get('feature_cache'):
+            self.register_hook({'type': 'FeatureCacheHook', **feature_cache})
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
         """Register a hook, or build it from mmgpt's registry (MMEngine's are its parent's) and register it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mmgpt.data.image_stores.base import ImageStore, open_picture
+from mmgpt.data.image_stores.base import ImageStore, digest_of, open_picture
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.table_records import Blob, TableRecords
 
@@ -46,6 +46,10 @@ class CellImages(ImageStore):
     def open(self, key: str | tuple[int, int]) -> Image.Image:
         """See :meth:`ImageStore.open`."""
         return open_picture(self.read(key), f'{self.path}: image {key!r}', self.max_pixels)
+
+    def digest(self, key: str | tuple[int, int]) -> bytes:
+        """See :meth:`ImageStore.digest`."""
+        return digest_of(self.read(key))
 
     def __contains__(self, key: str | tuple[int, int]) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from mmgpt.data.image_stores.base import digest_of
 from mmgpt.data.image_stores.folder import FolderImages
 from mmgpt.data.video import VIDEO_ENDINGS, VideoReader, evenly_spaced
 from mmgpt.registry import IMAGE_STORES
@@ -42,6 +44,7 @@ class VideoFiles(FolderImages):
             raise ValueError(f'num_frames must be at least 1, got {num_frames}')
         super().__init__(path, max_pixels)
         self.num_frames = num_frames
+        self._digest: tuple[str, bytes] | None = None  # of the newest video: its frames come one after the other
         self._reader: tuple[int, str, VideoReader] | None = None  # of one process: a decoder cannot be shared
 
     def expand(self, medium: Medium) -> Medium:
@@ -73,6 +76,18 @@ class VideoFiles(FolderImages):
         file = io.BytesIO()
         self.open(key).save(file, 'PNG')
         return file.getvalue()
+
+    def digest(self, key: str) -> bytes:
+        """See :meth:`ImageStore.digest`; of a frame of a video, the file's content and the number."""
+        video, number = _split(key)
+        if video is None:
+            return digest_of(super().read(key))
+        if video not in self:
+            self.place(video)  # raises, and names what is near
+        if self._digest is None or self._digest[0] != video:
+            with (self.path / video).open('rb') as file:
+                self._digest = (video, hashlib.file_digest(file, 'sha256').digest())
+        return digest_of(b'video', self._digest[1], number.to_bytes(8, 'little'))
 
     def __contains__(self, key: str) -> bool:
         return super().__contains__(_split(key)[0] or key)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.image_stores.base import digest_in, digest_of
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.sources.records import Record, choose
 from mmgpt.data.sources.requests import DOES_IT_FOLLOW, IS_IT_TRUE
@@ -76,6 +77,13 @@ class SideBySide(ImageStore):
     def read(self, key: str) -> bytes:
         """See :meth:`ImageStore.read`; of single pictures."""
         return self.images.read(key)
+
+    def digest(self, key: str | tuple[str, str]) -> bytes | None:
+        """See :meth:`ImageStore.digest`; of a pair, of both."""
+        if not isinstance(key, tuple):
+            return digest_in(self.images, key)
+        digests = [digest_in(self.images, one) for one in key]
+        return None if None in digests else digest_of(b'pair', *digests)
 
     def open(self, key: str | tuple[str, str]) -> Image.Image:
         """See :meth:`ImageStore.open`."""

@@ -6,9 +6,18 @@ MMEngine's hook stages and priorities hold: an iteration's figures are logged (B
 
 from mmgpt.engine.hooks.checkpoint import CheckpointHook
 from mmgpt.engine.hooks.curves import CurvesHook
+from mmgpt.engine.hooks.feature_cache import FeatureCacheHook
 from mmgpt.engine.hooks.gates import GatesHook
 from mmgpt.engine.hooks.logger import LoggerHook
 from mmgpt.engine.hooks.progress import ProgressHook
 from mmgpt.engine.hooks.samples import SamplesHook
 
-__all__ = ['CheckpointHook', 'CurvesHook', 'GatesHook', 'LoggerHook', 'ProgressHook', 'SamplesHook']
+__all__ = [
+    'CheckpointHook',
+    'CurvesHook',
+    'FeatureCacheHook',
+    'GatesHook',
+    'LoggerHook',
+    'ProgressHook',
+    'SamplesHook',
+]

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from mmgpt.engine.state import untouched_rng
+from mmgpt.models.flamingo import Frames
 from mmgpt.registry import HOOKS
 from mmgpt.structures import IGNORE_INDEX, Batch
 
@@ -60,6 +61,9 @@ class SamplesHook(Hook):
     def _answer(self, model: nn.Module, prompt: dict[str, Tensor]) -> Tensor:
         device = next(model.parameters()).device
         inputs = {name: value.to(device) for name, value in prompt.items()}
+        if 'vision_features' in inputs:
+            places = inputs.pop('frame_places')
+            inputs['media'] = model.encode_media(Frames(None, inputs.pop('vision_features'), places))
         output = model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
         return output[0, prompt['input_ids'].shape[1] :].cpu()
 
@@ -77,6 +81,8 @@ class SamplesHook(Hook):
 def question(batch: Batch, row: int, media_token_id: int) -> tuple[dict[str, Tensor], Tensor]:
     """The first sample of a row up to its last answer, as inputs of ``generate``; and that answer's ids.
 
+    Of a batch with features instead of frames, ``vision_features`` and ``frame_places`` (1, M, F) stand for the media.
+
     Args:
         batch: with unshifted labels.
         row: which row.
@@ -92,8 +98,11 @@ def question(batch: Batch, row: int, media_token_id: int) -> tuple[dict[str, Ten
     count = int((ids[:start] == media_token_id).sum())
     if count:
         places = batch['media_frames'][row, :count]
-        prompt['pixel_values'] = batch['frames'][places.clamp(min=0)][None]
-        prompt['frame_mask'] = (places >= 0)[None]
+        if 'frames' in batch:
+            prompt['pixel_values'] = batch['frames'][places.clamp(min=0)][None]
+            prompt['frame_mask'] = (places >= 0)[None]
+        else:
+            prompt['vision_features'], prompt['frame_places'] = batch['vision_features'], places[None]
     return prompt, labels[start:][trained[start:]]
 
 

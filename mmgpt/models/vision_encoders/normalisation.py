@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # per channel, of the pictures that CLIP was trained on
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -23,3 +23,9 @@ def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float], dtype
     shift = torch.tensor(mean, device=frames.device).view(3, 1, 1) * 255
     scale = torch.tensor(std, device=frames.device).view(3, 1, 1) * 255
     return ((frames - shift) / scale).to(dtype)
+
+
+def encode_frames(encoder: nn.Module, frames: Tensor) -> Tensor:
+    """Frames (N, 3, H, W), uint8 or normalised, -> patches (N, P, D) of a vision encoder on their device."""
+    dtype = next(encoder.parameters()).dtype
+    return encoder(normalise(frames, encoder.mean, encoder.std, dtype))

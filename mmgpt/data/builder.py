@@ -158,7 +158,7 @@ def _build_loader(
         batch_sampler=batches,
         collate_fn=PadCollate(prompter.tokenizer.pad_token_id, cfg.pop('pad_to_multiple_of', 1)),
         generator=torch.Generator().manual_seed(seed),
-        **cfg,
+        **{'pin_memory': torch.cuda.is_available(), **cfg},  # a copy to the GPU does not wait then
     )
 
 

@@ -68,6 +68,7 @@ TOP_LEVEL: Arguments = {
     'load_from': Argument(str | None),
     'resume': Argument(bool | str),
     'compile': Argument(bool | dict),
+    'gradient_checkpointing': Argument(bool | dict),
     'export': Argument(dict | None),
 }
 
@@ -138,6 +139,8 @@ class _Check(Rules):
             'template': self.slots['template'],
             'image_transform': self.call(ImageTransform),
             'export': self.call(CardFields),
+            'compile': self.options(_compile_options()),
+            'gradient_checkpointing': self.options({'every': Argument(int)}),
             'train_dataloader': self.dataloader,
             'train_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader')),
             'val_dataloader': self.dataloader,
@@ -388,6 +391,13 @@ class _Check(Rules):
                     near = did_you_mean(pattern.strip('*._'), parts, or_list=False)
                     place = pattern if key == 'lr_factors' else number
                     self.fault(('optim_wrapper', key, place), f'{pattern!r} matches no parameter{near}')
+
+
+def _compile_options() -> Arguments:
+    """What ``compile`` may hold: arguments of ``torch.compile``."""
+    names = [name for name in inspect.signature(torch.compile).parameters if name not in ('model', 'disable')]
+    modes = Literal['default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs']
+    return {**dict.fromkeys(names, Argument()), 'mode': Argument(modes | None), 'dynamic': Argument(bool | None)}
 
 
 def _entry_keys() -> Arguments:

@@ -84,6 +84,10 @@ class Rules:
         """A dict of just these keys."""
         return lambda key, value: self.arguments(key, value, arguments)
 
+    def options(self, arguments: Arguments) -> Rule:
+        """True or False, or a dict of some of these keys."""
+        return lambda key, value: self.arguments(key, value, arguments) if isinstance(value, Mapping) else None
+
     def each(self, rule: Rule) -> Rule:
         """A list of what ``rule`` describes, or one of it."""
 

@@ -6,6 +6,7 @@ One iteration is one micro-batch.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from mmgpt.engine.hooks.logger import loss_figures
 from mmgpt.engine.hooks.samples import evaluating
 from mmgpt.engine.module import to_device
+from mmgpt.engine.prefetch import made_ahead
 from mmgpt.engine.state import load_rng_state, untouched_rng
 from mmgpt.registry import LOOPS
 from mmgpt.structures import GROUPS
@@ -26,7 +28,8 @@ class IterLoop(BaseLoop):
     """Trains for ``max_iters`` micro-batches.
 
     A resumed run enters the sampler's stream where it stopped, by arithmetic and not by loading what was already
-    seen, and puts the random number generators back *after* the data loader has drawn its own seed from them.
+    seen, and puts the random number generators back *after* the data loader has drawn its own seed from them. A data
+    loader without workers makes its batches in a thread beside the training.
 
     Args:
         runner: the runner.
@@ -86,13 +89,14 @@ class IterLoop(BaseLoop):
         if self._rng is not None:
             load_rng_state(self._rng)
             self._rng = None
-        clock = time.perf_counter()
-        while self.iter < self.max_iters and not self.stop_training:
-            batch = next(stream)
-            self.data_seconds = time.perf_counter() - clock
-            self.run_iter(batch)
-            now = time.perf_counter()
-            self.train_seconds, clock = self.train_seconds + now - clock, now
+        with nullcontext(stream) if self.dataloader.num_workers else made_ahead(stream) as batches:
+            clock = time.perf_counter()
+            while self.iter < self.max_iters and not self.stop_training:
+                batch = next(batches)
+                self.data_seconds = time.perf_counter() - clock
+                self.run_iter(batch)
+                now = time.perf_counter()
+                self.train_seconds, clock = self.train_seconds + now - clock, now
 
     def run_iter(self, batch: dict) -> None:
         """One micro-batch, with MMEngine's hooks around it; ``iter`` grows after them, as in MMEngine."""

@@ -14,7 +14,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
@@ -31,11 +31,12 @@ from mmgpt.engine.checkpoints import (
     written_whole,
 )
 from mmgpt.engine.module import TrainedModule
-from mmgpt.engine.optim import NO_DECAY, parameter_groups
+from mmgpt.engine.optim import NO_DECAY, build_optimizer, parameter_groups
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.engine.training_state import collect_training_state, load_training_state, write_training_state
 from mmgpt.engine.weights import has_adapter, load_weights, save_own_adapter, save_weights, save_whole
 from mmgpt.hub.model_card import CardFields, Run, model_card
+from mmgpt.models.layerwise import checkpoint_activations, compile_layers
 from mmgpt.models.sources import WHOLE, Source
 from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
@@ -65,7 +66,8 @@ class Runner(MMEngineRunner):
         cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
             ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``feature_cache``, ``visualizer``,
             ``randomness``, ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``,
-            ``compile``,
+            ``compile``
+            and ``gradient_checkpointing`` (True, or their options: see ``mmgpt.models.layerwise``),
             ``export`` (see ``mmgpt.hub.model_card.CardFields``).
         summary: what the log says of the model and its data.
         val_dataloader: the samples on which the loss is measured during the training; the config's ``val_cfg`` says
@@ -91,6 +93,8 @@ class Runner(MMEngineRunner):
         self.checkpoint_root = Path(cfg.work_dir) / 'checkpoints'
         self.log_dirs: list[str] = []  # names of this run's log folders, those before a resume included
         self._newest: Path | None = None  # the checkpoint whose frozen file later ones share
+        if recomputing := cfg.get('gradient_checkpointing'):
+            checkpoint_activations(model, **({} if recomputing is True else recomputing))
         super().__init__(
             model=TrainedModule(model),
             work_dir=cfg.work_dir,
@@ -199,7 +203,7 @@ class Runner(MMEngineRunner):
             no_decay=cfg.get('no_decay', NO_DECAY),
             lr_factors=cfg.get('lr_factors'),
         )
-        return OPTIM_WRAPPERS.build({**cfg, 'optimizer': OPTIMIZERS.build({**optimizer, 'params': groups})})
+        return OPTIM_WRAPPERS.build({**cfg, 'optimizer': build_optimizer(optimizer, groups)})
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale all learning rates by the samples of an optimiser step over ``base_batch_size``, where enabled."""
@@ -224,13 +228,9 @@ class Runner(MMEngineRunner):
         return [PARAM_SCHEDULERS.build(cfg, default_args={'optimizer': optim_wrapper}) for cfg in cfgs]
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile the loss with ``torch.compile(**cfg.compile)``, where the config asks for it."""
+        """Compile the model's layers, where the config asks for it."""
         if options := self.cfg.get('compile'):
-            import torch._dynamo
-
-            torch._dynamo.config.skip_nnmodule_hook_guards = False  # else two models share one graph, silently wrong
-            module = self.trained_module
-            module.forward = torch.compile(module.forward, **(options if isinstance(options, dict) else {}))
+            compile_layers(self.bare_model, **({} if options is True else options))
 
     # Checkpoints
 
@@ -294,8 +294,11 @@ class Runner(MMEngineRunner):
             metrics: what the evaluation gave.
         """
         loop = self.train_loop if isinstance(self._train_loop, BaseLoop) else None
+        config = self.cfg.to_dict()
+        if isinstance(self.optim_wrapper, OptimWrapper):
+            config['optim_wrapper']['precision'] = self.optim_wrapper.precision  # what 'auto' became
         run = Run(
-            config=self.cfg.to_dict(),
+            config=config,
             work_dir=self.work_dir,
             iterations=self.iter if loop else 0,
             seconds=getattr(loop, 'train_seconds', 0.0),

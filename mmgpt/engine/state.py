@@ -134,10 +134,13 @@ def load_optimizer_state(
     for group, kept in zip(optimizer.param_groups, data['groups'], strict=True):
         group.update(kept)
     parameters = {n: p for group in optimizer.param_groups for n, p in zip(group['names'], group['params'])}
+    groups = (group for group in optimizer.param_groups if group.get('fused') or group.get('capturable'))
+    counted_on_device = {name for group in groups for name in group['names']}
     optimizer.state.clear()
     for key, value in {**tensors, **data['values']}.items():
         entry, name = key.split('/', 1)
         parameter = parameters[name]
-        if isinstance(value, torch.Tensor) and entry != 'step':  # torch keeps the step count on the CPU
+        on_cpu = entry == 'step' and name not in counted_on_device  # where torch keeps the step count
+        if isinstance(value, torch.Tensor) and not on_cpu:
             value = value.to(parameter.device)
         optimizer.state[parameter][entry] = value

@@ -63,6 +63,7 @@ def collect_training_state(runner: Runner) -> TrainingState:
         'log_dirs': runner.log_dirs,
         'optimizer': optimizer,
         'window': window.window_state(),
+        'precision': window.precision,
         'param_schedulers': [scheduler.state_dict() for scheduler in runner.param_schedulers or []],
         'message_hub': message_hub_state(runner.message_hub),
     }
@@ -105,6 +106,8 @@ def load_training_state(runner: Runner, folder: Path) -> None:
         scheduler.load_state_dict(state)
     load_message_hub_state(runner.message_hub, checkpoint['message_hub'])
     runner.log_dirs = [*dict.fromkeys([*checkpoint['log_dirs'], *runner.log_dirs])]
+    if note := runner.optim_wrapper.keep_precision(checkpoint.get('precision')):
+        runner.logger.warning(note)
     device = next(runner.bare_model.parameters()).device
     window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
     gradients = load_file(folder / GRADIENTS) if window['weight'] is not None else {}

@@ -26,7 +26,7 @@ from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
 from mmgpt.models.media import check_marks, look, marked_media, project
 from mmgpt.models.media_cache import continued, kept
 from mmgpt.models.media_span import media_index
-from mmgpt.models.vision_encoders.normalisation import encode_frames
+from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.registry import (
     ADAPTERS,
     CROSS_ATTENTIONS,
@@ -47,8 +47,8 @@ class Frames(NamedTuple):
     """The media of a batch before they are encoded: each distinct frame once, and who uses it."""
 
     pixels: Tensor | None  # (N, 3, H, W) uint8, or float and normalised
-    features: Tensor | None  # (C, P, D) of frames that are not among the pixels
-    places: Tensor  # (R, M, F) int64 into C + N, those with features first; -1 = none
+    features: Tensor | None  # (N, P, D) instead of pixels
+    places: Tensor  # (R, M, F) int64 into N, -1 = none
 
 
 @MODELS.register_module()
@@ -140,9 +140,10 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         """
         places = frames.places
         features = frames.features
-        if frames.pixels is not None:
-            encoded = encode_frames(self.vision_encoder, frames.pixels)
-            features = encoded if features is None else torch.cat([features.to(encoded), encoded])
+        if features is None:
+            dtype = next(self.vision_encoder.parameters()).dtype
+            pixels = normalise(frames.pixels, self.vision_encoder.mean, self.vision_encoder.std, dtype)
+            features = self.vision_encoder(pixels)
         exists = (places >= 0).any(-1)  # (R, M)
         used = places[exists]  # (media of the batch, F)
         if index is None:

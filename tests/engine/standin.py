@@ -104,6 +104,7 @@ def config(work_dir, **changes) -> Config:
                 'optimizer': {'type': 'AdamW', 'lr': 0.01, 'weight_decay': 0.1},
                 'accumulative_counts': 3,
                 'clip_grad': {'max_norm': 1.0},
+                'precision': 'fp32',
             },
             'param_scheduler': [
                 {'type': 'LinearLR', 'start_factor': 0.1, 'end': 2},

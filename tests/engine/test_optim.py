@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from mmgpt.engine.module import TrainedModule
-from mmgpt.engine.optim import AccumulatingOptimWrapper, parameter_groups
+from mmgpt.engine.optim import AccumulatingOptimWrapper, build_optimizer, faster_precision, parameter_groups
+from mmgpt.engine.state import load_optimizer_state, optimizer_state
 
 from .standin import Sentences, TinyModel, collate
 
 
 def wrapper(model: nn.Module, counts: int, **changes) -> AccumulatingOptimWrapper:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
-    wrapped = AccumulatingOptimWrapper(optimizer, accumulative_counts=counts, **changes)
+    wrapped = AccumulatingOptimWrapper(optimizer, accumulative_counts=counts, **{'precision': 'fp32', **changes})
     wrapped.initialize_count_status(model, 0, 100)
     wrapped.zero_grad = lambda **_: None  # keep what was stepped with
     return wrapped
@@ -112,3 +113,60 @@ def test_nothing_to_train_and_idle_patterns_are_refused():
         parameter_groups(model, 0.1, 0.0, lr_factors={'nothing.*': 2.0})
     with pytest.raises(ValueError, match='nothing is trained'):
         parameter_groups(model.requires_grad_(False), 0.1, 0.0)
+
+
+@pytest.mark.parametrize(('options', 'fused'), [({}, True), ({'fused': False}, False), ({'foreach': True}, None)])
+def test_the_fused_kernel_is_taken_unless_the_config_says_otherwise(options, fused):
+    optimizer = build_optimizer({'type': 'AdamW', 'lr': 0.1, **options}, parameter_groups(TinyModel(), 0.1, 0.0))
+    assert optimizer.param_groups[0]['fused'] is fused
+
+
+def test_an_optimiser_without_a_fused_kernel_is_built_as_it_is():
+    optimizer = build_optimizer({'type': 'RMSprop', 'lr': 0.1}, parameter_groups(TinyModel(), 0.1, 0.0))
+    assert 'fused' not in optimizer.param_groups[0]
+
+
+def test_the_optimiser_keeps_nothing_of_what_is_frozen():
+    module = TrainedModule(TinyModel())
+    optimizer = build_optimizer({'type': 'AdamW', 'lr': 0.1}, parameter_groups(module.model, 0.1, 0.0))
+    wrapped = AccumulatingOptimWrapper(optimizer, precision='fp32')
+    wrapped.initialize_count_status(module, 0, 100)
+    module.train_step(collate([Sentences()[0]]), wrapped)
+    trained = {p for p in module.parameters() if p.requires_grad}
+    assert set(optimizer.state) == trained
+    assert not any(p.grad is not None for p in module.model.tower.parameters())
+
+
+@pytest.mark.parametrize(('fused', 'device'), [(True, 'meta'), (False, 'cpu')])
+def test_a_resumed_step_count_lies_where_the_kernel_wants_it(fused, device):
+    parameter = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.AdamW([{'params': [parameter], 'names': ['p']}], fused=fused)
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    tensors, data = optimizer_state(optimizer)
+    other = nn.Parameter(torch.zeros(2, device='meta'))
+    resumed = torch.optim.AdamW([{'params': [other], 'names': ['p']}])
+    load_optimizer_state(resumed, tensors, data)
+    assert resumed.state[other]['step'].device.type == device
+    assert resumed.state[other]['exp_avg'].device.type == 'meta'
+
+
+def test_precision_is_bf16_where_the_machine_has_it(monkeypatch):
+    cpu = torch.device('cpu')
+    for found, precision in (({'avx512_bf16': True}, 'bf16'), ({'amx_bf16': True}, 'bf16'), ({'avx2': True}, 'fp32')):
+        monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda found=found: found)
+        assert faster_precision(cpu) == precision
+        assert wrapper(TinyModel(), 1, precision='auto').precision == precision
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda supported=supported, **_: supported)
+        assert faster_precision(torch.device('cuda')) == ('bf16' if supported else 'fp32')
+
+
+def test_a_resumed_run_keeps_the_precision_of_its_checkpoint_or_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', dict)
+    chosen, fixed = (wrapper(TinyModel(), 1, precision=name) for name in ('auto', 'fp32'))
+    assert chosen.keep_precision('fp32') is chosen.keep_precision(None) is None
+    assert 'going on in bf16' in chosen.keep_precision('bf16')
+    assert chosen.precision == 'bf16'
+    assert 'trained in bf16, the run goes on in fp32' in fixed.keep_precision('bf16')
+    assert fixed.precision == 'fp32'

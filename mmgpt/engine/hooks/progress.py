@@ -34,6 +34,7 @@ class ProgressHook(Hook):
         """Open the bar."""
         self._start = (runner.iter, time.perf_counter())
         if is_main_process():
+            print(f'precision: {runner.optim_wrapper.precision}', flush=True)
             if runner.iter:
                 print(f'continuing after iteration {runner.iter}', flush=True)
             if sys.stdout.isatty():

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.feedforward import feed_forward
@@ -37,6 +38,16 @@ class PerceiverAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
+
+
+class PerceiverLayer(GradientCheckpointingLayer, nn.ModuleList):
+    """Attention (``0``) and feed-forward (``1``), each added to the latents."""
+
+    def forward(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
+        """As ``PerceiverAttention.forward``."""
+        attention, feedforward = self
+        latents = latents + attention(features, latents, mask)
+        return latents + feedforward(latents)
 
 
 @RESAMPLERS.register_module()
@@ -88,7 +99,7 @@ class PerceiverResampler(nn.Module):
             None if max_media is None else nn.Parameter(initial_scale * torch.randn(max_media, 1, width))
         )
         self.layers = nn.ModuleList(
-            nn.ModuleList(
+            PerceiverLayer(
                 (
                     PerceiverAttention(width, heads, head_width, head_norms),
                     feed_forward(width, feedforward_ratio, activation),
@@ -133,7 +144,6 @@ class PerceiverResampler(nn.Module):
         if frame_mask is not None:
             mask = F.pad(frame_mask.repeat_interleave(patches, 1), (0, self.num_latents), value=True)[:, None, None]
         latents = self.latents.expand(media, -1, -1)
-        for attention, feedforward in self.layers:
-            latents = latents + attention(features, latents, mask)
-            latents = latents + feedforward(latents)
+        for layer in self.layers:
+            latents = layer(features, latents, mask)
         return self.norm(latents)

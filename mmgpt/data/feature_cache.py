@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -181,7 +181,7 @@ class _File:
             raise ValueError(f'{path} is no file of this feature cache: remove the folder {path.parent}')
         self.record_bytes = record_bytes
         self._records = _records_at(self.capacity)
-        self._write: int | None = None  # what it is written through, once it is
+        self._write: BinaryIO | None = None  # what it is written through, once it is
 
     @classmethod
     def create(cls, path: Path, record_bytes: int, size: int) -> bool:
@@ -238,14 +238,10 @@ class _File:
 
     def _pwrite(self, data: bytes, place: int) -> None:
         if self._write is None:
-            self._write = os.open(self.path, os.O_WRONLY)
-        written = os.pwrite(self._write, data, place)
+            self._write = self.path.open('r+b', buffering=0)
+        written = os.pwrite(self._write.fileno(), data, place)
         if written < len(data):
             raise OSError(errno.ENOSPC, f'{self.path}: only {written} of {len(data)} bytes could be written')
-
-    def __del__(self) -> None:
-        if getattr(self, '_write', None) is not None:
-            os.close(self._write)
 
 
 def look_up(cache: FeatureCache, prompter: Prompter, picture: Hashable, images: ImageStore | None) -> CachedFrame:

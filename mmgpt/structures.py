@@ -87,7 +87,7 @@ class Media(NamedTuple):
 
     latents: Tensor | None  # (R, M, L, D)
     span: Tensor  # (R, S, 2) int64: a token sees the media lo <= m < hi
-    gated: Tensor  # (R, S) bool: False where the gated block is skipped
+    gated: Tensor | None  # (R, S) bool: False where the gated block is skipped; None: nowhere
     keys_values: dict[int, tuple[Tensor, Tensor]] | None = None  # per layer (R, heads, M * L, head width), else latents
     mask: Tensor | None = None  # (R, 1, S, M * L) bool: the span over latents, made once and shared by all layers;
     # keys and values without one: all tokens see all of them

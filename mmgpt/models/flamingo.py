@@ -26,7 +26,7 @@ from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
 from mmgpt.models.media import check_marks, look, marked_media, project
 from mmgpt.models.media_cache import continued, kept
 from mmgpt.models.media_span import media_index
-from mmgpt.models.vision_encoders.normalisation import normalise
+from mmgpt.models.vision_encoders.normalisation import encode_frames
 from mmgpt.registry import (
     ADAPTERS,
     CROSS_ATTENTIONS,
@@ -47,8 +47,8 @@ class Frames(NamedTuple):
     """The media of a batch before they are encoded: each distinct frame once, and who uses it."""
 
     pixels: Tensor | None  # (N, 3, H, W) uint8, or float and normalised
-    features: Tensor | None  # (N, P, D) instead of pixels
-    places: Tensor  # (R, M, F) int64 into N, -1 = none
+    features: Tensor | None  # (C, P, D) of frames that are not among the pixels
+    places: Tensor  # (R, M, F) int64 into C + N, those with features first; -1 = none
 
 
 @MODELS.register_module()
@@ -140,10 +140,9 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         """
         places = frames.places
         features = frames.features
-        if features is None:
-            dtype = next(self.vision_encoder.parameters()).dtype
-            pixels = normalise(frames.pixels, self.vision_encoder.mean, self.vision_encoder.std, dtype)
-            features = self.vision_encoder(pixels)
+        if frames.pixels is not None:
+            encoded = encode_frames(self.vision_encoder, frames.pixels)
+            features = encoded if features is None else torch.cat([features.to(encoded), encoded])
         exists = (places >= 0).any(-1)  # (R, M)
         used = places[exists]  # (media of the batch, F)
         if index is None:
@@ -278,24 +277,23 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
     ) -> tuple[Media | None, dict[str, Any], Tensor | None]:
         """The media of a call, the language model's inputs, and the segments."""
         filled = _is_filled(past_key_values, input_ids)
+        ids = _ids(input_ids, inputs_embeds)
         if segment_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
-            segment_ids = attention_mask[:, -_ids(input_ids, inputs_embeds).shape[1] :].long()
-        if not isinstance(media, Media):
-            ids, seen = _ids(input_ids, inputs_embeds), getattr(past_key_values, 'media', None) if filled else None
-            decoded = filled and media is None and pixels[0] is None and _is_decoded(ids)
-            latents = (
-                None if decoded else self._latents(input_ids, *pixels, media, None if seen is None else seen.marks)
-            )
-            if not filled:
-                media = look(self.config, ids, segment_ids, latents)
-            else:
-                media = seen if latents is None else continued(self.config, seen, ids, segment_ids, latents)
-        if media is not None and media.latents is not None:
-            spread = (
-                len(set(getattr(self, 'hf_device_map', {}).values())) > 1
-            )  # a block then moves what it is called with
-            if media.keys_values is not None or not (torch.is_grad_enabled() or spread):
-                media = project(media, self.gated_blocks)
+            segment_ids = attention_mask[:, -ids.shape[1] :].long()
+        if filled and pixels[0] is None and media is None:
+            media = self._unchanged(past_key_values, input_ids)
+        else:
+            if not isinstance(media, Media):
+                seen = getattr(past_key_values, 'media', None) if filled else None
+                latents = self._latents(input_ids, *pixels, media, None if seen is None else seen.marks)
+                if filled:
+                    media = continued(self.config, seen, ids, segment_ids, latents)
+                else:
+                    media = look(self.config, ids, segment_ids, latents)
+            if media is not None and media.latents is not None:
+                spread = len(set(getattr(self, 'hf_device_map', {}).values())) > 1  # a block moves what it gets
+                if media.keys_values is not None or not (torch.is_grad_enabled() or spread):
+                    media = project(media, self.gated_blocks)
         inputs = dict(attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values)
         if not filled and attention_mask is None and segment_ids is not None:
             inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
@@ -344,6 +342,14 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
             check_marks(input_ids, exists, token)
         return latents
 
+    def _unchanged(self, cache: Any, input_ids: Tensor | None) -> Media | None:
+        """The media of a call that continues a cache with text alone: they travel on it."""
+        # to look at each decoded token would make an accelerator wait, and break a compiled graph
+        waits = input_ids is not None and (input_ids.device.type == 'cpu' or input_ids.shape[1] > 1)
+        if waits and not torch.compiler.is_compiling():
+            check_marks(input_ids, None, self.config.media_token_id)
+        return getattr(cache, 'media', None)
+
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Drops the media once they are on the cache."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
@@ -391,11 +397,6 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
 def _ids(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
     """The ids of a call, or something of their shape where only embeddings are given."""
     return input_ids if input_ids is not None else torch.full_like(inputs_embeds[..., 0], -1, dtype=torch.long)
-
-
-def _is_decoded(ids: Tensor) -> bool:
-    """Whether these are text unseen: to look at each token would stop an accelerator, and break a compiled graph."""
-    return torch.compiler.is_compiling() or (ids.shape[1] == 1 and ids.device.type != 'cpu')
 
 
 def _is_filled(cache: Any, text: Tensor | None) -> bool:

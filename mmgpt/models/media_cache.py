@@ -32,10 +32,11 @@ def kept(config: FlamingoConfig, media: Media | None, input_ids: Tensor, segment
     marks = marks.sum(1) if media.marks is None else marks.sum(1) + media.marks
     width = span[..., 1] - span[..., 0]  # (R, 1)
     count = int(width.max())
+    gated = None if media.gated is None else media.gated.gather(1, last.unsqueeze(1))
     made = Media(
         latents=None,
         span=torch.stack((count - width, torch.full_like(width, count)), -1),
-        gated=media.gated.gather(1, last.unsqueeze(1)),
+        gated=None if gated is None or bool(gated.all()) else gated,
         size=media.size if media.latents is None else media.latents.shape[2],
         marks=marks,
     )
@@ -100,7 +101,8 @@ def continued(
     mask = span_mask(span, before + latents.shape[1], latents.shape[2])
     if seen.latents is not None:
         latents = torch.cat((seen.latents, latents), 1)
-    return Media(latents, span, seen.gated.expand_as(input_ids), seen.keys_values, mask, marks=seen.marks)
+    gated = None if seen.gated is None else seen.gated.expand_as(input_ids)
+    return Media(latents, span, gated, seen.keys_values, mask, marks=seen.marks)
 
 
 def _last_segment(input_ids: Tensor, segment_ids: Tensor | None, last: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -96,11 +95,11 @@ class MaskedCrossAttention(nn.Module):
             out = dot_product_attention(queries, keys, values, mask)
         else:
             out = _attention_by_parts(queries, keys, values, mask, parts, keys.shape[2] // media)
-        out = self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
+        out = self.to_out(out.transpose(1, 2).flatten(2))
         return out if mask is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
 
     def _split(self, x: Tensor) -> Tensor:
-        return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # plain, since it runs for each token and layer
 
 
 def _attention_by_parts(
@@ -166,7 +165,8 @@ class GatedBlock(GradientCheckpointingLayer):
             parts = () if media.parts is None else (media.parts, media.latents.shape[1])
             out = out + self.attn(out, keys, values, media.span, mask, *parts) * self.attn_gate.tanh()
         out = out + self.ff(out) * self.ff_gate.tanh()
-        return torch.where(media.gated.unsqueeze(-1), out.to(x.dtype), x)
+        out = out.to(x.dtype)
+        return out if media.gated is None else torch.where(media.gated.unsqueeze(-1), out, x)
 
 
 @CROSS_ATTENTIONS.register_module()

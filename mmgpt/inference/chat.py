@@ -13,20 +13,27 @@ import torch
 
 from mmgpt.hub.io import load_folder
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.inference.dialogue_cache import DialogueCache
 from mmgpt.inference.generation import CallbackStreamer, GenerationSettings
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its text, how many tokens were generated, and the seconds this took."""
+    """An answer: its text, how many tokens were generated, the seconds this took, and the tokens that were reused.
+
+    ``reused`` tokens of the dialogue had been computed for the turn before, with their media.
+    """
 
     text: str
     tokens: int
     seconds: float
+    reused: int = 0
 
 
 class Chat:
     """One conversation with a model.
+
+    What the model computed of a turn is kept for the next one (``mmgpt.inference.dialogue_cache``).
 
     Args:
         model: a ``Flamingo``.
@@ -55,6 +62,7 @@ class Chat:
         self.examples = list(examples)
         self.settings = settings or GenerationSettings()
         self.history: list[dict] = []
+        self._cache = DialogueCache(model)
 
     @classmethod
     def from_folder(cls, name: str | Path, device: str | None = None, dtype: str = 'auto', **kwargs: Any) -> Chat:
@@ -101,6 +109,7 @@ class Chat:
     def clear(self) -> None:
         """Forgets the conversation; system text and examples stay."""
         self.history = []
+        self._cache.clear()
 
     @torch.inference_mode()
     def _generate(self, messages: list[dict], on_text: Callable[[str], None] | None) -> Reply:
@@ -110,7 +119,8 @@ class Chat:
         tokenizer = self.processor.tokenizer
         streams = on_text is not None and self.settings.num_beams == 1
         start = time.perf_counter()
-        output = self.model.generate(
+        inputs.pop('attention_mask')
+        output = self._cache.generate(
             **inputs,
             **self.settings.arguments(),
             eos_token_id=self.processor.stop_token_ids,
@@ -122,7 +132,7 @@ class Chat:
         text = tokenizer.decode(new, skip_special_tokens=True).strip()
         if on_text is not None and not streams:
             on_text(text)
-        return Reply(text, len(new), seconds)
+        return Reply(text, len(new), seconds, self._cache.reused)
 
 
 def read_examples(path: str | Path) -> list[dict]:

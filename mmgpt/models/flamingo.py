@@ -350,6 +350,13 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
             check_marks(input_ids, None, self.config.media_token_id)
         return getattr(cache, 'media', None)
 
+    def media_after(self, input_ids: Tensor, latents: Tensor | None) -> Media | None:
+        """What travels on a cache that holds ``input_ids`` (R, S), whose media have the latents (R, M, L, D)."""
+        media = look(self.config, input_ids, None, latents)
+        if latents is not None:
+            media = project(media, self.gated_blocks)
+        return kept(self.config, media, input_ids, None)
+
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Drops the media once they are on the cache."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)

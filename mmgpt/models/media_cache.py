@@ -105,6 +105,22 @@ def continued(
     return Media(latents, span, gated, seen.keys_values, mask, marks=seen.marks)
 
 
+def stays_valid(config: FlamingoConfig, before: int, shared: int, after: int) -> bool:
+    """Whether the beginning of a text may be taken for the beginning of another one, which differs behind it.
+
+    Args:
+        config: of the model.
+        before: media of the text whose beginning was computed.
+        shared: media of the beginning.
+        after: media of the other text.
+    """
+    if config.attend.endswith('next') and not before == shared == after:
+        return False  # the end of the beginning looks at the medium that comes next
+    if config.without_media != 'skip':
+        return True
+    return (before > 0) == (after > 0) == (shared > 0)  # whether the gated blocks are skipped is the whole text's
+
+
 def _last_segment(input_ids: Tensor, segment_ids: Tensor | None, last: Tensor) -> Tensor:
     """(R, S) bool: the token belongs to the last sample of its row."""
     if segment_ids is None:

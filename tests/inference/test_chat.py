@@ -83,3 +83,12 @@ def test_two_chats_share_nothing():
     two.ask('What is that?', images=[picture(5), picture(6)])
     answers.append(one.ask('Why?').text)
     assert answers == expected
+
+
+def test_the_next_turn_goes_on_where_the_last_one_ended(chat):
+    assert chat.ask('What is it?', images=[picture(0)]).reused == 0
+    assert chat.ask('And this?', images=[picture(1)]).reused > 0
+    chat.undo()
+    assert chat.ask('And that?', images=[picture(2)]).reused > 0
+    chat.clear()
+    assert chat.ask('What is it?', images=[picture(0)]).reused == 0

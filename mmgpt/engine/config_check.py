@@ -161,6 +161,7 @@ class _Check(Rules):
                 {
                     'cudnn_benchmark': Argument(bool),
                     'num_threads': Argument(int),
+                    'onednn': Argument(bool),
                     'mp_cfg': Argument(dict),
                     'dist_cfg': Argument(dict),
                     'resource_limit': Argument(int),

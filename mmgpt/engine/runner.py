@@ -37,6 +37,7 @@ from mmgpt.engine.training_state import collect_training_state, load_training_st
 from mmgpt.engine.weights import has_adapter, load_weights, save_own_adapter, save_weights, save_whole
 from mmgpt.hub.model_card import CardFields, Run, model_card
 from mmgpt.models.layerwise import checkpoint_activations, compile_layers
+from mmgpt.models.matmul import prefer_onednn
 from mmgpt.models.sources import WHOLE, Source
 from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
@@ -66,8 +67,7 @@ class Runner(MMEngineRunner):
         cfg: the config; read are ``work_dir``, ``train_cfg``, ``optim_wrapper``, ``param_scheduler``,
             ``default_hooks`` (an entry set to None is left out), ``custom_hooks``, ``feature_cache``, ``visualizer``,
             ``randomness``, ``env_cfg``, ``auto_scale_lr``, ``strategy``, ``launcher``, ``load_from``, ``resume``,
-            ``compile``
-            and ``gradient_checkpointing`` (True, or their options: see ``mmgpt.models.layerwise``),
+            ``compile`` and ``gradient_checkpointing`` (True, or their options: see ``mmgpt.models.layerwise``),
             ``export`` (see ``mmgpt.hub.model_card.CardFields``).
         summary: what the log says of the model and its data.
         val_dataloader: the samples on which the loss is measured during the training; the config's ``val_cfg`` says
@@ -151,10 +151,16 @@ class Runner(MMEngineRunner):
         return strategy.wrap(model)
 
     def setup_env(self, env_cfg: dict) -> None:
-        """MMEngine's environment, and ``num_threads``: with small tensors one thread is faster than all."""
+        """MMEngine's environment, with two keys more.
+
+        ``num_threads``: with small tensors one thread is faster than all; ``onednn=False`` leaves float32 products on a
+        CPU to PyTorch's own choice (``models/matmul.py``).
+        """
         env_cfg = dict(env_cfg)
         if (threads := env_cfg.pop('num_threads', None)) is not None:
             torch.set_num_threads(threads)
+        if env_cfg.pop('onednn', True):
+            prefer_onednn()
         super().setup_env(env_cfg)
 
     def _log_env(self, env_cfg: dict) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from mmgpt.hub.network import is_reachable
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.models.matmul import prefer_onednn
 from mmgpt.models.quantization import quantization_config
 
 MODEL_TYPE = 'mmgpt_flamingo'
@@ -61,6 +62,8 @@ def load_folder(
 ) -> tuple[Any, FlamingoProcessor]:
     """Loads a model and its processor, for use.
 
+    On a CPU, float32 products of the process go to the faster library from then on (``models/matmul.py``).
+
     Args:
         name: a folder that training or ``save_folder`` wrote, or the id of a model on the Hugging Face hub.
         device: default: the accelerator where there is one, else the CPU.
@@ -81,6 +84,7 @@ def load_folder(
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     name, options = locate(name)
+    prefer_onednn()
     processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
     device = torch.device(device or default_device())
     if bits is not None:

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mmgpt.models.adapter_switching import Switchable
+from mmgpt.models.attention_interface import use_own_attention
 from mmgpt.models.backbone import Backbone
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.generation import Never
@@ -87,6 +88,7 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         super().__init__(config)
         require_plugins(config.plugin_modules)
         self.vision_encoder = VISION_ENCODERS.build(config.vision_encoder) if vision_encoder is None else vision_encoder
+        use_own_attention(self.vision_encoder)
         self.resampler = RESAMPLERS.build({**config.resampler, 'width': self.vision_encoder.width})
         self.language_model = (
             AutoModelForCausalLM.from_config(config.text_config) if language_model is None else language_model

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mmgpt.models.language_decoders import segments
+from mmgpt.models.attention_interface import NAME, segments_mask, use_own_attention
 from mmgpt.models.language_decoders.probe import Traits, traits_of
 from mmgpt.registry import LANGUAGE_DECODERS
 from mmgpt.structures import Media
@@ -61,8 +61,7 @@ class CausalLM:
 
     def __init__(self, lm: PreTrainedModel) -> None:
         self.lm = lm
-        if lm.config.get_text_config()._attn_implementation == 'sdpa':
-            lm.config.get_text_config()._attn_implementation = segments.NAME  # the same, but for packed rows on a CPU
+        use_own_attention(lm)
         self.layers_name = _find_layers(lm)  # below the language model
 
     @property
@@ -191,9 +190,9 @@ def packed_inputs(
     if position_ids is None:
         position_ids = positions_of(segment_ids)
     if route == 'segments':
-        if lm.config.get_text_config()._attn_implementation != segments.NAME:
-            raise ValueError(f'packing by segments needs the attention implementation {segments.NAME!r}')
-        return {'attention_mask': segments.segments_mask(segment_ids), 'position_ids': position_ids}
+        if lm.config.get_text_config()._attn_implementation != NAME:
+            raise ValueError(f'packing by segments needs the attention implementation {NAME!r}')
+        return {'attention_mask': segments_mask(segment_ids), 'position_ids': position_ids}
     if route == 'positions':
         attention = str(lm.config._attn_implementation)
         if 'flash' in attention and len(segment_ids) > 1:

@@ -1,0 +1,90 @@
+"""Attention as the models of transformers call it, here for their own layers too."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mmgpt.models.attention import dot_product_attention
+from mmgpt.models.media_span import runs
+
+NAME = 'mmgpt_sdpa'  # of this attention implementation, as transformers knows it
+
+
+def use_own_attention(model: nn.Module) -> None:
+    """Lets all models of transformers in ``model`` that would use ``'sdpa'`` compute attention as this file does."""
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module.config._attn_implementation == 'sdpa':
+            module.config._attn_implementation = NAME
+
+
+def segments_mask(segment_ids: Tensor) -> Tensor:
+    """What a language model gets as its attention mask: (R, 1, 1, S) int64, which says the samples of each row."""
+    return segment_ids[:, None, None, :]
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    is_causal: bool | None = None,
+    **kwargs,
+) -> tuple[Tensor, None]:
+    """Scaled dot product attention: on a CPU the faster way to it, and also by the samples of packed rows.
+
+    A mask of integers says the samples. Work and memory then grow with the squares of their lengths and not with the
+    square of the row's, and nothing is masked. Any other mask, and any call on a GPU, is transformers' own business.
+
+    Args:
+        module: the attention layer.
+        query: (R, heads, S, width).
+        key, value: (R, key-value heads, S, width).
+        attention_mask: (R, 1, 1, S) int64 as ``segments_mask`` makes it, or what transformers makes.
+        dropout, scaling, is_causal: as of transformers.
+        sliding_window: how many tokens back a token sees, itself included; None: all.
+
+    Returns:
+        (R, S, heads, width), and None for the weights.
+    """
+    by_segments = attention_mask is not None and attention_mask.dtype == torch.int64
+    whole = attention_mask is None and query.device.type == 'cpu' and 1 < query.shape[2] == key.shape[2]
+    if not by_segments and (not whole or kwargs.get('position_bias') is not None):
+        options = dict(kwargs, sliding_window=sliding_window, is_causal=is_causal)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **options)
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    options = dict(scale=scaling, dropout=dropout)
+    if whole:
+        causal = getattr(module, 'is_causal', True) if is_causal is None else is_causal
+        out = dot_product_attention(query, key, value, None, causal, **options)
+    else:
+        rows: list[list[Tensor]] = [[] for _ in query]
+        for row, start, end in runs(attention_mask[:, 0, 0]):
+            piece = (slice(row, row + 1), slice(None), slice(start, end))
+            mask = _window(end - start, sliding_window)
+            rows[row].append(
+                dot_product_attention(query[piece], key[piece], value[piece], mask, mask is None, **options)
+            )
+        out = torch.cat([torch.cat(pieces, 2) for pieces in rows])
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _window(size: int, width: int | None) -> Tensor | None:
+    """(size, size) bool: causal, and no further back than ``width``; None where the width does not matter."""
+    if width is None or size <= width:
+        return None
+    causal = torch.ones(size, size, dtype=torch.bool).tril()
+    return causal & causal.triu(1 - width)
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -74,8 +74,10 @@ class DialogueCache:
         self.reused = begun
         seen = int((ids[:begun] == self.model.config.media_token_id).sum())
         new = None if latents is None or seen == len(digests) else latents[:, seen:]
-        arguments |= dict(num_beams=num_beams, attention_mask=torch.ones_like(input_ids))
-        out = self.model.generate(input_ids, media=new, past_key_values=cache, use_cache=True, **arguments)
+        arguments = (
+            dict(use_cache=True) | arguments | dict(num_beams=num_beams, attention_mask=torch.ones_like(input_ids))
+        )
+        out = self.model.generate(input_ids, media=new, past_key_values=cache, **arguments)
         if cache is not None:
             self._state = _State(cache, out[0, : cache.get_seq_length()], digests, latents, adapters)
         return out

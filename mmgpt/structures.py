@@ -97,7 +97,7 @@ class Media(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A sample of a packed row, and the only media that its tokens may see."""
+    """A sample of a packed row with its media, the only ones that its tokens may see."""
 
     row: int
     start: int  # tokens start <= s < end of the row

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -67,15 +71,23 @@ def attention(
         causal = getattr(module, 'is_causal', True) if is_causal is None else is_causal
         out = dot_product_attention(query, key, value, None, causal, **options)
     else:
-        rows: list[list[Tensor]] = [[] for _ in query]
-        for row, start, end in runs(attention_mask[:, 0, 0]):
-            piece = (slice(row, row + 1), slice(None), slice(start, end))
-            mask = _window(end - start, sliding_window)
-            rows[row].append(
-                dot_product_attention(query[piece], key[piece], value[piece], mask, mask is None, **options)
-            )
-        out = torch.cat([torch.cat(pieces, 2) for pieces in rows])
+        out = _by_segments(query, key, value, attention_mask[:, 0, 0], sliding_window, options)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _by_segments(
+    query: Tensor, key: Tensor, value: Tensor, segment_ids: Tensor, window: int | None, options: dict[str, Any]
+) -> Tensor:
+    rows = []
+    for row, found in groupby(runs(segment_ids), key=itemgetter(0)):
+        lengths = [end - start for _, start, end in found]
+        pieces = []
+        # cut at once: the backward pass then joins gradients instead of adding one to zeros for each piece
+        for parts in zip(*(whole[row].split(lengths, 1) for whole in (query, key, value))):
+            mask = _window(parts[0].shape[1], window)
+            pieces.append(dot_product_attention(*(part[None] for part in parts), mask, mask is None, **options))
+        rows.append(torch.cat(pieces, 2))
+    return torch.cat(rows)
 
 
 def _window(size: int, width: int | None) -> Tensor | None:

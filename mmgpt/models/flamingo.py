@@ -27,6 +27,7 @@ from mmgpt.models.loss import LossSums, cross_entropy_sums, supervised
 from mmgpt.models.media import check_marks, look, marked_media, project
 from mmgpt.models.media_cache import continued, kept
 from mmgpt.models.media_span import media_index
+from mmgpt.models.new_tokens import CHILD
 from mmgpt.models.vision_encoders.normalisation import encode_frames
 from mmgpt.registry import (
     ADAPTERS,
@@ -193,7 +194,10 @@ class Flamingo(LoadedStrictly, Switchable, GenerationMixin):
         else:
             states, head = self.decoder.own_logits(**text, media=media)[:, :-1][targets.select], nn.Identity()
         tokens = (segment_ids > 0).sum() if segment_ids is not None else input_ids.new_tensor(input_ids.numel())
-        return cross_entropy_sums(states, head, self.config.text_config.vocab_size, targets, tokens)
+        added = getattr(self, CHILD, None)
+        owners = [self.get_output_embeddings(), *([] if added is None else [added])]
+        trained = [p for owner in owners for p in owner.parameters() if p.requires_grad]
+        return cross_entropy_sums(states, head, self.config.text_config.vocab_size, targets, tokens, trained)
 
     # ---- the Hugging Face face
 

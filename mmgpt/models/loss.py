@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor, nn
 
 from mmgpt.structures import GROUPS, IGNORE_INDEX
 
-LOGITS_AT_ONCE = 2**25  # elements of a chunk of logits: 128 MiB in float32
+LOGITS_AT_ONCE = (2**25, 2**23)  # elements of a chunk of logits on a GPU and on a CPU, whose caches are smaller
 
 
 class LossSums(NamedTuple):
@@ -57,36 +56,67 @@ def supervised(
 
 
 def cross_entropy_sums(
-    states: Tensor, head: Callable[[Tensor], Tensor], vocabulary: int, targets: Targets, tokens: Tensor
+    states: Tensor,
+    head: Callable[[Tensor], Tensor],
+    vocabulary: int,
+    targets: Targets,
+    tokens: Tensor,
+    parameters: Sequence[nn.Parameter] = (),
 ) -> LossSums:
     """The sums over n supervised positions.
 
     Args:
         states: (n, D) what enters ``head``.
-        head: (n, D) -> logits (n, V). Where all logits at once would be large it runs chunk by chunk and again in the
-            backward pass, so that they are never all in memory.
+        head: (n, D) -> logits (n, V). It runs chunk by chunk, and each chunk's gradient is made at once, so that the
+            logits of only one chunk are ever in memory and none is made twice.
         vocabulary: V.
         targets: as ``supervised`` gives them.
         tokens: () passed on.
+        parameters: those of ``head`` that are trained.
     """
-    rows = max(1, LOGITS_AT_ONCE // vocabulary)
-    if len(states) <= rows:
-        losses = _losses(states, targets.labels, head)
-    else:
-        losses = torch.cat(
-            [
-                checkpoint(_losses, part, label, head, use_reentrant=False)
-                for part, label in zip(states.split(rows), targets.labels.split(rows))
-            ]
-        )
-    plain = losses.detach()
+    weights = torch.ones(len(states), device=states.device) if targets.weights is None else targets.weights.float()
+    rows = max(1, LOGITS_AT_ONCE[states.device.type == 'cpu'] // vocabulary)
+    total, plain = _CrossEntropySum.apply(states, targets.labels, weights, head, rows, *parameters)
     kind_losses, kind_counts = plain.new_zeros(len(GROUPS)), plain.new_zeros(len(GROUPS))
     if targets.kinds is not None:
         kind_losses = kind_losses.index_add(0, targets.kinds, plain)
         kind_counts = kind_counts.index_add(0, targets.kinds, torch.ones_like(plain))
-    weights = torch.ones_like(plain) if targets.weights is None else targets.weights.to(plain.dtype)
-    return LossSums((losses * weights).sum(), weights.sum(), kind_losses, kind_counts, tokens)
+    return LossSums(total, weights.sum(), kind_losses, kind_counts, tokens)
 
 
-def _losses(states: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    return F.cross_entropy(head(states).float(), labels, reduction='none')
+class _CrossEntropySum(torch.autograd.Function):
+    """Σ weight * cross-entropy, and the cross-entropies (n,) without gradient.
+
+    The sum's gradient is linear in what comes from above, a scalar, so that the forward pass can make all but that.
+    """
+
+    @staticmethod
+    def forward(ctx, states, labels, weights, head, rows, *parameters):
+        wanted = [states.requires_grad, *(True for _ in parameters)]
+        grown: list[Tensor | None] = [None] * len(wanted)
+        if any(wanted):
+            grown[0] = torch.empty_like(states)
+        losses = []
+        for start in range(0, max(len(states), 1), rows):
+            part = slice(start, start + rows)
+            with torch.set_grad_enabled(any(wanted)):
+                piece = states[part].detach().requires_grad_(any(wanted))
+                loss = F.cross_entropy(head(piece).float(), labels[part], reduction='none')
+                weighted = (loss * weights[part]).sum()
+            losses.append(loss.detach())
+            if any(wanted):
+                found = torch.autograd.grad(weighted, (piece, *parameters), allow_unused=True)
+                grown[0][part] = found[0]
+                for place, more in enumerate(found[1:], 1):
+                    grown[place] = more if grown[place] is None or more is None else grown[place] + more
+        ctx.save_for_backward(*(gradient if want else None for gradient, want in zip(grown, wanted)))
+        plain = torch.cat(losses)
+        ctx.mark_non_differentiable(plain)
+        return (plain * weights).sum(), plain
+
+    @staticmethod
+    def backward(ctx, above, _):
+        states, *parameters = (
+            None if gradient is None else gradient * above.to(gradient.dtype) for gradient in ctx.saved_tensors
+        )
+        return states, None, None, None, None, *parameters

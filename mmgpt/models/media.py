@@ -41,7 +41,8 @@ def look(
     gated = has_media(input_ids, segment_ids, config.media_token_id) if skip else everything
     mask = span_mask(span, latents.shape[1], latents.shape[2])
     one_by_one = not whole_rows and span.device.type == 'cpu' and segment_ids is not None
-    parts = parts_of(span, segment_ids) if one_by_one and bool((segment_ids > 1).any()) else None
+    packed = one_by_one and bool((segment_ids > 1).any())
+    parts = parts_of(input_ids, segment_ids, config.media_token_id) if packed else None
     return Media(latents, span, gated, mask=mask, parts=parts)
 
 

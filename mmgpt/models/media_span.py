@@ -140,13 +140,15 @@ def runs(segment_ids: Tensor) -> list[tuple[int, int, int]]:
     return found
 
 
-def parts_of(span: Tensor, segment_ids: Tensor) -> tuple[Part, ...]:
-    """The samples of rows (R, S), each with all media that any of its tokens may see; every token is in one."""
-    sees = span[..., 1] > span[..., 0]
-    first = torch.where(sees, span[..., 0], span.shape[1])  # more than there can be
-    last = torch.where(sees, span[..., 1], 0)
-    parts = []
-    for row, start, end in runs(segment_ids):
-        lo, hi = int(first[row, start:end].min()), int(last[row, start:end].max())
-        parts.append(Part(row, start, end, min(lo, hi), hi))
-    return tuple(parts)
+def parts_of(input_ids: Tensor, segment_ids: Tensor, media_token_id: int) -> tuple[Part, ...]:
+    """The samples (and stretches of pads) of rows (R, S), each with its media; every token is in one.
+
+    Example:
+        >>> parts = parts_of(torch.tensor([[9, 5, 5, 9, 9]]), torch.tensor([[1, 1, 2, 3, 3]]), media_token_id=9)
+        >>> [tuple(part) for part in parts]
+        [(0, 0, 2, 0, 1), (0, 2, 3, 1, 1), (0, 3, 5, 1, 3)]
+    """
+    _, first, last = _marks_of_segments(input_ids, segment_ids, media_token_id)
+    return tuple(
+        Part(row, start, end, int(first[row, start]), int(last[row, start])) for row, start, end in runs(segment_ids)
+    )

@@ -157,7 +157,7 @@ def test_chunked_loss_equals_the_whole(model, monkeypatch):
     batch = tiny.training_batch(KINDS)
     whole = model.compute_loss(batch)
     expected = gradients(model, whole)
-    monkeypatch.setattr(loss_module, 'LOGITS_AT_ONCE', 3 * tiny.VOCABULARY)
+    monkeypatch.setattr(loss_module, 'LOGITS_AT_ONCE', (3 * tiny.VOCABULARY,) * 2)
     chunked = model.compute_loss(batch)
     torch.testing.assert_close(chunked.loss_sum, whole.loss_sum)
     assert (gradients(model, chunked) - expected).norm() / expected.norm() < 1e-6

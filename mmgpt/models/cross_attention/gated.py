@@ -106,18 +106,22 @@ def _attention_by_parts(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, parts: tuple[Part, ...], latents: int
 ) -> Tensor:
     """The attention of each sample to its own media only: the products with all others are not made."""
-    rows: list[list[Tensor]] = [[] for _ in queries]
-    for row, start, end, lo, hi in parts:
-        asking = queries[row : row + 1, :, start:end]
-        if lo == hi:
-            rows[row].append(torch.zeros_like(asking))
-            continue
-        seen = slice(lo * latents, hi * latents)
-        own = mask[row : row + 1, :, start:end, seen] if hi - lo > 1 else None  # of one medium, all or nothing is seen
-        rows[row].append(
-            dot_product_attention(asking, keys[row : row + 1, :, seen], values[row : row + 1, :, seen], own)
-        )
-    return torch.cat([torch.cat(pieces, 2) for pieces in rows])
+    out = []
+    for row in range(len(queries)):
+        own = [part for part in parts if part.row == row]
+        tokens = [part.end - part.start for part in own]
+        seen = [(part.hi - part.lo) * latents for part in own]
+        seen.append(keys.shape[2] - sum(seen))  # what fills the row up to the most media of any
+        pieces = zip(queries[row].split(tokens, 1), keys[row].split(seen, 1), values[row].split(seen, 1))
+        for part, (asking, own_keys, own_values) in zip(own, pieces):
+            if part.lo == part.hi:
+                out.append(torch.zeros_like(asking))
+                continue
+            visible = None  # of one medium, all or nothing is seen
+            if part.hi - part.lo > 1:
+                visible = mask[row, :, part.start : part.end, part.lo * latents : part.hi * latents]
+            out.append(dot_product_attention(asking[None], own_keys[None], own_values[None], visible)[0])
+    return torch.cat(out, 1).view(queries.shape[1], len(queries), -1, queries.shape[3]).transpose(0, 1)
 
 
 class GatedBlock(GradientCheckpointingLayer):

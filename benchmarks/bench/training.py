@@ -1,0 +1,101 @@
+"""A training step of each kind that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+
+from bench.models import ADDED, gradients_by_our_names, trained
+from bench.samples import IGNORE, Made, packed, padded, targets
+
+
+def loss_of_idefics(model, samples: list[Made]) -> torch.Tensor:
+    """The sum over trained tokens; its own loss leaves out the added tokens' logits, so it is made here."""
+    batch = padded(samples, model.config.vocab_size + ADDED - 1)
+    labels = batch.pop('labels')
+    logits = model(**batch, use_cache=False).logits[:, :-1].float()
+    return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE, reduction='sum')
+
+
+def loss_of_ours(model, samples: list[Made], features: torch.Tensor | None = None) -> torch.Tensor:
+    """The same sum, of one packed row."""
+    return model.compute_loss(packed(samples, features)).loss_sum
+
+
+class Steps:
+    """Optimiser steps over batches, one after the other, under one setting.
+
+    Args:
+        model: whose trained parameters are stepped.
+        losses: samples of a batch -> the sums of losses to add up; several are run one after the other.
+        batches: each a list of samples.
+        precision: ``'fp32'``, or ``'bf16'`` by autocast.
+        onednn: float32 products of a CPU by oneDNN, as our Runner sets it; else as PyTorch does by itself.
+    """
+
+    def __init__(
+        self,
+        model,
+        losses: Callable[[list[Made]], list[Callable[[], torch.Tensor]]],
+        batches: list[list[Made]],
+        precision: str = 'fp32',
+        onednn: bool = False,
+    ) -> None:
+        self.losses, self.batches = losses, batches
+        self.precision, self.onednn = precision, onednn
+        # fused, as fast for one as for the other; a tiny step, so that all rounds do the same work
+        self.optimizer = torch.optim.AdamW(trained(model), lr=1e-8, fused=True)
+
+    def __call__(self) -> None:
+        """All batches once."""
+        for samples in self.batches:
+            self.step(samples)
+
+    def step(self, samples: list[Made]) -> None:
+        """One batch."""
+        self.optimizer.zero_grad()
+        with products(self.onednn):
+            for loss in self.losses(samples):
+                with torch.autocast('cpu', torch.bfloat16) if self.precision == 'bf16' else nullcontext():
+                    value = loss()
+                (value / targets(samples)).backward()
+            self.optimizer.step()
+
+
+@contextmanager
+def products(onednn: bool):
+    """Float32 products by oneDNN inside, where our models would choose it."""
+    torch.set_float32_matmul_precision('medium' if onednn and _gains() else 'highest')
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision('highest')
+
+
+@cache
+def _gains() -> bool:
+    from mmgpt.models.matmul import prefer_onednn
+
+    return prefer_onednn()
+
+
+def difference(ours, peer, samples: list[Made]) -> dict[str, float]:
+    """How far the two are apart on a batch: of the loss, and the greatest of any gradient's element."""
+    found = {}
+    for model, loss in ((peer, loss_of_idefics), (ours, loss_of_ours)):
+        model.zero_grad()
+        value = loss(model, samples) / targets(samples)
+        value.backward()
+        found[model] = value.item()
+    theirs = gradients_by_our_names(ours, peer)
+    own = {name: parameter.grad for name, parameter in ours.named_parameters() if parameter.requires_grad}
+    if theirs.keys() != own.keys():
+        raise ValueError(f'different parts are trained: {sorted(theirs.keys() ^ own.keys())[:5]}')
+    gap = max(float((theirs[name] - own[name]).abs().max()) for name in own)
+    for model in (ours, peer):
+        model.zero_grad()
+    return {'loss': abs(found[ours] - found[peer]), 'gradient': gap, 'loss_itself': found[ours]}

@@ -1,0 +1,161 @@
+"""Training steps of the same model, with the same weights, by mmgpt and by Hugging Face's Idefics.
+
+    python benchmarks/train_step.py [--images 1] [--text-only 0.3] [--every 1] [--precision bf16] [--json R]
+
+Both are Idefics (ViT 384 x 12 at 224/16, LLaMA 512 x 8, vocabulary 32,000, 64 latents, resampler depth 6): transformers'
+own, and ours with its weights, whose losses and gradients are compared first. Resampler, gated blocks and three added
+tokens are trained, in batches of 4 samples: a prompt of 25 tokens with the pictures, and an answer of log-normal length
+(median 60, sigma 1, at most 512), all answers' tokens trained. Each round runs every case over the same batches, in
+another order each time; ratios are of samples per second, round by round.
+
+    idefics, padded        a batch as rows of the longest one's length
+    idefics, one by one    no padding: each sample by itself, gradients added up
+    ours, stock            one packed row, and PyTorch's own choice of the library that multiplies
+    ours                   as mmgpt trains: float32 products by oneDNN where that is faster (models/matmul.py)
+    ours, cached           the same with the features of the frozen vision encoder at hand, as from the second epoch on
+    idefics, ... oneDNN    what the peer would gain from the same setting
+
+The efficiency is the floating point operations of matrix products over time and over what large matrix products reach
+in the same rounds, by the same library and by the faster one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+BATCH = 4
+
+
+def parse(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images', type=int, default=1, help='of a sample, all distinct; default: %(default)s')
+    parser.add_argument('--text-only', type=float, default=0.0, help='share of samples without any; default: none')
+    parser.add_argument('--every', type=int, default=1, help='layers from one gated block to the next; default: 1')
+    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    parser.add_argument('--samples', type=int, default=32, help='of a round; default: %(default)s')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--json', type=Path, help='where to write the figures')
+    parser.add_argument('--plot', type=Path, help='where to draw them')
+    return parser.parse_args(argv)
+
+
+def main(argv=None, sizes=None) -> int:
+    args = parse(argv)
+    import torch
+    from bench.measure import flops, in_turn, machine, matrix_peak, ratios, spread, write
+    from bench.models import SIZES, idefics, ours
+    from bench.samples import mixture
+    from bench.training import Steps, difference, loss_of_idefics, loss_of_ours, products
+
+    import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
+
+    sizes = sizes or SIZES
+    peer = idefics(args.every, sizes).train()
+    own = ours(peer).train()
+    samples = mixture(args.samples, args.images, args.text_only, sizes=sizes)
+    batches = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+    apart = difference(own, peer, batches[0])
+    print(f'loss {apart["loss_itself"]:.4f}: apart by {apart["loss"]:.1e}, gradients by {apart["gradient"]:.1e}')
+    if max(apart['loss'], apart['gradient']) > 1e-4:
+        print('they do not compute the same', file=sys.stderr)
+        return 1
+
+    with torch.no_grad():
+        features = {id(batch): encoded(own, batch) for batch in batches}
+    together = lambda batch: [partial(loss_of_idefics, peer, batch)]  # noqa: E731
+    singly = lambda batch: [partial(loss_of_idefics, peer, [sample]) for sample in batch]  # noqa: E731
+    row = lambda batch: [partial(loss_of_ours, own, batch)]  # noqa: E731
+    cached = lambda batch: [partial(loss_of_ours, own, batch, features[id(batch)])]  # noqa: E731
+    make = partial(Steps, batches=batches, precision=args.precision)
+    cases = {
+        'idefics, padded': make(peer, together),
+        'idefics, one by one': make(peer, singly),
+        'ours, stock': make(own, row),
+        'ours': make(own, row, onednn=True),
+        'ours, cached': make(own, cached, onednn=True),
+        'idefics, padded, oneDNN': make(peer, together, onednn=True),
+        'idefics, one by one, oneDNN': make(peer, singly, onednn=True),
+    }
+    peaks = {'stock': [], 'oneDNN': []}
+
+    def sample_peaks() -> None:
+        for name, kept in peaks.items():
+            with products(name == 'oneDNN'):
+                kept.append(matrix_peak(torch.bfloat16 if args.precision == 'bf16' else torch.float32))
+
+    seconds = in_turn({**cases, 'peaks': sample_peaks}, args.rounds)
+    seconds.pop('peaks')
+    peak = {name: spread(kept[1:])['median'] for name, kept in peaks.items()}
+    stock = [name for name in cases if name.startswith('idefics') and 'oneDNN' not in name]
+    best = min(stock, key=lambda name: spread(seconds[name])['median'])
+    results = {
+        'settings': {key: value for key, value in vars(args).items() if key not in ('json', 'plot')},
+        'machine': machine(),
+        'apart': apart,
+        'tokens': {'real': sum(len(s.ids) for s in samples), 'padded': padded_tokens(batches)},
+        'peak_flops': peak,
+        'faster_layout': best,
+        'cases': {},
+    }
+    print(f'matrix products: {peak["stock"] / 1e9:.0f} GFLOP/s by default, {peak["oneDNN"] / 1e9:.0f} as mmgpt chooses')
+    for name, case in cases.items():
+        work = flops(case)
+        rate = spread([len(samples) / value for value in seconds[name]])
+        library = 'oneDNN' if case.onednn else 'stock'
+        reached = work / spread(seconds[name])['median']
+        results['cases'][name] = {
+            'samples_per_second': rate,
+            'ratio': {layout: ratios(seconds[layout], seconds[name]) for layout in stock},
+            'flops': work,
+            'of_its_peak': reached / peak[library],
+            'of_the_higher_peak': reached / max(peak.values()),
+        }
+        found = results['cases'][name]
+        print(
+            f'{name:<28} {rate["median"]:6.2f} samples/s ({rate["min"]:.2f} to {rate["max"]:.2f})  '
+            + '  '.join(f'{value["median"]:.2f} x {layout}' for layout, value in found['ratio'].items())
+            + f"  {work / 1e9 / len(samples):.1f} GFLOP a sample, {found['of_its_peak']:.0%} of its library's peak"
+        )
+    write(args.json, results)
+    if args.plot:
+        plot(results, args.plot)
+    return 0
+
+
+def encoded(model, batch):
+    """What the vision encoder makes of the pictures of a batch; None where there are none."""
+    import torch
+
+    pixels = torch.cat([sample.pixels for sample in batch])
+    return model.vision_encoder(pixels) if len(pixels) else None
+
+
+def padded_tokens(batches) -> int:
+    return sum(len(batch) * max(len(sample.ids) for sample in batch) for batch in batches)
+
+
+def plot(results, path: Path) -> None:
+    """Bars of samples per second with their range."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    cases = results['cases']
+    middle = [case['samples_per_second']['median'] for case in cases.values()]
+    reach = [[abs(c['samples_per_second'][end] - m) for c, m in zip(cases.values(), middle)] for end in ('min', 'max')]
+    figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(cases) + 1.2))
+    colours = ['tab:orange' if name.startswith('idefics') else 'tab:blue' for name in cases]
+    axes.barh(list(cases), middle, xerr=reach, color=colours)
+    axes.invert_yaxis()
+    settings = results['settings']
+    axes.set_xlabel(f'samples/s ({settings["precision"]}, {settings["images"]} pictures a sample)')
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -148,7 +148,7 @@ def plot(results, path: Path) -> None:
     middle = [case['samples_per_second']['median'] for case in cases.values()]
     reach = [[abs(c['samples_per_second'][end] - m) for c, m in zip(cases.values(), middle)] for end in ('min', 'max')]
     figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(cases) + 1.2))
-    colours = ['tab:orange' if name.startswith('idefics') else 'tab:blue' for name in cases]
+    colours = ['tab:blue' if name.startswith('ours') else 'tab:orange' for name in cases]
     axes.barh(list(cases), middle, xerr=reach, color=colours)
     axes.invert_yaxis()
     settings = results['settings']

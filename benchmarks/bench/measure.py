@@ -6,7 +6,8 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 
-def matrix_peak(dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 3) -> float:
+def matrix_peak(dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 3, device: str = 'cpu') -> float:
     """FLOP/s of a large matrix product, the best of a few."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
     best = float('inf')
     for _ in range(repeats):
+        wait()
         start = time.perf_counter()
         a @ b
+        wait()
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
@@ -66,7 +70,19 @@ def flops(work: Callable[[], Any]) -> int:
     return counting.total
 
 
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """``flops`` leaves out what runs inside: what a backward pass makes again is no work of the model."""
+    _Counting.paused += 1
+    try:
+        yield
+    finally:
+        _Counting.paused -= 1
+
+
 class _Counting(TorchDispatchMode):
+    paused = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
@@ -74,7 +90,7 @@ class _Counting(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func.overloadpacket) or FUSED_ATTENTION.get(func.overloadpacket)
-        if formula is not None:
+        if formula is not None and not self.paused:
             self.total += formula(*args, **(kwargs or {}), out_val=out)
         return out
 

@@ -15,7 +15,7 @@ from bench.samples import IGNORE, Made, packed, padded, targets
 
 def loss_of_idefics(model, samples: list[Made]) -> torch.Tensor:
     """The sum over trained tokens; its own loss leaves out the added tokens' logits, so it is made here."""
-    batch = padded(samples, model.config.vocab_size + ADDED - 1)
+    batch = placed(padded(samples, model.config.vocab_size + ADDED - 1), model)
     labels = batch.pop('labels')
     logits = model(**batch, use_cache=False).logits[:, :-1].float()
     return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE, reduction='sum')
@@ -23,7 +23,12 @@ def loss_of_idefics(model, samples: list[Made]) -> torch.Tensor:
 
 def loss_of_ours(model, samples: list[Made], features: torch.Tensor | None = None) -> torch.Tensor:
     """The same sum, of one packed row."""
-    return model.compute_loss(packed(samples, features)).loss_sum
+    return model.compute_loss(placed(packed(samples, features), model)).loss_sum
+
+
+def placed(batch: dict[str, torch.Tensor], model) -> dict[str, torch.Tensor]:
+    """A batch where the model is."""
+    return {name: value.to(next(model.parameters()).device) for name, value in batch.items()}
 
 
 class Steps:
@@ -47,6 +52,7 @@ class Steps:
     ) -> None:
         self.losses, self.batches = losses, batches
         self.precision, self.onednn = precision, onednn
+        self.device = next(model.parameters()).device.type
         # fused, as fast for one as for the other; a tiny step, so that all rounds do the same work
         self.optimizer = torch.optim.AdamW(trained(model), lr=1e-8, fused=True)
 
@@ -60,10 +66,12 @@ class Steps:
         self.optimizer.zero_grad()
         with products(self.onednn):
             for loss in self.losses(samples):
-                with torch.autocast('cpu', torch.bfloat16) if self.precision == 'bf16' else nullcontext():
+                with torch.autocast(self.device, torch.bfloat16) if self.precision == 'bf16' else nullcontext():
                     value = loss()
                 (value / targets(samples)).backward()
             self.optimizer.step()
+        if self.device == 'cuda':
+            torch.cuda.synchronize()
 
 
 @contextmanager
@@ -83,15 +91,27 @@ def _gains() -> bool:
     return prefer_onednn()
 
 
-def difference(ours, peer, samples: list[Made]) -> dict[str, float]:
-    """How far the two are apart on a batch: of the loss, and the greatest of any gradient's element."""
+def difference(
+    ours, peer, samples: list[Made], loss_of_peer=loss_of_idefics, gradients=gradients_by_our_names
+) -> dict[str, float]:
+    """How far the two are apart on a batch: of the loss, and the greatest of any gradient's element.
+
+    Args:
+        ours, peer: with the same weights.
+        samples: of the batch.
+        loss_of_peer: the peer and samples -> the sum of its losses.
+        gradients: both -> the peer's gradients by our names.
+
+    Raises:
+        ValueError: not the same parts are trained.
+    """
     found = {}
-    for model, loss in ((peer, loss_of_idefics), (ours, loss_of_ours)):
+    for model, loss in ((peer, loss_of_peer), (ours, loss_of_ours)):
         model.zero_grad()
         value = loss(model, samples) / targets(samples)
         value.backward()
         found[model] = value.item()
-    theirs = gradients_by_our_names(ours, peer)
+    theirs = gradients(ours, peer)
     own = {name: parameter.grad for name, parameter in ours.named_parameters() if parameter.requires_grad}
     if theirs.keys() != own.keys():
         raise ValueError(f'different parts are trained: {sorted(theirs.keys() ^ own.keys())[:5]}')

@@ -3,7 +3,8 @@
     python benchmarks/generate.py [--every 4 1] [--images 1 5] [--batch 1 4] [--compile] [--json R] [--plot P]
 
 Ours, Hugging Face's Idefics with the very same weights, Mllama with a decoder and cross-attention of the same sizes in
-the same places, and the bare language model, under the same settings. Every round runs all of them in turn; figures
+the same places, and the bare language model, under the same settings; but for the library that multiplies float32
+matrices, which mmgpt chooses (models/matmul.py; ``--onednn all`` gives it to all, ``none`` to none). Every round runs all of them in turn; figures
 are medians with the least and the greatest. ``first`` is the time until the first token: pictures, resampler, prompt;
 ``tokens/s`` counts those after it, of all rows. The limit is what reading weights allows: the bare model's tokens/s
 times (its bytes) / (its bytes and those of the gated blocks), where bytes are those read for one token: neither the
@@ -33,7 +34,12 @@ def parse(argv=None):
     parser.add_argument('--rounds', type=int, default=5, help='default: %(default)s')
     parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32', help='default: %(default)s')
     parser.add_argument('--compile', action='store_true', help='static cache and torch.compile, for all that can')
-    parser.add_argument('--onednn', action='store_true', help='float32 products by oneDNN, for all')
+    parser.add_argument(
+        '--onednn',
+        choices=('ours', 'all', 'none'),
+        default='ours',
+        help='whose float32 products go to oneDNN; default: those of mmgpt and its bare language model, as it sets it',
+    )
     parser.add_argument('--json', type=Path, help='where to write the figures')
     parser.add_argument('--plot', type=Path, help='where to draw them')
     return parser.parse_args(argv)
@@ -42,14 +48,13 @@ def parse(argv=None):
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
 
+    import mmgpt  # noqa: F401  (before transformers' Idefics: see mmgpt.compat)
+
     from bench.measure import machine, matrix_peak, write
 
-    from mmgpt.models.matmul import prefer_onednn  # before transformers' Idefics: see mmgpt.compat
-
-    onednn = args.onednn and prefer_onednn()
     results = {
         'machine': machine(),
-        'settings': {'dtype': args.dtype, 'compile': args.compile, 'onednn': onednn, 'prompt': args.prompt},
+        'settings': {'dtype': args.dtype, 'compile': args.compile, 'onednn': args.onednn, 'prompt': args.prompt},
         'matrix_peak': matrix_peak(),
         'cases': [],
     }
@@ -155,6 +160,7 @@ def compare(models: dict, images: int, batch: int, args, sizes) -> dict:
     """Tokens per second and time to the first one, in turn, and our ratios to the others."""
     import torch
     from bench.measure import in_turn, ratios, spread
+    from bench.training import products
 
     given = prompts(images, batch, args.prompt, args.dtype, sizes)
     settings = {name: arguments(args.tokens, args.compile) for name in NAMES}
@@ -163,8 +169,9 @@ def compare(models: dict, images: int, batch: int, args, sizes) -> dict:
     made = {}
 
     def run(name: str) -> None:
-        clock = Clock()
-        with torch.inference_mode():
+        own = name in ('ours', 'bare LM')
+        with torch.inference_mode(), products(args.onednn == 'all' or (args.onednn == 'ours' and own)):
+            clock = Clock()
             made[name] = models[name].generate(**given[name], **settings[name], streamer=clock)
         clocks[name].append(clock)
 

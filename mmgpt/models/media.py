@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,14 @@ from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.cross_attention import span_mask
 from mmgpt.models.media_span import has_media, media_span, parts_of
 from mmgpt.structures import Media
+
+
+class Frames(NamedTuple):
+    """The media of a batch before they are encoded: each distinct frame once, and who uses it."""
+
+    pixels: Tensor | None  # (N, 3, H, W) uint8, or float and normalised
+    features: Tensor | None  # (C, P, D) of frames that are not among the pixels
+    places: Tensor  # (R, M, F) int64 into C + N, those with features first; -1 = none
 
 
 def look(

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from mmgpt.engine.state import untouched_rng
-from mmgpt.models.flamingo import Frames
+from mmgpt.models.media import Frames
 from mmgpt.registry import HOOKS
 from mmgpt.structures import IGNORE_INDEX, Batch
 

@@ -48,9 +48,9 @@ def parse(argv=None):
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
 
-    import mmgpt  # noqa: F401  (before transformers' Idefics: see mmgpt.compat)
-
     from bench.measure import machine, matrix_peak, write
+
+    import mmgpt  # noqa: F401  (before transformers' Idefics: see mmgpt.compat)
 
     results = {
         'machine': machine(),

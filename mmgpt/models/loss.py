@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmgpt.structures import GROUPS, IGNORE_INDEX
 
-LOGITS_AT_ONCE = (2**25, 2**23)  # elements of a chunk of logits on a GPU and on a CPU, whose caches are smaller
+LOGITS_AT_ONCE = (2**25, 2**22)  # elements of a chunk of logits on a GPU and on a CPU, whose caches are smaller
 
 
 class LossSums(NamedTuple):

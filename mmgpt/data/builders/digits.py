@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmgpt.data.builders import digit_instructions, digit_tasks
 from mmgpt.data.builders.digit_instructions import text_instructions
-from mmgpt.data.builders.digit_pictures import Digits, load_digit_pictures, png
+from mmgpt.data.builders.digit_pictures import NUM_TRAIN, Digits, load_digit_pictures, png
 from mmgpt.data.builders.digit_tasks import NAMES, Task, image_id
 from mmgpt.data.image_stores.parquet import write_parquet_images
 from mmgpt.data.templates import MultiModalGPT, Otter, Template
@@ -53,20 +53,30 @@ class DigitsBuilder:
         seed: of everything that is drawn.
         episodes: number of in-context naming episodes.
         size: number of comparisons, of videos and of composed pictures each.
+        held_back: so many of the last training pictures are left out, for decisions that those that are held out
+            shall not take part in.
 
     Example:
         >>> DigitsBuilder('data/otter_demo').build()  # doctest: +SKIP
     """
 
     def __init__(
-        self, folder: str | Path = 'data/otter_demo', seed: int = 0, episodes: int = 20_000, size: int = 8_000
+        self,
+        folder: str | Path = 'data/otter_demo',
+        seed: int = 0,
+        episodes: int = 20_000,
+        size: int = 8_000,
+        held_back: int = 0,
     ) -> None:
         if episodes < 1 or size < 1:
             raise ValueError(f'episodes and size must be at least 1, got {episodes} and {size}')
+        if not 0 <= held_back < NUM_TRAIN // 2:
+            raise ValueError(f'held_back must be at least 0 and below {NUM_TRAIN // 2}, got {held_back}')
         self.folder = Path(folder)
         self.seed = seed
         self.episodes = episodes
         self.size = size
+        self.held_back = held_back
 
     def files(self) -> list[Path]:
         """What the folder holds when it is built."""
@@ -92,6 +102,8 @@ class DigitsBuilder:
                 f'{self.folder} is there already, and was not built by {self._arguments()}: delete it, or name another'
             )
         digits = load_digit_pictures()
+        kept = slice(len(digits.pictures) - self.held_back)
+        digits = Digits(digits.pictures[kept], digits.labels[kept])
         partial = self.folder.with_name(f'.{self.folder.name}.{os.getpid()}.part')
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -114,7 +126,8 @@ class DigitsBuilder:
         write_tokenizer(folder / 'tokenizer', _texts(tasks))
 
     def _arguments(self) -> dict[str, int]:
-        return {'version': VERSION, 'seed': self.seed, 'episodes': self.episodes, 'size': self.size}
+        arguments = {'version': VERSION, 'seed': self.seed, 'episodes': self.episodes, 'size': self.size}
+        return arguments | ({'held_back': self.held_back} if self.held_back else {})
 
     def _tasks(self, digits: Digits, images: dict[str, Image.Image]) -> list[Task]:
         rngs = map(np.random.default_rng, np.random.SeedSequence(self.seed).spawn(9))

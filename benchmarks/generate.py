@@ -4,11 +4,12 @@
 
 Ours, Hugging Face's Idefics with the very same weights, Mllama with a decoder and cross-attention of the same sizes in
 the same places, and the bare language model, under the same settings; but for the library that multiplies float32
-matrices, which mmgpt chooses (models/matmul.py; ``--onednn all`` gives it to all, ``none`` to none). Every round runs all of them in turn; figures
-are medians with the least and the greatest. ``first`` is the time until the first token: pictures, resampler, prompt;
-``tokens/s`` counts those after it, of all rows. The limit is what reading weights allows: the bare model's tokens/s
-times (its bytes) / (its bytes and those of the gated blocks), where bytes are those read for one token: neither the
-embedding table nor the projection of the media. ``--compile`` gives all a static cache and compiles what each can.
+matrices, which mmgpt chooses (models/matmul.py; ``--onednn all`` gives it to all, ``none`` to none). Every round runs
+all of them in turn; figures are medians with the least and the greatest. ``first`` is the time until the first token:
+pictures, resampler, prompt; ``tokens/s`` counts those after it, of all rows. The limit is what reading weights allows:
+the bare model's tokens/s times (its bytes) / (its bytes and those of the gated blocks), where bytes are those read for
+one token: neither the embedding table nor the projection of the media. ``--compile`` gives all a static cache and
+compiles what each can.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
     python benchmarks/train_step.py [--images 1] [--text-only 0.3] [--every 1] [--precision bf16] [--json R]
 
-Both are Idefics (ViT 384 x 12 at 224/16, LLaMA 512 x 8, vocabulary 32,000, 64 latents, resampler depth 6): transformers'
-own, and ours with its weights, whose losses and gradients are compared first. Resampler, gated blocks and three added
-tokens are trained, in batches of 4 samples: a prompt of 25 tokens with the pictures, and an answer of log-normal length
-(median 60, sigma 1, at most 512), all answers' tokens trained. Each round runs every case over the same batches, in
+Both are Idefics (ViT 384 x 12 at 224/16, LLaMA 512 x 8, vocabulary 32,000, 64 latents, resampler depth 6), one as
+transformers has it, and ours with its weights; their losses and gradients are compared first. Resampler, gated blocks
+and three added tokens are trained, in batches of 4 samples: a prompt of 25 tokens with the pictures, and an answer of
+log-normal length (median 60, sigma 1, at most 512), all answers' tokens trained.
+
+Each round runs every case over the same batches, in
 another order each time; ratios are of samples per second, round by round.
 
     idefics, padded        a batch as rows of the longest one's length

@@ -29,7 +29,7 @@ def benchmark_module(monkeypatch):
 @pytest.mark.parametrize('name', ['OPEN_FLAMINGO', 'OTTER'])
 def test_the_same_loss_and_all_cases(benchmark_module, name, tmp_path, capsys):
     if name not in os.environ:
-        pytest.skip(f'{name} names no checkout')
+        pytest.skip(f'clone the published code with git and set {name} to its folder')
     figures = tmp_path / 'figures.json'
     options = f'--checkout {os.environ[name]} --every 2 --images 2 --text-only 0.3 --samples 8 --rounds 1'
     assert benchmark_module.main([*options.split(), '--json', str(figures)], SIZES) == 0

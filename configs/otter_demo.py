@@ -143,7 +143,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=70, eta_min_ratio=0.02),
 ]
 train_cfg = dict(type='IterLoop', max_iters=max_iters)
-env_cfg = dict(num_threads=1, onednn=False)  # the tensors are small, and the other core makes the batches
+env_cfg = dict(num_threads=1, onednn=False)  # tensors are small, and the other core makes batches
 
 data_builder = dict(type='DigitsBuilder')
 evaluation = dict(type='DigitsEvaluation')

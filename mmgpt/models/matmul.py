@@ -19,8 +19,8 @@ def prefer_onednn() -> bool:
     PyTorch gives them to MKL, which uses half of the vector width of processors that are not Intel's: on an AMD EPYC
     with AVX-512, 230 against 500 GFLOP/s with two threads (``benchmarks/train_step.py`` prints both). oneDNN gets them
     when PyTorch may compute them in bfloat16, which oneDNN does on processors with AMX only; that it does not is tried
-    out here. With small tensors the plain library is ahead: the digits demo, in bfloat16 with one thread, trains a tenth
-    slower with oneDNN (``env_cfg.onednn=False`` leaves it out). Nothing is changed on Intel's processors, where a GPU is at hand, or where the precision was set already.
+    out here. Nothing is changed on Intel's processors, where a GPU is at hand, or where the precision was set already.
+    With small tensors the plain library is ahead: the digits demo trains a tenth slower with oneDNN, and leaves it out.
 
     Returns:
         whether oneDNN multiplies from now on.

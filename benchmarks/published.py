@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,7 +44,6 @@ def parse(argv=None):
 
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
-    import torch
     from bench.measure import flops, in_turn, machine, ratios, spread, write
     from bench.models import SIZES
     from bench.published import (
@@ -57,8 +55,8 @@ def main(argv=None, sizes=None) -> int:
         published,
     )
     from bench.samples import mixture
-    from bench.training import Steps, difference, loss_of_ours
-    from train_step import encoded, plot
+    from bench.training import cases, difference
+    from train_step import plot
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in the way of old code)
 
@@ -80,28 +78,13 @@ def main(argv=None, sizes=None) -> int:
         print('they do not compute the same', file=sys.stderr)
         return 1
 
-    with torch.no_grad():
-        features = {id(batch): encoded(own, batch) for batch in batches}
-    together = lambda batch: [partial(loss_of_published, peer, batch)]  # noqa: E731
-    singly = lambda batch: [partial(loss_of_published, peer, [sample]) for sample in batch]  # noqa: E731
-    row = lambda batch: [partial(loss_of_ours, own, batch)]  # noqa: E731
-    cached = lambda batch: [partial(loss_of_ours, own, batch, features[id(batch)])]  # noqa: E731
-    make = partial(Steps, batches=batches, precision=args.precision)
-    cases = {
-        'theirs, padded': make(peer, together),
-        'theirs, one by one': make(peer, singly),
-        'ours, stock': make(own, row),
-        'ours': make(own, row, onednn=True),
-        'ours, cached': make(own, cached, onednn=True),
-        'theirs, padded, oneDNN': make(peer, together, onednn=True),
-        'theirs, one by one, oneDNN': make(peer, singly, onednn=True),
-    }
-    seconds = in_turn(cases, args.rounds)
+    compared = cases('theirs', peer, loss_of_published, own, batches, args.precision)
+    seconds = in_turn(compared, args.rounds)
     options = {key: value for key, value in vars(args).items() if key not in ('checkout', 'json', 'plot')}
     results = {'settings': options, 'peer': kind, 'machine': machine(), 'apart': apart, 'cases': {}}
-    for name, case in cases.items():
+    for name, case in compared.items():
         rate = spread([len(samples) / value for value in seconds[name]])
-        gained = {layout: ratios(seconds[layout], seconds[name]) for layout in list(cases)[:2]}
+        gained = {layout: ratios(seconds[layout], seconds[name]) for layout in list(compared)[:2]}
         results['cases'][name] = {'samples_per_second': rate, 'ratio': gained, 'flops': flops(case)}
         print(
             f'{name:<27} {rate["median"]:6.2f} samples/s ({rate["min"]:.2f} to {rate["max"]:.2f})  '

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 BATCH = 4
@@ -50,7 +49,7 @@ def main(argv=None, sizes=None) -> int:
     from bench.measure import flops, in_turn, machine, matrix_peak, ratios, spread, write
     from bench.models import SIZES, idefics, ours
     from bench.samples import mixture
-    from bench.training import Steps, difference, loss_of_idefics, loss_of_ours, products
+    from bench.training import cases, difference, loss_of_idefics, products
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
 
@@ -65,22 +64,7 @@ def main(argv=None, sizes=None) -> int:
         print('they do not compute the same', file=sys.stderr)
         return 1
 
-    with torch.no_grad():
-        features = {id(batch): encoded(own, batch) for batch in batches}
-    together = lambda batch: [partial(loss_of_idefics, peer, batch)]  # noqa: E731
-    singly = lambda batch: [partial(loss_of_idefics, peer, [sample]) for sample in batch]  # noqa: E731
-    row = lambda batch: [partial(loss_of_ours, own, batch)]  # noqa: E731
-    cached = lambda batch: [partial(loss_of_ours, own, batch, features[id(batch)])]  # noqa: E731
-    make = partial(Steps, batches=batches, precision=args.precision)
-    cases = {
-        'idefics, padded': make(peer, together),
-        'idefics, one by one': make(peer, singly),
-        'ours, stock': make(own, row),
-        'ours': make(own, row, onednn=True),
-        'ours, cached': make(own, cached, onednn=True),
-        'idefics, padded, oneDNN': make(peer, together, onednn=True),
-        'idefics, one by one, oneDNN': make(peer, singly, onednn=True),
-    }
+    compared = cases('idefics', peer, loss_of_idefics, own, batches, args.precision)
     peaks = {'stock': [], 'oneDNN': []}
 
     def sample_peaks() -> None:
@@ -88,10 +72,10 @@ def main(argv=None, sizes=None) -> int:
             with products(name == 'oneDNN'):
                 kept.append(matrix_peak(torch.bfloat16 if args.precision == 'bf16' else torch.float32))
 
-    seconds = in_turn({**cases, 'peaks': sample_peaks}, args.rounds)
+    seconds = in_turn({**compared, 'peaks': sample_peaks}, args.rounds)
     seconds.pop('peaks')
     peak = {name: spread(kept[1:])['median'] for name, kept in peaks.items()}
-    stock = [name for name in cases if name.startswith('idefics') and 'oneDNN' not in name]
+    stock = [name for name in compared if name.startswith('idefics') and 'oneDNN' not in name]
     best = min(stock, key=lambda name: spread(seconds[name])['median'])
     results = {
         'settings': {key: value for key, value in vars(args).items() if key not in ('json', 'plot')},
@@ -103,7 +87,7 @@ def main(argv=None, sizes=None) -> int:
         'cases': {},
     }
     print(f'matrix products: {peak["stock"] / 1e9:.0f} GFLOP/s by default, {peak["oneDNN"] / 1e9:.0f} as mmgpt chooses')
-    for name, case in cases.items():
+    for name, case in compared.items():
         work = flops(case)
         rate = spread([len(samples) / value for value in seconds[name]])
         library = 'oneDNN' if case.onednn else 'stock'
@@ -125,14 +109,6 @@ def main(argv=None, sizes=None) -> int:
     if args.plot:
         plot(results, args.plot)
     return 0
-
-
-def encoded(model, batch):
-    """What the vision encoder makes of the pictures of a batch; None where there are none."""
-    import torch
-
-    pixels = torch.cat([sample.pixels for sample in batch])
-    return model.vision_encoder(pixels) if len(pixels) else None
 
 
 def padded_tokens(batches) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +72,49 @@ class Steps:
             self.optimizer.step()
         if self.device == 'cuda':
             torch.cuda.synchronize()
+
+
+def cases(name: str, peer, loss: Callable, own, batches: list[list[Made]], precision: str) -> dict[str, Steps]:
+    """The steps that are compared, ours and a peer's.
+
+    Args:
+        name: of the peer.
+        peer, own: the two models, with the same weights.
+        loss: (peer, samples) -> the peer's sum.
+        batches: each a list of samples.
+        precision: see ``Steps``.
+    """
+    with torch.no_grad():
+        features = {id(batch): encoded(own, batch) for batch in batches}
+
+    def together(batch):
+        return [partial(loss, peer, batch)]
+
+    def singly(batch):
+        return [partial(loss, peer, [sample]) for sample in batch]
+
+    def row(batch):
+        return [partial(loss_of_ours, own, batch)]
+
+    def cached(batch):
+        return [partial(loss_of_ours, own, batch, features[id(batch)])]
+
+    make = partial(Steps, batches=batches, precision=precision)
+    return {
+        f'{name}, padded': make(peer, together),
+        f'{name}, one by one': make(peer, singly),
+        'ours, stock': make(own, row),
+        'ours': make(own, row, onednn=True),
+        'ours, cached': make(own, cached, onednn=True),
+        f'{name}, padded, oneDNN': make(peer, together, onednn=True),
+        f'{name}, one by one, oneDNN': make(peer, singly, onednn=True),
+    }
+
+
+def encoded(model, batch: list[Made]) -> torch.Tensor | None:
+    """What the vision encoder makes of the pictures of a batch; None where there are none."""
+    pixels = torch.cat([sample.pixels for sample in batch])
+    return model.vision_encoder(pixels) if len(pixels) else None
 
 
 @contextmanager

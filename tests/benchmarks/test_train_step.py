@@ -1,0 +1,33 @@
+"""The benchmark of training steps, in small."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / 'benchmarks'
+SIZES = dict(
+    image=32,
+    patch=16,
+    vision=dict(width=32, layers=1, heads=2, inner=64),
+    text=dict(width=32, layers=2, heads=2, inner=64, vocabulary=64),
+    resampler=dict(depth=1, latents=4, heads=2, head_width=16),
+)
+
+
+@pytest.mark.parametrize('options', ['--text-only 0.3', '--images 2 --every 2'])
+def test_both_compute_the_same_and_ours_multiplies_less(options, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location('benchmark_train_step', FOLDER / 'train_step.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    figures, plot = tmp_path / 'figures.json', tmp_path / 'plot.png'
+    arguments = f'--samples 8 --rounds 1 {options} --json {figures} --plot {plot}'
+    assert module.main(arguments.split(), SIZES) == 0
+    found = json.loads(figures.read_text())
+    assert max(found['apart']['loss'], found['apart']['gradient']) < 1e-5
+    work = {name: case['flops'] for name, case in found['cases'].items()}
+    assert work['ours, cached'] < work['ours'] < work['idefics, padded']
+    assert found['cases'][found['faster_layout']]['ratio'][found['faster_layout']]['median'] == 1
+    assert plot.stat().st_size > 1000

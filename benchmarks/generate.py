@@ -49,9 +49,8 @@ def parse(argv=None):
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
 
-    from bench.measure import machine, matrix_peak, write
-
     import mmgpt  # noqa: F401  (before transformers' Idefics: see mmgpt.compat)
+    from bench.measure import machine, matrix_peak, write
 
     results = {
         'machine': machine(),
@@ -76,6 +75,7 @@ def main(argv=None, sizes=None) -> int:
 def build(every: int, dtype: str, sizes=None) -> dict:
     """The models, in evaluation mode; the bare language model is the one inside ours."""
     import torch
+
     from bench import models
 
     sizes = sizes or models.SIZES
@@ -97,6 +97,7 @@ def folded(model):
 def prompts(images: int, batch: int, length: int, dtype: str, sizes) -> dict[str, dict]:
     """The same prompts for each model. Text sees the picture before it."""
     import torch
+
     from bench.models import ADDED, SIZES
 
     sizes = sizes or SIZES
@@ -160,6 +161,7 @@ def arguments(tokens: int, compiled: bool = False) -> dict:
 def compare(models: dict, images: int, batch: int, args, sizes) -> dict:
     """Tokens per second and time to the first one, in turn, and our ratios to the others."""
     import torch
+
     from bench.measure import in_turn, ratios, spread
     from bench.training import products
 
@@ -213,8 +215,8 @@ def weight_share(model) -> float:
 def next_turn(model, images: int, args, sizes) -> dict:
     """Time to the first token of a second turn of 32 tokens with a picture, cold and going on from the first turn."""
     import torch
-    from bench.measure import in_turn, ratios, spread
 
+    from bench.measure import in_turn, ratios, spread
     from mmgpt.inference.dialogue_cache import DialogueCache
 
     given = prompts(images + 1, 1, args.prompt, args.dtype, sizes)['ours']

@@ -68,9 +68,9 @@ def parse(argv=None):
 def main(argv=None) -> int:
     args = parse(argv)
     import torch
-    from bench.measure import machine, write
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
+    from bench.measure import machine, write
 
     if not (args.small or torch.cuda.is_available()):
         print('no GPU is at hand, which models of 9 B need; --small tries the script on a CPU', file=sys.stderr)
@@ -104,6 +104,7 @@ def measured(case: str, args, device: str) -> dict:
 def measure(case: str, args, device: str, checkpointing: bool) -> dict:
     """Builds the model, takes steps, and frees it again."""
     import torch
+
     from bench.measure import flops, in_turn, matrix_peak, spread
     from bench.memory import PeakMemory
     from bench.models import trained
@@ -145,6 +146,7 @@ def measure(case: str, args, device: str, checkpointing: bool) -> dict:
 def build(case: str, sizes: dict, device: str):
     """The model of a case on the device: frozen parts in bfloat16, trained ones in float32."""
     import torch
+
     from bench.models import idefics
 
     lora = case.endswith('LoRA')
@@ -191,9 +193,9 @@ def adapted(model, theirs: bool) -> None:
 
 def otter_config(sizes: dict):
     """Of the config file; in small its parts are as small as ``sizes``."""
-    from bench.models import ADDED
     from mmengine import Config
 
+    from bench.models import ADDED
     from mmgpt.models import FlamingoConfig
 
     cfg = Config.fromfile(OTTER).model.to_dict()
@@ -220,8 +222,8 @@ def otter_config(sizes: dict):
 def idefics_config(sizes: dict):
     """Idefics' dimensions as ours."""
     import torch
-    from bench.models import idefics
 
+    from bench.models import idefics
     from mmgpt.hub.convert.idefics import model_config
 
     with torch.device('meta'):
@@ -243,9 +245,10 @@ def in_bfloat16() -> Iterator[None]:
 
 def recompute(model) -> None:
     """Activations of all layers are made again in the backward pass, which ``flops`` does not count."""
-    from bench.measure import uncounted
     from torch.utils.checkpoint import checkpoint
     from transformers.modeling_layers import GradientCheckpointingLayer
+
+    from bench.measure import uncounted
 
     again = partial(checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), uncounted()))
     for module in model.modules():

@@ -94,11 +94,11 @@ def in_fresh_process(case: str, args, sizes) -> dict:
 def measure(case: str, args, sizes=None) -> dict:
     """Builds one case, runs it, and says what it took."""
     import torch
+
+    import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
     from bench.memory import PeakMemory, live_bytes, state_bytes
     from bench.models import SIZES
     from bench.samples import mixture
-
-    import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     sizes = sizes or SIZES
@@ -118,9 +118,9 @@ def measure(case: str, args, sizes=None) -> dict:
 def build(case: str, args, sizes, batches, device: str):
     """The model of a case and its steps."""
     import torch
+
     from bench.models import idefics, ours
     from bench.training import Steps, loss_of_idefics, loss_of_ours
-
     from mmgpt.models.layerwise import checkpoint_activations
 
     model = idefics(args.every, sizes)
@@ -150,8 +150,9 @@ def plot(results, path: Path) -> None:
     import matplotlib
 
     matplotlib.use('Agg')
-    from bench.memory import MIB
     from matplotlib import pyplot
+
+    from bench.memory import MIB
 
     cases = results['cases']
     figure, axes = pyplot.subplots(figsize=(8, 0.6 * len(cases) + 1.2))

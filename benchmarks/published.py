@@ -44,6 +44,7 @@ def parse(argv=None):
 
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
+    import mmgpt  # noqa: F401  (before transformers: it mends what stands in the way of old code)
     from bench.measure import flops, in_turn, machine, ratios, spread, write
     from bench.models import SIZES
     from bench.published import (
@@ -57,8 +58,6 @@ def main(argv=None, sizes=None) -> int:
     from bench.samples import mixture
     from bench.training import cases, difference
     from train_step import plot
-
-    import mmgpt  # noqa: F401  (before transformers: it mends what stands in the way of old code)
 
     sizes = sizes or SIZES
     samples = mixture(args.samples, args.images, args.text_only, sizes=sizes)

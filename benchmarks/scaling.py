@@ -51,10 +51,10 @@ def parse(argv=None):
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
     import torch
-    from bench.measure import machine, write
-    from bench.models import SIZES
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
+    from bench.measure import machine, write
+    from bench.models import SIZES
 
     sizes = sizes or SIZES
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -120,9 +120,9 @@ def over_instructions(args, sizes, device) -> dict[str, list[float]]:
 def opened(folder: Path, instructions: int, args, sizes, device):
     """Seconds of opening files that are indexed already, and one training step over what the loader gives next."""
     import torch
+
     from bench.models import idefics, ours, trained
     from bench.training import placed
-
     from data import tokenizer, write
     from mmgpt.data.builder import build_dataloader, build_prompter
 
@@ -154,6 +154,7 @@ def opened(folder: Path, instructions: int, args, sizes, device):
 def made(count: int, images: list[int], sizes) -> list:
     """So many samples of one length; the first ones have pictures."""
     import torch
+
     from bench.models import ADDED
     from bench.samples import IGNORE, Made
 

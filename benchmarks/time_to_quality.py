@@ -55,7 +55,6 @@ def main(argv=None, data_size: dict | None = None) -> int:
 
     from bench.measure import machine, spread, write
     from bench.quality import Race
-
     from mmgpt.engine.build import prepare_data
 
     cfg = demo_config(args.data, args.iterations, data_size)
@@ -94,7 +93,6 @@ def demo_config(folder: Path, iterations: int | None = None, data_size: dict | N
         data_size: arguments of the data's builder.
     """
     from bench.quality import HELD_BACK
-
     from mmgpt.engine.config import load_config
 
     cfg = load_config(ROOT / 'configs' / 'otter_demo.py')

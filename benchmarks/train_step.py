@@ -46,12 +46,12 @@ def parse(argv=None):
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
     import torch
+
+    import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
     from bench.measure import flops, in_turn, machine, matrix_peak, ratios, spread, write
     from bench.models import SIZES, idefics, ours
     from bench.samples import mixture
     from bench.training import cases, difference, loss_of_idefics, products
-
-    import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
 
     sizes = sizes or SIZES
     peer = idefics(args.every, sizes).train()

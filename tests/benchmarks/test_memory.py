@@ -48,6 +48,7 @@ def test_every_case_is_measured_and_ours_needs_less(benchmark_module, monkeypatc
 def test_the_peak_is_what_was_held_at_once(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import torch
+
     from bench.memory import MIB, PeakMemory, live_bytes
 
     def work():

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mmgpt.models.backbone import Backbone
+from mmgpt.models.backbone import CACHE, Backbone
 from mmgpt.models.loss import supervised
 from mmgpt.models.media import Frames, check_marks, look, marked_media, project
 from mmgpt.models.media_cache import continued, kept
@@ -35,6 +35,7 @@ class Generating(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         return_dict: bool | None = None,
+        cache: Any = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple:
         """The forward of Hugging Face's vision-language models.
@@ -56,6 +57,8 @@ class Generating(PreTrainedModel, GenerationMixin):
             labels: (R, S) unshifted; gives ``outputs.loss``, the mean over them. A pad predicts nothing.
             use_cache: whether to return a cache. Default: what the language model does.
             logits_to_keep: how many of the last logits to make (0 = all), or the positions.
+            return_dict: False gives a tuple.
+            cache: ``past_key_values`` by the name that transformers has for it since 5.24.
 
         Returns:
             ``CausalLMOutputWithPast``, or a tuple where ``return_dict`` is False.
@@ -64,6 +67,7 @@ class Generating(PreTrainedModel, GenerationMixin):
             ValueError: marks and media differ in number, or the cache cannot be continued with new media: with an
                 ``attend`` that looks ahead, and where a row without media skips the gated blocks.
         """
+        past_key_values = past_key_values if cache is None else cache
         text = dict(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
         text |= dict(past_key_values=past_key_values, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
         news = pixel_values is not None or media is not None or not _is_filled(past_key_values, input_ids)
@@ -76,9 +80,10 @@ class Generating(PreTrainedModel, GenerationMixin):
             return_dict=True,
             **kwargs,
         )
-        if news and outputs.get('past_key_values') is not None:
+        filled = outputs.get(CACHE)
+        if news and filled is not None:
             ids = _ids(input_ids, inputs_embeds)
-            outputs.past_key_values.media = kept(self.config, media, ids, segment_ids)
+            filled.media = kept(self.config, media, ids, segment_ids)
         if labels is not None:
             targets = supervised(labels, segment_ids)
             outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
@@ -119,7 +124,7 @@ class Generating(PreTrainedModel, GenerationMixin):
                 spread = len(set(getattr(self, 'hf_device_map', {}).values())) > 1  # a block moves what it gets
                 if media.keys_values is not None or not (torch.is_grad_enabled() or spread):
                     media = project(media, self.gated_blocks)
-        inputs = dict(attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values)
+        inputs = dict(attention_mask=attention_mask, position_ids=position_ids, **{CACHE: past_key_values})
         if not filled and attention_mask is None and segment_ids is not None:
             inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
         inputs |= dict(input_ids=input_ids) if inputs_embeds is None else dict(inputs_embeds=inputs_embeds)
@@ -185,7 +190,7 @@ class Generating(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Drops the media once they are on the cache."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
-        if inputs.get('past_key_values') is not None and not kwargs.get('is_first_iteration'):
+        if inputs.get(CACHE) is not None and not kwargs.get('is_first_iteration'):
             for name in ('media', 'pixel_values', 'frame_mask', 'segment_ids'):
                 inputs.pop(name, None)
         return inputs
@@ -212,9 +217,12 @@ class Generating(PreTrainedModel, GenerationMixin):
             pixel_values, frame_mask: as ``forward`` takes them.
             kwargs: as Hugging Face's ``generate`` takes them.
         """
+        for name in ('past_key_values', 'cache'):
+            if name != CACHE and name in kwargs:
+                kwargs[CACHE] = kwargs.pop(name)
         if pixel_values is not None:
             ids = inputs if inputs is not None else kwargs.get('input_ids')
-            cache, mask, marks = kwargs.get('past_key_values'), kwargs.get('attention_mask'), None
+            cache, mask, marks = kwargs.get(CACHE), kwargs.get('attention_mask'), None
             if _is_filled(cache, ids):
                 marks = None if cache.media is None else cache.media.marks
                 if mask is None or mask.shape[1] == ids.shape[1]:  # the whole text, not what is new of it

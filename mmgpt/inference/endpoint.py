@@ -1,0 +1,332 @@
+"""Asks any OpenAI-compatible endpoint: many requests at once, within limits, each answered and paid for once.
+
+What generates instructions (``mmgpt.syphus``) and what judges answers use this one client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mmgpt.inference.endpoint_cache import Reply, ReplyCache, request_key
+from mmgpt.inference.endpoint_estimate import Estimate, Price, estimate, message_tokens
+from mmgpt.inference.endpoint_limits import Budget, RateLimit, pause_before
+
+REFUSING = {401: 'the key was refused', 403: 'access was refused', 404: 'there is no such model or address'}
+PASSING = {408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529}  # statuses that another try may not meet
+
+
+class EndpointError(RuntimeError):
+    """The endpoint cannot be used as it is: the run should stop. The message says what to do."""
+
+
+class RequestFailed(RuntimeError):
+    """One request was not answered, for reasons of its own; others may be."""
+
+
+@dataclass
+class Usage:
+    """What was done since the endpoint was opened."""
+
+    requests: int = 0  # sent, failed ones and repeats included
+    answered: int = 0
+    cached: int = 0  # answered without asking
+    failed: int = 0  # given up
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)  # what kept requests from being answered at once
+
+
+class Endpoint:
+    """A chat model behind an OpenAI-compatible address.
+
+    Args:
+        model: its name there.
+        base_url: such as ``http://127.0.0.1:8000/v1``. None: ``OPENAI_BASE_URL``, without it OpenAI's own.
+        api_key: None: ``OPENAI_API_KEY``; local servers need none.
+        cache: SQLite file of all requests and replies. None: nothing outlives the object.
+        concurrency: requests in flight at a time.
+        requests_per_minute, tokens_per_minute: rates not to pass; None = as the endpoint lets us.
+        tries: how often a request is sent that fails by a connection, a time limit, a status 5xx or a broken reply.
+        patience: seconds for which a request waits where the endpoint says that it is too much (429).
+        timeout: seconds of one try.
+        max_tokens: of a reply.
+        sampling: sent with each request, such as ``dict(temperature=0.7, top_p=0.95)``; what the server knows beyond
+            the standard goes here, too.
+        price: money for a million tokens, ``dict(input=0.15, output=0.6)``.
+        budget: ``dict(max_tokens=..., max_cost=...)``, over all that the cache knows, earlier runs included.
+        schema: send JSON schemas ('auto': until the endpoint says that it does not know them).
+
+    Raises:
+        ImportError: the package ``openai`` is missing.
+        EndpointError: no endpoint is named.
+
+    Example:
+        >>> async def main():
+        ...     async with Endpoint('my-model', cache='cache.sqlite') as endpoint:
+        ...         return await endpoint.ask([{'role': 'user', 'content': 'Hi'}])
+        >>> asyncio.run(main()).text  # doctest: +SKIP
+        'Hello!'
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        cache: str | Path | None = None,
+        concurrency: int = 32,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        tries: int = 8,
+        patience: float = 900.0,
+        timeout: float = 120.0,
+        max_tokens: int = 1024,
+        sampling: Mapping[str, Any] | None = None,
+        price: Mapping[str, float] | None = None,
+        budget: Mapping[str, float] | None = None,
+        schema: Literal['auto', 'never'] = 'auto',
+    ) -> None:
+        for name, value in (('concurrency', concurrency), ('tries', tries), ('max_tokens', max_tokens)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
+        if schema not in ('auto', 'never'):
+            raise ValueError(f"schema must be 'auto' or 'never', got {schema!r}")
+        self.model, self.max_tokens, self.sampling = model, max_tokens, dict(sampling or {})
+        self.concurrency, self.tries, self.patience, self.timeout = concurrency, tries, patience, timeout
+        self.price = Price(**(price or {}))
+        self.rates = {'requests_per_minute': requests_per_minute, 'tokens_per_minute': tokens_per_minute}
+        self._requests, self._tokens = RateLimit(requests_per_minute), RateLimit(tokens_per_minute)
+        self._address = (base_url or os.environ.get('OPENAI_BASE_URL'), api_key or os.environ.get('OPENAI_API_KEY'))
+        self._unknown = set() if schema == 'auto' else {'response_format'}  # keys that the endpoint does not know
+        self._renamed: dict[str, str] = {}
+        self._running: dict[bytes, asyncio.Task[Reply]] = {}
+        self._slots = asyncio.Semaphore(concurrency)
+        self.usage = Usage()
+        self.cache = ReplyCache(cache)
+        spent = self.cache.totals()
+        self._budget = Budget(**(budget or {}), tokens=spent.prompt_tokens + spent.completion_tokens, cost=spent.cost)
+        self._client: Any = None
+
+    async def __aenter__(self) -> Endpoint:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends what is in flight and closes the connections and the cache."""
+        for task in list(self._running.values()):
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+        self.cache.close()
+
+    def body(
+        self, messages: Sequence[Mapping[str, Any]], schema: dict | None = None, **sampling: Any
+    ) -> dict[str, Any]:
+        """The request that :meth:`ask` would send for the same arguments."""
+        body = {'model': self.model, 'messages': list(messages), 'max_tokens': self.max_tokens}
+        body |= {**self.sampling, **sampling}
+        if schema is not None:
+            body['response_format'] = {
+                'type': 'json_schema',
+                'json_schema': {'name': 'reply', 'strict': True, 'schema': schema},
+            }
+        return body
+
+    async def ask(
+        self, messages: Sequence[Mapping[str, Any]], schema: dict | None = None, attempt: int = 0, **sampling: Any
+    ) -> Reply:
+        """The reply to a conversation.
+
+        A request that was answered before, now or in an earlier run, is answered from the cache; one that is in flight
+        is waited for.
+
+        Args:
+            messages: as the OpenAI API has them.
+            schema: JSON schema of the reply; where the endpoint does not know schemas the same is asked without.
+            attempt: another number asks again what was answered before.
+            sampling: in place of the endpoint's own, such as ``temperature=0``.
+
+        Raises:
+            RequestFailed: this request was given up.
+            EndpointError: the endpoint cannot be used; nothing else should be asked.
+            BudgetExhausted: the budget does not suffice.
+        """
+        body = self.body(messages, schema, **sampling)
+        key = request_key(body, attempt)
+        found = self.cache.get(key)
+        if found is not None:
+            self.usage.cached += 1
+            return found
+        task = self._running.get(key)
+        if task is not None:
+            reply = (await asyncio.shield(task))._replace(cached=True)
+            self.usage.cached += 1
+            return reply
+        task = self._running[key] = asyncio.ensure_future(self._answer(key, body))
+        task.add_done_callback(lambda _: self._running.pop(key, None))
+        return await task
+
+    async def _answer(self, key: bytes, body: dict[str, Any]) -> Reply:
+        prompt = message_tokens(body['messages'])
+        most = prompt + body['max_tokens']
+        async with self._slots:
+            reserved = await self._budget.reserve(most, self.price.of(prompt, body['max_tokens']))
+            reply = Reply('')
+            try:
+                reply = await self._try(body, prompt)
+                self.cache.put(key, body, reply)
+            except RequestFailed:
+                self.usage.failed += 1
+                raise
+            finally:
+                self._budget.settle(reserved, reply.prompt_tokens + reply.completion_tokens, reply.cost)
+        self.usage.answered += 1
+        self.usage.prompt_tokens += reply.prompt_tokens
+        self.usage.completion_tokens += reply.completion_tokens
+        self.usage.cost += reply.cost
+        return reply
+
+    async def _try(self, body: dict[str, Any], prompt: int) -> Reply:
+        """Sends the request until it is answered."""
+        import openai
+
+        expected = prompt + body['max_tokens'] // 4
+        tried, limited, adapted, begin = 0, 0, 0, time.monotonic()
+        while True:
+            await self._wait(expected)
+            self.usage.requests += 1
+            sent, headers, fault = time.monotonic(), {}, ''
+            try:
+                reply = await self._send(body, prompt, sent)
+                self._tokens.correct(reply.prompt_tokens + reply.completion_tokens - expected)
+                return reply
+            except openai.APITimeoutError:
+                fault = f'no reply within {self.timeout:g} s'
+                name = 'timeout'
+            except openai.APIConnectionError as error:
+                fault = f'no connection: {error.__cause__ or error}'
+                name = 'connection'
+            except _BrokenReply as error:
+                fault = name = str(error)
+            except openai.APIStatusError as error:
+                headers, name = error.response.headers, str(error.status_code)
+                fault = f'status {error.status_code}: {_said(error)}'
+                if adapted < 2 and self._adapts(error, body):
+                    adapted += 1
+                    continue
+                self._give_up_where_hopeless(error)
+            self.usage.faults[name] += 1
+            if name == '429':
+                limited += 1
+                pause = pause_before(limited, headers)
+                if time.monotonic() + pause - begin > self.patience:
+                    raise RequestFailed(f'{fault}; waited {time.monotonic() - begin:.0f} s for it')
+                self._requests.pause(pause / 2 if 'retry-after' not in headers else pause)
+                await asyncio.sleep(pause)
+                continue
+            tried += 1
+            if tried >= self.tries:
+                if name == 'connection':
+                    raise EndpointError(f'{self._where()} cannot be reached ({fault}); start it, then resume')
+                raise RequestFailed(f'{fault}; tried {tried} times')
+            await asyncio.sleep(pause_before(tried, headers))
+
+    async def _wait(self, tokens: int) -> None:
+        wait = max(self._requests.reserve(), self._tokens.reserve(tokens))
+        if wait:
+            await asyncio.sleep(wait)
+
+    async def _send(self, body: dict[str, Any], prompt: int, begin: float) -> Reply:
+        client = self._connection()
+        body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._unknown}
+        try:
+            reply = await client.post('/chat/completions', cast_to=object, body=body)
+            choice = reply['choices'][0]
+            text, finish = choice['message'].get('content') or '', choice.get('finish_reason') or 'stop'
+            used = reply.get('usage') or {}
+            tokens = (used.get('prompt_tokens') or prompt, used.get('completion_tokens') or message_tokens([text]))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            raise _BrokenReply('malformed reply') from None
+        text = text.encode('utf-8', 'replace').decode()  # half a surrogate pair has no place in a file
+        return Reply(text, finish, *tokens, self.price.of(*tokens), time.monotonic() - begin)
+
+    def _connection(self) -> Any:
+        """The client, made when it is first needed: estimates and cached replies need none."""
+        if self._client is None:
+            try:
+                import openai
+            except ImportError as error:
+                raise ImportError(
+                    'endpoints are asked through openai, which is not installed: pip install openai'
+                ) from error
+            address, key = self._address
+            if not (address or key):
+                raise EndpointError(
+                    'no endpoint is named: set OPENAI_BASE_URL (such as http://127.0.0.1:8000/v1) and, where it wants '
+                    'one, OPENAI_API_KEY'
+                )
+            self._client = openai.AsyncOpenAI(
+                base_url=address, api_key=key or 'none', max_retries=0, timeout=self.timeout
+            )
+        return self._client
+
+    def _adapts(self, error: Any, body: dict[str, Any]) -> bool:
+        """Whether the endpoint, as it says, does not know a key that it can do without; it is not sent any more."""
+        said = _said(error).lower()
+        if error.status_code not in (400, 415, 422, 501):
+            return False
+        if 'response_format' in body and any(w in said for w in ('response_format', 'json_schema', 'schema')):
+            self._unknown.add('response_format')
+        elif 'max_completion_tokens' in said and 'max_tokens' not in self._renamed:
+            self._renamed['max_tokens'] = 'max_completion_tokens'
+        else:
+            return False
+        return True
+
+    def _give_up_where_hopeless(self, error: Any) -> None:
+        status, said = error.status_code, _said(error)
+        if status in REFUSING:
+            raise EndpointError(f'{self._where()}: {REFUSING[status]} (status {status}: {said})') from None
+        if status == 429 and 'insufficient_quota' in said:
+            raise EndpointError(f'{self._where()}: the account has no money left ({said})') from None
+        if status not in PASSING and status != 429 and status < 500:
+            raise RequestFailed(f'status {status}: {said}') from None
+
+    def _where(self) -> str:
+        return f'model {self.model!r} at {self._address[0] or "OpenAI"}'
+
+    def estimate(self, requests: int, prompt: float, completion: float | None = None) -> Estimate:
+        """What so many requests would use, cost and take; nothing is asked.
+
+        Args:
+            requests: how many.
+            prompt: tokens of each, see :func:`~mmgpt.inference.endpoint_estimate.message_tokens`.
+            completion: tokens expected of each reply; None: a quarter of ``max_tokens``. Once there are replies in
+                the cache, their mean is used instead.
+        """
+        expected = self.max_tokens / 4 if completion is None else completion
+        known = self.cache.totals()
+        return estimate(requests, prompt, expected, self.price, self.concurrency, self.rates, known)
+
+
+class _BrokenReply(Exception):
+    """A reply that is no chat completion."""
+
+
+def _said(error: Any) -> str:
+    """The endpoint's own words."""
+    body = error.body if isinstance(error.body, dict) else {}
+    body = body['error'] if isinstance(body.get('error'), dict) else body
+    parts = [str(body[name]) for name in ('message', 'code', 'type') if body.get(name)]
+    return ' '.join(parts or [str(error.message)])[:500]

@@ -2,15 +2,16 @@
 
     python benchmarks/data.py [--folder F] [--images 100000] [--instructions 1000000] [--json R]
 
-Writes MIMIC-IT files to a temporary folder: Parquet files of photograph-like JPEGs (224 x 224 pixels, about 20 KB) and
-instructions that show one each; and once more the ids alone in the size of the whole MIMIC-IT (3 million instructions,
-8.1 million images). Then, each in a fresh process:
+Writes MIMIC-IT files to a temporary folder: Parquet files of photograph-like JPEGs (224 x 224 pixels, about 20 KB),
+instructions that show one each, and a training file that names all of them with a context each: a small set of 5,000
+images; the large one; one as pandas writes it (20,000 images in one compressed row group, which are rewritten once);
+and the ids alone in the size of the whole MIMIC-IT (3 million instructions, 8.1 million images). Then, each in a fresh
+process:
 
-    index, 5000 images / index / index, ids alone     the indexes are made: seconds, peak of anonymous memory
-    open, 5000 images / open / open, ids alone        they are opened and 100 samples read: seconds, growth of memory
-    decode                                            two processes that only decode: the limit of this machine
-    deliver                                           a loader with two workers: collated uint8 batches
-    deliver and decode in turn                        the ratio that a busy machine cannot falsify
+    index SET    the indexes are made: seconds, peak of anonymous memory, bytes that are kept on disk
+    open SET     they are opened and 100 samples read: seconds, growth of anonymous memory
+    deliver      a loader with two workers: collated uint8 batches; in turn with two processes that only decode, which
+                 is the limit of the machine: the ratio is one that a busy machine cannot falsify
 
 Anonymous memory (RssAnon) is what the process cannot give back: files that are mapped into memory are not counted.
 Exits with 1 where opening takes 3 s or more, memory grows by 300 MB or more in all or by 50 MB or more from the small
@@ -25,6 +26,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -32,6 +34,7 @@ from pathlib import Path
 SMALL = 5_000  # images of the store that the large one is compared with
 IDS = 8_100_000, 3_000_000  # images and instructions of the whole MIMIC-IT
 PER_FILE = 20_000  # pictures
+PANDAS = 20_000, 20_000  # images and instructions of the set that pandas wrote
 BATCH = 64
 ROUNDS, SECONDS = 3, 6.0  # of delivering and of decoding in turn
 BOUNDS = {'seconds': 3.0, 'grown': 300e6, 'grown with the store': 50e6, 'samples/s': 800.0}
@@ -57,13 +60,18 @@ def main(argv=None) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix='data_') as scratch:
         folder = args.folder or Path(scratch)
-        sizes = {'small': (SMALL, args.instructions), 'large': (args.images, args.instructions), 'ids': IDS}
+        sizes = {
+            'small': (SMALL, args.instructions),
+            'large': (args.images, args.instructions),
+            'pandas': PANDAS,
+            'ids': IDS,
+        }
         if args.no_ids:
             del sizes['ids']
         results = {}
         for name, (images, instructions) in sizes.items():
             if not (folder / name).is_dir():
-                write(folder / name, images, instructions, pictures=name != 'ids')
+                write(folder / name, images, instructions, name)
             results[f'index {name}'] = in_fresh_process(f'index:{name}', folder)
             results[f'open {name}'] = in_fresh_process(f'open:{name}', folder)
             show(results, f'index {name}', f'open {name}')
@@ -105,17 +113,18 @@ def in_fresh_process(case: str, folder: Path) -> dict:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
-def write(folder: Path, images: int, instructions: int, pictures: bool) -> None:
-    """MIMIC-IT files; without pictures the ids alone."""
+def write(folder: Path, images: int, instructions: int, name: str) -> None:
+    """MIMIC-IT files; of the set ``ids`` without pictures."""
     from mmgpt.data.image_stores import write_parquet_images
 
     folder.mkdir(parents=True)
-    examples = [picture(number) for number in range(64)] if pictures else [b'']
-    per_file = PER_FILE if pictures else 1_000_000
+    examples = [b''] if name == 'ids' else [picture(number) for number in range(64)]
+    per_file = 1_000_000 if name == 'ids' else PER_FILE
     for start in range(0, images, per_file):
         numbers = range(start, min(start + per_file, images))
         cells = ((image_id(number), examples[number % len(examples)]) for number in numbers)
-        write_parquet_images(folder / 'images' / f'XX_{start:08d}.parquet', cells)
+        file = folder / 'images' / f'XX_{start:08d}.parquet'
+        write_as_pandas(file, dict(cells)) if name == 'pandas' else write_parquet_images(file, cells)
     with (folder / 'XX_instructions.json').open('w') as file:
         file.write('{"meta": {"version": "0.0.1"}, "data": {')
         for number in range(instructions):
@@ -127,6 +136,25 @@ def write(folder: Path, images: int, instructions: int, pictures: bool) -> None:
             }
             file.write(f'{", " * (number > 0)}"XX_INS_{number:08d}": {json.dumps(record)}')
         file.write('}}')
+    with (folder / 'XX_train.json').open('w') as file:
+        members = (f'"XX_INS_{n:08d}": ["XX_INS_{n // 2:08d}"]' for n in range(instructions))
+        file.write('{' + next(members))
+        file.writelines(f', {member}' for member in members)
+        file.write('}')
+
+
+def write_as_pandas(file: Path, cells: dict[str, bytes]) -> None:
+    """One compressed row group, as ``DataFrame.to_parquet`` makes of a frame with the ids as its index."""
+    import base64
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file.parent.mkdir(parents=True)
+    texts = [base64.b64encode(data).decode() for data in cells.values()]
+    table = pa.table({'base64': texts, '__index_level_0__': list(cells)})
+    table = table.replace_schema_metadata({'pandas': json.dumps({'index_columns': ['__index_level_0__']})})
+    pq.write_table(table, file)
 
 
 def image_id(number: int) -> str:
@@ -154,19 +182,41 @@ def open_once(folder: Path) -> dict:
     from mmgpt.data.sources import MimicIt
 
     before, start = anonymous_memory(), time.perf_counter()
-    source = MimicIt(folder / 'XX_instructions.json', ParquetImages(folder / 'images'))
-    seconds = time.perf_counter() - start
-    for index in range(0, len(source), len(source) // 100):
-        sample = source[index]
-        data = source.images.read(sample.turns[0].media[0].frames[0])
-        assert source.find(sample.id) == sample
+    with Peak() as peak:
+        images = ParquetImages(folder / 'images')
+        source = MimicIt(folder / 'XX_instructions.json', images, train=folder / 'XX_train.json')
+        seconds = time.perf_counter() - start
+        for index in range(0, len(source), len(source) // 100):
+            sample = source[index]
+            data = source.images.read(sample.turns[0].media[0].frames[0])
+            assert source.find(sample.context_ids[0]).id == f'XX_INS_{index // 2:08d}'
     return {
         'seconds': seconds,
         'grown': anonymous_memory() - before,
+        'peak': peak.most - before,
+        'kept on disk': sum(file.stat().st_size for file in folder.glob('**/.mmgpt/**/*') if file.is_file()),
         'instructions': len(source),
         'images': len(source.images),
         'bytes of a picture': len(data),
     }
+
+
+class Peak:
+    """The most anonymous memory that this process has while it is entered."""
+
+    def __enter__(self) -> Peak:
+        self.most, self.left = anonymous_memory(), threading.Event()
+        self.watch = threading.Thread(target=self._watch)
+        self.watch.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.left.set()
+        self.watch.join()
+
+    def _watch(self) -> None:
+        while not self.left.wait(0.02):
+            self.most = max(self.most, anonymous_memory())
 
 
 def deliver_and_decode(folder: Path) -> dict:
@@ -178,7 +228,8 @@ def deliver_and_decode(folder: Path) -> dict:
     torch.set_num_threads(1)
     before = anonymous_memory()
     prompter = build_prompter({'type': 'Otter'}, tokenizer(folder), {'size': 224})
-    source = dict(type='MimicIt', instructions=str(folder / 'XX_instructions.json'), images=str(folder / 'images'))
+    files = {'instructions': 'XX_instructions.json', 'train': 'XX_train.json', 'images': 'images'}
+    source = dict(type='MimicIt', **{key: str(folder / name) for key, name in files.items()})
     loader = build_dataloader(dict(batch_size=BATCH, num_workers=2, dataset=dict(sources=[source])), prompter)
     batches = iter(loader)
     for _ in range(8):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mmgpt.data.collate import PadCollate
 from mmgpt.data.dataset import Address, InstructionDataset, SourceEntry
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.prompter import Prompter
+from mmgpt.data.sources import Source
 from mmgpt.data.templates import Template
 from mmgpt.data.tokens import add_special_tokens
 from mmgpt.data.vision_inputs import ImageTransform
@@ -171,8 +173,14 @@ def named_sources(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [{**source, **options} for source in SOURCES.build(read)]
 
 
-def _build_entry(cfg: Mapping[str, Any], stores: dict[str, ImageStore]) -> SourceEntry:
-    options = {key: value for key, value in cfg.items() if key in ENTRY_KEYS}
+def build_sources(cfgs: Iterable[Mapping[str, Any]]) -> list[tuple[Source, str]]:
+    """The sources of a config's entries by themselves, and the language that each entry names ('' = none)."""
+    stores: dict[str, ImageStore] = {}
+    named = chain.from_iterable(map(named_sources, cfgs))
+    return [(_build_source(cfg, stores), cfg.get('language') or '') for cfg in named]
+
+
+def _build_source(cfg: Mapping[str, Any], stores: dict[str, ImageStore]) -> Source:
     source = {key: value for key, value in cfg.items() if key not in ENTRY_KEYS}
     if source.get('images') is not None:
         images = source['images']
@@ -180,7 +188,12 @@ def _build_entry(cfg: Mapping[str, Any], stores: dict[str, ImageStore]) -> Sourc
         if name not in stores:
             stores[name] = build_image_store(images)
         source['images'] = stores[name]
+    return SOURCES.build(source)
+
+
+def _build_entry(cfg: Mapping[str, Any], stores: dict[str, ImageStore]) -> SourceEntry:
+    options = {key: value for key, value in cfg.items() if key in ENTRY_KEYS}
     if options.get('retriever') is not None:
         options['retriever'] = RETRIEVERS.build(dict(options['retriever']))
     options['augment'] = tuple(TRANSFORMS.build(dict(transform)) for transform in options.get('augment') or ())
-    return SourceEntry(SOURCES.build(source), **options)
+    return SourceEntry(_build_source(cfg, stores), **options)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmgpt.data.cache import cached, is_small
+from mmgpt.data.shards import find_shards
 from mmgpt.data.tar_members import tar_members
 
 _LOG = logging.getLogger('mmgpt.data')
@@ -24,7 +25,7 @@ class TarSamples:
     unpacked and no file stays open, so it can be pickled and used in any process.
 
     Args:
-        shards: a folder (all its ``*.tar``, by name), a tar, or several of either.
+        shards: tars, folders of them, or patterns; see :func:`~mmgpt.data.shards.find_shards`.
         fields: name -> the endings, without a dot, that its file may have.
 
     Raises:
@@ -37,7 +38,7 @@ class TarSamples:
     """
 
     def __init__(self, shards: str | Path | Sequence[str | Path], fields: Mapping[str, Sequence[str]]) -> None:
-        self.files = _tars([shards] if isinstance(shards, str | Path) else shards)
+        self.files = find_shards(shards)
         self.fields = {name: tuple(endings) for name, endings in fields.items()}
         self._kept: Path | None = None
         if is_small(self.files):
@@ -136,15 +137,3 @@ class TarSamples:
         spans = [[files[field] for field in range(len(self.fields))] for files in whole.values()]
         names = np.array([key.encode() for key in whole], np.bytes_)
         return names, np.array(spans, np.int64).reshape(-1, len(self.fields), 2)
-
-
-def _tars(shards: Sequence[str | Path]) -> list[Path]:
-    files = []
-    for shard in map(Path, shards):
-        found = sorted(shard.glob('*.tar')) if shard.is_dir() else [shard]
-        if not found or not found[0].is_file():
-            raise FileNotFoundError(f'{shard}: there is no such tar or folder with *.tar files')
-        files += found
-    if not files:
-        raise ValueError('shards must name at least one tar or folder')
-    return files

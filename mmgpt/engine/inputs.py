@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgpt.data.remote_files import is_remote
+from mmgpt.data.shards import find_shards
 from mmgpt.registry import BUILDERS
 
 DEMO = 'configs/otter_demo.py'
@@ -80,9 +81,18 @@ def missing_inputs(cfg: Mapping[str, Any]) -> list[Missing]:
         if not (made and Path(name).is_relative_to(builder.folder)) and not _is_here(name, kind, revision):
             missing.append(_missing_weights(key, name, revision, runs_beside(getattr(cfg, 'filename', None) or '')))
     for key, path in source_files(cfg).items():
-        if not is_remote(path) and not Path(path).exists() and not (made and Path(path).is_relative_to(builder.folder)):
+        if not is_remote(path) and not _is_there(path) and not (made and Path(path).is_relative_to(builder.folder)):
             missing.append(Missing(key, path, str(Path.cwd()), _how_to_get(path, builder)))
     return list({one.name: one for one in reversed(missing)}.values())[::-1]
+
+
+def _is_there(path: str) -> bool:
+    if Path(path).exists():
+        return True
+    try:
+        return '.tar' in path and bool(find_shards(path))  # it may be a pattern
+    except FileNotFoundError:
+        return False
 
 
 def source_files(cfg: Mapping[str, Any]) -> dict[Key, str]:

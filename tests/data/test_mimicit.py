@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 
 import pytest
 
@@ -68,6 +69,22 @@ def test_a_train_file_with_a_missing_id(mimicit, tmp_path):
         ValueError, match=r"XX_train.json: 1 of 2 ids are not in .*, for example 'XX_INS_77' \(line 2\)"
     ):
         MimicIt(mimicit / 'XX_instructions.json', train=tmp_path / 'XX_train.json')
+
+
+def test_what_a_big_train_file_names_is_found_once(mimicit, tmp_path, monkeypatch, caplog):
+    for name in ('instructions', 'train'):
+        shutil.copy(mimicit / f'XX_{name}.json', tmp_path)
+    plain = MimicIt(tmp_path / 'XX_instructions.json', train=tmp_path / 'XX_train.json')
+    monkeypatch.setattr('mmgpt.data.sources.mimicit.is_small', lambda files: False)
+    made = [MimicIt(tmp_path / 'XX_instructions.json', train=tmp_path / 'XX_train.json') for _ in range(2)]
+    assert caplog.text.count('its training-ids is made once') == 1
+    assert len(pickle.dumps(made[1])) < len(pickle.dumps(plain))  # without the places
+    for source in (*made, pickle.loads(pickle.dumps(made[1]))):
+        assert [source[i] for i in range(len(plain))] == [plain[i] for i in range(len(plain))]
+    data = json.loads((tmp_path / 'XX_train.json').read_text())
+    (tmp_path / 'XX_train.json').write_text(json.dumps({**data, 'gone': []}))
+    with pytest.raises(ValueError, match=r"1 of 17 ids are not in .*'gone'"):
+        MimicIt(tmp_path / 'XX_instructions.json', train=tmp_path / 'XX_train.json')
 
 
 def test_an_unknown_id(mimicit):

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,11 @@ SCHEMA = pa.schema(
 
 
 def write_dataset(
-    sources: Sequence[Source], out: str | Path, split: str = 'train', shard_bytes: int = SHARD_BYTES
+    sources: Sequence[Source],
+    out: str | Path,
+    split: str = 'train',
+    shard_bytes: int = SHARD_BYTES,
+    languages: Sequence[str] = (),
 ) -> Report:
     """Writes the samples of sources as a data set of messages and images.
 
@@ -60,6 +65,7 @@ def write_dataset(
         out: the folder to write; must not be there.
         split: the name of the split.
         shard_bytes: of the pictures in a file, about.
+        languages: of each source, the tag of its samples that have none themselves.
 
     Returns:
         How many samples and pictures were written, and the samples that could not be read.
@@ -80,7 +86,8 @@ def write_dataset(
         report.pictures += before['pictures']
         report.faults |= before['faults']
     report.resumed = samples
-    rows = _rows(sources, done, report)
+    tags = languages or [''] * len(sources)
+    rows = _rows(list(zip(sources, tags, strict=True)), done, report)
     for first in rows:
         written, pictures, done = _write_shard(folder / 'data' / f'{shards:05d}.parquet', first, rows, shard_bytes)
         samples, report.pictures = samples + written, report.pictures + pictures
@@ -125,14 +132,15 @@ def _write_shard(path: Path, first: Row, rows: Iterator[Row], shard_bytes: int) 
     return samples, pictures, number + 1
 
 
-def _rows(sources: Sequence[Source], done: int, report: Report) -> Iterator[Row]:
+def _rows(sources: Sequence[tuple[Source, str]], done: int, report: Report) -> Iterator[Row]:
     """The samples from a number on; those that cannot be read are reported."""
     number = 0
-    for source in sources:
+    for source, language in sources:
         for index in range(len(source)):
             if number >= done:
                 try:
-                    yield number, row_of(source[index], source.images)
+                    sample = source[index]
+                    yield number, row_of(replace(sample, language=sample.language or language), source.images)
                 except (OSError, ValueError, KeyError) as error:
                     why = error.args[0] if isinstance(error, KeyError) else error
                     report.faults[f'{source.name}, sample {index}'] = str(why)

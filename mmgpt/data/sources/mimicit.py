@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mmgpt.data.cache import cached, is_small, mapped_array
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.json_index import JsonObject
 from mmgpt.data.sources.base import Source
@@ -72,6 +73,7 @@ class MimicIt(Source):
         self.task_descriptions = tuple(task_descriptions)
         self._records = JsonObject(instructions, member='data')
         self._train = None if train is None else JsonObject(train)
+        self._kept: Path | None = None  # where the places of big training files lie
         self._train_places = None if train is None else self._places(self._train)
         self._order = sampled(len(self._records if self._train is None else self._train), resample)
         if not isinstance(self._order, range):
@@ -111,7 +113,24 @@ class MimicIt(Source):
             raise KeyError(f'{self._records.path}: there is no instruction {id!r}; did you mean {near}?')
         return self._sample(place)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ if self._kept is None else {**self.__dict__, '_train_places': None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._kept is not None:
+            self._train_places = mapped_array(self._kept / 'places.npy')
+
     def _places(self, train: JsonObject) -> np.ndarray:
+        """Where the instructions of the training file's ids stand."""
+        files = [train.path, self._records.path]
+        if is_small(files):
+            return self._find_places(train)
+        make = lambda folder: np.save(folder / 'places.npy', self._find_places(train))  # noqa: E731
+        self._kept = cached('training-ids', files, make)
+        return mapped_array(self._kept / 'places.npy')
+
+    def _find_places(self, train: JsonObject) -> np.ndarray:
         places = self._records.keys.places(train.keys)
         missing = np.flatnonzero(places < 0)
         if len(missing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,9 +75,13 @@ class SideBySide(ImageStore):
     def __contains__(self, key: str | tuple[str, str]) -> bool:
         return all(one in self.images for one in key) if isinstance(key, tuple) else key in self.images
 
-    def read(self, key: str) -> bytes:
-        """See :meth:`ImageStore.read`; of single pictures."""
-        return self.images.read(key)
+    def read(self, key: str | tuple[str, str]) -> bytes:
+        """See :meth:`ImageStore.read`; a pair as PNG."""
+        if not isinstance(key, tuple):
+            return self.images.read(key)
+        file = io.BytesIO()
+        self.open(key).save(file, 'PNG')
+        return file.getvalue()
 
     def digest(self, key: str | tuple[str, str]) -> bytes | None:
         """See :meth:`ImageStore.digest`; of a pair, of both."""

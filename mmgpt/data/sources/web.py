@@ -56,7 +56,7 @@ class ImageTextTars(_Web):
     A picture may also be base64 text, whatever its file is called.
 
     Args:
-        shards: a folder of tars, a tar, or several of either.
+        shards: a folder of tars, a tar, a pattern such as ``laion/{00000..00123}.tar``, or several of them.
         name: of the source; None = the folder's.
 
     Raises:
@@ -90,7 +90,7 @@ class Mmc4(_Web):
     whose picture nothing is trained on after it; half of those with one picture; those with one that is broken.
 
     Args:
-        shards: a folder of tars, a tar, or several of either.
+        shards: a folder of tars, a tar, a pattern such as ``laion/{00000..00123}.tar``, or several of them.
         min_similarity: of picture and sentence, CLIP's cosine.
         max_images: of a page; the first ones.
         min_bytes: smaller pictures are icons and the like.

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 
 import pytest
 from PIL import Image
 
 from mmgpt.data.converters import hub, write_dataset
 from mmgpt.data.dataset import InstructionDataset, SourceEntry
-from mmgpt.data.image_stores import JsonImages, ParquetImages
-from mmgpt.data.sources import Messages, MimicIt
+from mmgpt.data.image_stores import JsonImages, ParquetImages, VideoFiles
+from mmgpt.data.sources import ImageTextTars, Messages, MimicIt
+from mmgpt.data.sources.table import source_from_files
 from mmgpt.structures import Turn
+from tests.data import planting
+from tests.data.test_fuzzing import LINES, RECORDS
 from tools.dataset_converters import images_to_parquet, to_datasets
+
+PICTURES = ['a.png', 'a.jpg', '7.jpg', 'val/a.png', *(f'train/images/3/train-1-2-{i}.png' for i in range(6))]
 
 
 @pytest.fixture
@@ -116,6 +123,65 @@ def test_the_tool_takes_a_source_or_a_config(mimicit, tmp_path, capsys):
     assert len(back(tmp_path / 'b')) == 32
     assert to_datasets.main([*named, '--out', str(tmp_path / 'a')]) == 2
     assert 'is there already' in capsys.readouterr().err
+
+
+def test_a_training_data_file_and_languages(mimicit, tmp_path):
+    ann, images = str(mimicit / 'XX_instructions.json'), str(mimicit / 'XX.parquet')
+    shown = dict(mimicit_path=ann, images_path=images)
+    groups = {'VIDEO_TEXT': {'A': {**shown, 'num_samples': 20}}, 'TEXT_ONLY': {'B': dict(mimicit_path=ann)}}
+    (tmp_path / 'mix.yaml').write_text(json.dumps(groups))
+    assert to_datasets.main([str(tmp_path / 'mix.yaml'), '--out', str(tmp_path / 'a')]) == 0
+    again = back(tmp_path / 'a')
+    assert len(again) == 20 + 16
+    assert [again[i].kind for i in (0, 20)] == ['video', 'text']
+    entry = dict(type='TrainingData', path=str(tmp_path / 'mix.yaml'), language='ko')
+    (tmp_path / 'config.py').write_text(f'train_dataloader = dict(dataset=dict(sources=[{entry!r}]))')
+    assert to_datasets.main([str(tmp_path / 'config.py'), '--out', str(tmp_path / 'b')]) == 0
+    assert {back(tmp_path / 'b')[i].language for i in range(36)} == {'ko'}
+    assert to_datasets.main([str(tmp_path / 'gone.yaml'), '--out', str(tmp_path / 'c')]) == 2
+
+
+@pytest.mark.parametrize('kind', sorted(RECORDS))
+def test_any_source_can_be_written(kind, tmp_path):
+    """The one record of each schema: pixels and texts come back."""
+    for number, name in enumerate(PICTURES):
+        path = tmp_path / 'pictures' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(planting.picture(number, size=6 + number))
+    ending = 'jsonl' if kind in LINES else 'json'
+    path = tmp_path / f'train.{ending}'
+    path.write_text('\n'.join(map(json.dumps, RECORDS[kind])) if kind in LINES else json.dumps(RECORDS[kind]))
+    source = source_from_files(kind, path, tmp_path / 'pictures')
+    assert not write_dataset([source], tmp_path / 'out').faults
+    again = back(tmp_path / 'out')
+    for index in range(len(source)):
+        one, other = source[index], again[index]
+        assert [(t.role, t.text, t.input) for t in one.turns] == [(t.role, t.text, t.input) for t in other.turns]
+        shown = [[s.images.open(frame).tobytes() for t in sample.turns for m in t.media for frame in m.frames]
+                 for s, sample in ((source, one), (again, other))]  # fmt: skip
+        assert shown[0] == shown[1]
+
+
+def test_frames_of_video_files_and_pages_of_tars_can_be_written(tmp_path, make_picture):
+    pytest.importorskip('av', reason='pip install "mmgpt[video]" brings av')
+    from tests.data.test_video import write_video
+
+    write_video(tmp_path / 'clip.mp4', 3)
+    data = {'A': {'instruction': 'Who?', 'answer': 'He.', 'image_ids': ['clip.mp4']}}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': data}))
+    video = MimicIt(tmp_path / 'XX_instructions.json', VideoFiles(tmp_path, 3), kind='video')
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for name, content in (('x.png', make_picture(1)), ('x.txt', b'a caption')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    write_dataset([video, ImageTextTars(tmp_path / 'a.tar')], tmp_path / 'out')
+    again = back(tmp_path / 'out')
+    frames = [again.images.open(frame).tobytes() for frame in again[0].turns[0].media[0].frames]
+    assert frames == [video.images.open(f'clip.mp4#{i}').tobytes() for i in range(3)]
+    assert again[1].turns[1].text == 'a caption'
+    picture = again.images.open(again[1].turns[0].media[0].frames[0])
+    assert picture.tobytes() == Image.open(io.BytesIO(make_picture(1))).convert('RGB').tobytes()
 
 
 # ---- pictures

@@ -134,6 +134,23 @@ def test_what_is_no_tar_is_named(tmp_path, laion):
         Mmc4(tmp_path / 'a.tar')
 
 
+def test_shards_may_be_a_pattern(laion):
+    whole = ImageTextTars(laion)
+    for shards in (
+        f'{laion}/{{00000..00001}}.tar',
+        f'{laion}/*.tar',
+        [f'{laion}/0000{{0..1}}.tar'],
+        laion / '0000?.tar',
+    ):
+        source = ImageTextTars(shards)
+        assert [source[i].turns[1].text for i in range(8)] == [whole[i].turns[1].text for i in range(8)]
+    assert len(ImageTextTars(f'{laion}/{{00001..00001}}.tar')) == 4
+    with pytest.raises(FileNotFoundError, match=r'00002\.tar: there is no such tar'):
+        ImageTextTars(f'{laion}/{{00000..00002}}.tar')
+    with pytest.raises(FileNotFoundError, match=r'1\*\.tar: there is no such tar'):
+        ImageTextTars(f'{laion}/1*.tar')
+
+
 def test_all_of_a_caption_is_trained(laion, reader, tokenizer):
     tokens = reader.encode(ImageTextTars(laion)[0].turns, max_seq_len=32)
     text = tokenizer.decode(tokens.input_ids)

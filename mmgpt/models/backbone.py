@@ -6,12 +6,9 @@ from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from mmgpt.models.cache_name import one_cache
 from mmgpt.structures import Media
-
-# transformers' name for the cache among inputs and outputs; it renamed it in 5.24
-CACHE = 'cache' if 'cache' in CausalLMOutputWithPast.__dataclass_fields__ else 'past_key_values'
 
 
 class Backbone:
@@ -37,9 +34,9 @@ class Backbone:
         **kwargs: Any,
     ) -> Any:
         """As ``Flamingo.forward``, without logits and loss."""
-        past_key_values = past_key_values if cache is None else cache
         text = dict(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
-        text |= dict(past_key_values=past_key_values, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
+        cache = one_cache(cache, past_key_values)
+        text |= dict(cache=cache, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
         media, inputs, _ = self.model._prepared(**text, pixels=(pixel_values, frame_mask), media=media)
         decoder = self.model.decoder
         with decoder.carrying(media) as keywords:

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from mmgpt.models.backbone import CACHE, Backbone
+from mmgpt.models.backbone import Backbone
+from mmgpt.models.cache_name import CACHE, one_cache
 from mmgpt.models.loss import supervised
 from mmgpt.models.media import Frames, check_marks, look, marked_media, project
 from mmgpt.models.media_cache import continued, kept
@@ -58,7 +59,7 @@ class Generating(PreTrainedModel, GenerationMixin):
             use_cache: whether to return a cache. Default: what the language model does.
             logits_to_keep: how many of the last logits to make (0 = all), or the positions.
             return_dict: False gives a tuple.
-            cache: ``past_key_values`` by the name that transformers has for it since 5.24.
+            cache: what transformers from 5.24 on calls ``past_key_values``; either name is taken.
 
         Returns:
             ``CausalLMOutputWithPast``, or a tuple where ``return_dict`` is False.
@@ -67,10 +68,10 @@ class Generating(PreTrainedModel, GenerationMixin):
             ValueError: marks and media differ in number, or the cache cannot be continued with new media: with an
                 ``attend`` that looks ahead, and where a row without media skips the gated blocks.
         """
-        past_key_values = past_key_values if cache is None else cache
+        cache = one_cache(cache, past_key_values)
         text = dict(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
-        text |= dict(past_key_values=past_key_values, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
-        news = pixel_values is not None or media is not None or not _is_filled(past_key_values, input_ids)
+        text |= dict(cache=cache, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
+        news = pixel_values is not None or media is not None or not _is_filled(cache, input_ids)
         media, inputs, segment_ids = self._prepared(**text, pixels=(pixel_values, frame_mask), media=media)
         outputs = self.decoder(
             media=media,
@@ -80,10 +81,9 @@ class Generating(PreTrainedModel, GenerationMixin):
             return_dict=True,
             **kwargs,
         )
-        filled = outputs.get(CACHE)
-        if news and filled is not None:
+        if news and outputs.get(CACHE) is not None:
             ids = _ids(input_ids, inputs_embeds)
-            filled.media = kept(self.config, media, ids, segment_ids)
+            outputs[CACHE].media = kept(self.config, media, ids, segment_ids)
         if labels is not None:
             targets = supervised(labels, segment_ids)
             outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
@@ -99,22 +99,22 @@ class Generating(PreTrainedModel, GenerationMixin):
         input_ids: Tensor | None,
         attention_mask: Tensor | None,
         position_ids: Tensor | None,
-        past_key_values: Any,
+        cache: Any,
         inputs_embeds: Tensor | None,
         segment_ids: Tensor | None,
         pixels: tuple[Tensor | None, Tensor | None],
         media: Tensor | Media | None,
     ) -> tuple[Media | None, dict[str, Any], Tensor | None]:
         """The media of a call, the language model's inputs, and the segments."""
-        filled = _is_filled(past_key_values, input_ids)
+        filled = _is_filled(cache, input_ids)
         ids = _ids(input_ids, inputs_embeds)
         if segment_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             segment_ids = attention_mask[:, -ids.shape[1] :].long()
         if filled and pixels[0] is None and media is None:
-            media = self._unchanged(past_key_values, input_ids)
+            media = self._unchanged(cache, input_ids)
         else:
             if not isinstance(media, Media):
-                seen = getattr(past_key_values, 'media', None) if filled else None
+                seen = getattr(cache, 'media', None) if filled else None
                 latents = self._latents(input_ids, *pixels, media, None if seen is None else seen.marks)
                 if filled:
                     media = continued(self.config, seen, ids, segment_ids, latents)
@@ -124,7 +124,7 @@ class Generating(PreTrainedModel, GenerationMixin):
                 spread = len(set(getattr(self, 'hf_device_map', {}).values())) > 1  # a block moves what it gets
                 if media.keys_values is not None or not (torch.is_grad_enabled() or spread):
                     media = project(media, self.gated_blocks)
-        inputs = dict(attention_mask=attention_mask, position_ids=position_ids, **{CACHE: past_key_values})
+        inputs = dict(attention_mask=attention_mask, position_ids=position_ids, **{CACHE: cache})
         if not filled and attention_mask is None and segment_ids is not None:
             inputs |= self.decoder.text_inputs(input_ids, position_ids, segment_ids)
         inputs |= dict(input_ids=input_ids) if inputs_embeds is None else dict(inputs_embeds=inputs_embeds)
@@ -217,12 +217,12 @@ class Generating(PreTrainedModel, GenerationMixin):
             pixel_values, frame_mask: as ``forward`` takes them.
             kwargs: as Hugging Face's ``generate`` takes them.
         """
-        for name in ('past_key_values', 'cache'):
-            if name != CACHE and name in kwargs:
-                kwargs[CACHE] = kwargs.pop(name)
+        cache = one_cache(kwargs.pop('cache', None), kwargs.pop('past_key_values', None))
+        if cache is not None:
+            kwargs[CACHE] = cache
         if pixel_values is not None:
             ids = inputs if inputs is not None else kwargs.get('input_ids')
-            cache, mask, marks = kwargs.get(CACHE), kwargs.get('attention_mask'), None
+            mask, marks = kwargs.get('attention_mask'), None
             if _is_filled(cache, ids):
                 marks = None if cache.media is None else cache.media.marks
                 if mask is None or mask.shape[1] == ids.shape[1]:  # the whole text, not what is new of it

@@ -1,5 +1,7 @@
 """A cache that goes on with text and new media gives what the whole text gives."""
 
+import copy
+
 import pytest
 import torch
 
@@ -152,3 +154,15 @@ def test_a_row_that_skipped_the_gated_blocks_is_refused(model):
     text = model(torch.tensor([[1, 20]]), use_cache=True).past_key_values
     with pytest.raises(ValueError, match=r"row 0 .*without_media='skip'"):
         model(torch.tensor([[MARK]]), pixel_values=pixels[:1], past_key_values=text)
+
+
+def test_a_cache_is_taken_by_both_names_and_only_one_of_two():
+    model = tiny.model()
+    cache = model(torch.tensor([[1, 20]]), use_cache=True, return_dict=False)[1]
+    tail = torch.tensor([[21]])
+    copies = [copy.deepcopy(cache) for _ in range(2)]
+    logits = [model(tail, **{name: copy}).logits for name, copy in zip(('cache', 'past_key_values'), copies)]
+    assert torch.equal(*logits)
+    assert not torch.equal(logits[0], model(tail).logits)
+    with pytest.raises(ValueError, match='pass one of them'):
+        model(tail, cache=cache, past_key_values=copies[0])

@@ -38,6 +38,7 @@ EXTRAS = {
     'video': ['av>=13'],  # reads video files; lists of pictures need nothing
     'streaming': ['aiohttp>=3.9'],  # data sets that stay on a web server; hf:// needs nothing
     'pretraining': ['scipy>=1.11'],  # matches the pictures of web pages with their sentences
+    'serving': ['fastapi>=0.115', 'uvicorn>=0.30', 'starlette>=0.40', 'pydantic>=2.7', 'prometheus_client>=0.20'],
     'endpoint': ['openai>=2'],  # asks OpenAI-compatible servers
     'dev': ['pytest>=8', 'openai>=2', 'av>=13', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4', 'scipy>=1.11'],
 }

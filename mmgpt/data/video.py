@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from PIL import Image
 from mmgpt.data.image_stores.base import OversizedImage
 
 VIDEO_ENDINGS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
+# of FFmpeg: a playlist in a video's clothes would otherwise make it open the files and addresses that it names
+FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,m4v'
 MAX_FRAMES = 2_000_000  # of one file: 18 hours at 30 per second
 
 
@@ -28,7 +31,7 @@ class VideoReader:
     key frame to the next. One decoder is held, and one frame.
 
     Args:
-        path: the file.
+        path: the file, or the bytes of one.
         max_pixels: videos with larger frames are refused before they are decoded.
 
     Raises:
@@ -38,10 +41,11 @@ class VideoReader:
         ImportError: PyAV is not installed.
     """
 
-    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | bytes, max_pixels: int = 64_000_000) -> None:
+        self._data = path if isinstance(path, bytes) else None
+        self.path = 'the given video' if isinstance(path, bytes) else Path(path)
         self.max_pixels = max_pixels
-        if not self.path.is_file():
+        if self._data is None and not self.path.is_file():
             raise FileNotFoundError(f'there is no video file {self.path}')
         self._container = None
         with self._readable():
@@ -82,7 +86,9 @@ class VideoReader:
         import av
 
         self.close()
-        self._container = av.open(str(self.path))
+        source = str(self.path) if self._data is None else io.BytesIO(self._data)
+        protocols = 'file' if self._data is None else 'none'
+        self._container = av.open(source, options={'format_whitelist': FORMATS, 'protocol_whitelist': protocols})
         if not self._container.streams.video:
             raise BadVideo(f'{self.path} has no pictures: it holds no video stream')
         self._stream = self._container.streams.video[0]

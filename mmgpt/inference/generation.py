@@ -19,6 +19,8 @@ class GenerationSettings:
         top_p: draws among the likeliest tokens that together have this probability.
         num_beams: more than 1 searches with beams; not together with a temperature.
         no_repeat_ngram_size: no run of that many tokens occurs twice; 0 allows all.
+        stop: strings at which an answer ends, beside the template's own stop token; they are no part of it.
+        seed: of the draws; None: another one each time.
 
     Raises:
         ValueError: a value out of its range.
@@ -29,6 +31,8 @@ class GenerationSettings:
     top_p: float = 1.0
     num_beams: int = 1
     no_repeat_ngram_size: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
 
     def __post_init__(self):
         for name, good, range_ in [

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgpt.hub import pictures
 from mmgpt.hub.pictures import evenly_spaced, open_picture, open_video
 
 
@@ -72,10 +71,9 @@ def test_what_is_no_picture_is_told(value, error, message):
 
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
     data = png(picture())
-    monkeypatch.setattr(pictures, 'MAX_PIXELS', 47)
     monkeypatch.setattr(Image.Image, 'load', lambda self: pytest.fail('decoded'))
     with pytest.raises(ValueError, match='8 x 6 pixels, more than max_pixels=47'):
-        open_picture(data)
+        open_picture(data, max_pixels=47)
 
 
 @pytest.mark.parametrize(('total', 'wanted'), [(1, 1), (9, 3), (10, 4), (100, 16), (5, 8), (7, None)])
@@ -115,12 +113,45 @@ def test_a_video_file_is_read_at_evenly_spaced_frames(tmp_path):
     [
         ([], ValueError, 'empty'),
         ('nowhere.mp4', FileNotFoundError, 'nowhere.mp4'),
-        ('http://example.org/v.mp4', ValueError, 'list of pictures'),
+        ('http://example.org/v.mp4', ValueError, 'nothing is fetched'),
+        ('data:image/png;base64,AAAA', ValueError, 'data URL of a video'),
         (3.5, TypeError, 'float'),
     ],
 )
 def test_what_is_no_video_is_told(value, error, message):
     with pytest.raises(error, match=message):
+        open_video(value)
+
+
+def test_a_video_as_a_data_url(tmp_path):
+    av = pytest.importorskip('av', reason='pip install "mmgpt[video]"')
+    path = tmp_path / 'grey.mp4'
+    with av.open(str(path), 'w') as video:
+        stream = video.add_stream('mpeg4', rate=10)
+        stream.width = stream.height = 32
+        for level in (0, 100, 200):
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), level, np.uint8))))
+        video.mux(stream.encode())
+    url = 'data:video/mp4;base64,' + base64.b64encode(path.read_bytes()).decode()
+    for one, other in zip(open_video(url), open_video(path), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.parametrize('as_url', [True, False])
+def test_a_playlist_in_a_videos_clothes_opens_no_other_file(tmp_path, as_url):
+    """FFmpeg would follow it, to files and over the network."""
+    av = pytest.importorskip('av', reason='pip install "mmgpt[video]"')
+    inner = tmp_path / 'inner.ts'
+    with av.open(str(inner), 'w') as video:
+        stream = video.add_stream('mpeg2video', rate=25)
+        stream.width = stream.height = 32
+        for _ in range(25):
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        video.mux(stream.encode())
+    playlist = tmp_path / 'harmless.mp4'
+    playlist.write_text(f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nfile://{inner}\n#EXT-X-ENDLIST\n')
+    value = 'data:video/mp4;base64,' + base64.b64encode(playlist.read_bytes()).decode() if as_url else playlist
+    with pytest.raises(OSError, match='not a video that can be read'):
         open_video(value)
 
 

@@ -1,0 +1,84 @@
+"""The text of an answer while its tokens come: what can no longer change, and where a stop string ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+CONTEXT = 4  # tokens that are decoded again, since the text of a token may depend on those before it
+
+
+class AnswerText:
+    """Text out of tokens, piece by piece; the pieces are the whole answer without blanks at its ends.
+
+    A piece is held back while it could still become part of a character, of a stop string, or of the blanks at the end.
+
+    Args:
+        tokenizer: of the model.
+        stop: strings at which the answer ends; they are no part of it.
+
+    Example::
+
+        answer = AnswerText(tokenizer, stop=['###'])
+        for token in tokens:
+            print(answer.add(token), end='')
+            if answer.stopped:
+                break
+        print(answer.end())
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._stop = [text for text in stop if text]
+        self._ids: list[int] = []
+        self._begin = 0  # the ids from here on are decoded
+        self._read = 0  # the ids up to here are in the text
+        self._held = ''
+        self.text = ''  # what was given out
+        self.stopped = False
+
+    def add(self, token: int) -> str:
+        """The piece that this token makes certain; '' where there is none."""
+        if self.stopped:
+            return ''
+        self._ids.append(token)
+        before = self._decode(self._begin, self._read)
+        after = self._decode(self._begin, len(self._ids))
+        if after.endswith('\N{REPLACEMENT CHARACTER}') or len(after) <= len(before):
+            return ''
+        self._begin = max(self._begin, self._read - CONTEXT)
+        self._read = len(self._ids)
+        return self._give(after[len(before) :])
+
+    def end(self) -> str:
+        """The last piece: there are no more tokens."""
+        if self.stopped:
+            return ''
+        before = self._decode(self._begin, self._read)
+        piece = self._give(self._decode(self._begin, len(self._ids))[len(before) :])
+        if self.stopped:
+            return piece
+        rest = self._held.rstrip()
+        self._held = ''
+        self.text += rest
+        return piece + rest
+
+    def _give(self, new: str) -> str:
+        text = self._held + new
+        if not self.text:
+            text = text.lstrip()
+        places = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
+        if places:
+            self.stopped = True
+            text = text[: min(places)]
+            size = len(text.rstrip())
+        else:
+            begun = [n for stop in self._stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
+            size = len(text[: len(text) - max(begun, default=0)].rstrip())
+        piece, self._held = text[:size], text[size:]
+        self.text += piece
+        return piece
+
+    def _decode(self, start: int, end: int) -> str:
+        return self._tokenizer.decode(self._ids[start:end], skip_special_tokens=True) if end > start else ''

@@ -114,6 +114,23 @@ def test_a_page_holds_all_it_shows(dataset, tmp_path):
     assert np.array_equal(shown, frame.permute(1, 2, 0).numpy())
 
 
+@pytest.mark.parametrize('folder', ['llama_tokenizer_dir', 'gpt2_tokenizer_dir'])
+def test_characters_of_several_tokens_are_shown_whole(folder, tmp_path, request):
+    said = 'はい、ダリアです。 é 🙂 end'
+    records = [{'instruction': '日本語?', 'input': '', 'output': said}]
+    (tmp_path / 'ja.json').write_text(json.dumps(records))
+    named = ['--source', 'alpaca', '--ann', str(tmp_path / 'ja.json'), '--template', 'Otter']
+    named += ['--tokenizer', str(request.getfixturevalue(folder)), '--out', str(tmp_path / 'page.html')]
+    assert browse_dataset.main(named) == 0
+    (row,) = page_data(tmp_path / 'page.html')[1]['rows']
+    text = ''.join(row['tokens'])
+    assert said in text
+    assert '\ufffd' not in text
+    assert len(row['tokens']) == len(row['ids'])
+    assert {'は', 'い'} < set(row['tokens'])
+    assert row['tokens'].count('') > 10  # the first bytes of each
+
+
 def test_text_cannot_leave_its_place_in_the_page(tmp_path, llama_tokenizer_dir):
     files = planting.clean()
     files.lists['alpaca.json'][0]['output'] = '</script><script>alert(1)</script>'

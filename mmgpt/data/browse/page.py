@@ -22,6 +22,7 @@ from mmgpt.data.dataset import FrameKey, InstructionDataset
 from mmgpt.structures import IGNORE_INDEX
 
 COUNTED = 2000  # samples, evenly spaced, that the histograms are of
+MOST_PARTS = 8  # tokens that one character may be made of
 
 
 def write_page(path: str | Path, rows: Iterable[Row], dataset: InstructionDataset, title: str) -> int:
@@ -37,7 +38,7 @@ def write_page(path: str | Path, rows: Iterable[Row], dataset: InstructionDatase
         the number of rows.
     """
     tokenizer, media_id = dataset.prompter.tokenizer, dataset.prompter.media_token_id
-    show = _token_text(tokenizer)
+    show = _token_texts(tokenizer)
     frames: dict[FrameKey, str] = {}  # as data URLs
     shown = [_row(row, show, media_id, frames) for row in rows]
     numbers = {key: number for number, key in enumerate(frames)}
@@ -53,7 +54,7 @@ def write_page(path: str | Path, rows: Iterable[Row], dataset: InstructionDatase
     return len(shown)
 
 
-def _row(row: Row, show: Callable[[int, int | None], str], media_id: int, frames: dict[FrameKey, str]) -> dict:
+def _row(row: Row, show: Callable[[list[int]], list[str]], media_id: int, frames: dict[FrameKey, str]) -> dict:
     ids, media = row.input_ids.tolist(), []
     for sample in row.samples:
         for medium in sample.media:
@@ -73,7 +74,7 @@ def _row(row: Row, show: Callable[[int, int | None], str], media_id: int, frames
             for sample, source in zip(row.samples, row.sources)
         ],
         'ids': ids,
-        'tokens': [show(id, ids[place - 1] if place else None) for place, id in enumerate(ids)],
+        'tokens': show(ids),
         'trained': [int(label != IGNORE_INDEX) for label in row.labels.tolist()],
         'segments': row.segment_ids.tolist(),
         'media': media,
@@ -81,14 +82,24 @@ def _row(row: Row, show: Callable[[int, int | None], str], media_id: int, frames
     }
 
 
-def _token_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[int, int | None], str]:
-    """What a token adds to the text, given the one before it: a token alone would lose its leading blank."""
+def _token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], list[str]]:
+    """What each token adds to the text of those before it; '' where it holds the beginning of a character alone."""
 
     @lru_cache(maxsize=100_000)
     def decode(*ids: int) -> str:
         return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    return lambda id, before: decode(id) if before is None else decode(before, id)[len(decode(before)) :]
+    def texts(ids: list[int]) -> list[str]:
+        made, before, start = [], 0, 0  # the tokens before..start are known, those from start on are waited with
+        for end in range(1, len(ids) + 1):  # a token is decoded behind another: alone it would lose its leading blank
+            known, text = decode(*ids[before:start]), decode(*ids[before:end])
+            whole = not text.endswith('\ufffd') or end == len(ids) or end - start == MOST_PARTS
+            made.append(text[len(known) :] if whole else '')
+            if whole:
+                before, start = start, end
+        return made
+
+    return texts
 
 
 def _data_url(frame: Tensor) -> str:

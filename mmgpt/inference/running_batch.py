@@ -15,7 +15,7 @@ from mmgpt.inference.answer_text import AnswerText
 from mmgpt.inference.prefixes import EncodedMedia, Prefix, Prefixes, Prompt, begun_cache
 from mmgpt.inference.requests import Job, Progress
 from mmgpt.inference.sampling import Sampler, Token
-from mmgpt.models.backbone import CACHE
+from mmgpt.models.cache_name import CACHE
 from mmgpt.models.cache_rows import join_rows, take_rows
 
 logger = logging.getLogger(__name__)

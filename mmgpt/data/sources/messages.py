@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,26 @@ from mmgpt.data.image_stores.cells import CellImages
 from mmgpt.data.sources.records import Record, Records
 from mmgpt.data.table_records import TableRecords
 from mmgpt.registry import SOURCES
-from mmgpt.structures import Kind, Medium, Turn
+from mmgpt.structures import Kind, Medium, Role, Turn
 
-ROLES = ('system', 'user', 'assistant')
+MESSAGES, IMAGES = ('messages', 'conversations', 'texts'), ('images', 'image')  # what the columns may be called
+ROLES: dict[str, dict[str, Role]] = {  # the field that says who speaks -> its values
+    'role': {'system': 'system', 'user': 'user', 'assistant': 'assistant'},
+    'from': {'system': 'system', 'human': 'user', 'gpt': 'assistant'},
+}
 PARTS = ('text', 'input', 'image', 'video', 'image_set')
 MARK = '<image>'
 
 
 @SOURCES.register_module()
 class Messages(Records):
-    """Records of ``messages`` (``role`` and ``content``) and ``images``.
+    """Records of ``messages`` and ``images``, in the forms that sets of the Hugging Face hub have.
+
+    ::
+
+        messages: [{'role': 'user', 'content': …}, {'role': 'assistant', 'content': …}]
+        conversations: [{'from': 'human', 'value': …}, {'from': 'gpt', 'value': …}]         as LLaVA writes them
+        texts: [{'user': …, 'assistant': …}]                                                as The Cauldron does
 
     A content is a text, in which each ``<image>`` takes the next picture, or a list of parts::
 
@@ -42,8 +52,8 @@ class Messages(Records):
 
     Args:
         annotations, images, sample, sample_seed, name: as of :class:`~mmgpt.data.sources.records.Records`.
-        messages_field: the column of the messages.
-        images_field: the column of the pictures; a list, or one.
+        messages_field: the column of the messages; None = the first of those above that there is.
+        images_field: the column of the pictures, a list or one; None = ``images``, or ``image``.
     """
 
     id_field = 'id'
@@ -52,29 +62,44 @@ class Messages(Records):
         self,
         annotations: str | Path | Sequence[str | Path],
         images: ImageStore | None = None,
-        messages_field: str = 'messages',
-        images_field: str = 'images',
+        messages_field: str | None = None,
+        images_field: str | None = None,
         sample: int | None = None,
         sample_seed: int = 42,
         name: str | None = None,
     ) -> None:
         super().__init__(annotations, images, sample, sample_seed, name)
         self.messages_field, self.images_field = messages_field, images_field
-        if all(isinstance(file, TableRecords) and images_field in file.columns for file in self.files):
-            self.images = CellImages(self.files, images_field, images)
+        tables = [file for file in self.files if isinstance(file, TableRecords)]
+        if len(tables) == len(self.files):
+            column = self.fields_of(tables[0].columns)[1]
+            if all(column in table.columns for table in tables):
+                self.images = CellImages(tables, column, images)
+
+    def fields_of(self, names: Container[str]) -> tuple[str, str]:
+        """What the messages and the pictures of a record are called, of these names."""
+        messages = self.messages_field or next((name for name in MESSAGES if name in names), MESSAGES[0])
+        return messages, self.images_field or next((name for name in IMAGES if name in names), IMAGES[0])
 
     def read(self, record: Record, rng: np.random.Generator) -> tuple[Turn, ...]:
         """One turn per message."""
-        pictures = _Pictures(record, self.images_field)
-        turns = [_turn(message, pictures) for message in record.records(self.messages_field, at_least=2)]
+        field, images_field = self.fields_of(record)
+        pictures = _Pictures(record, images_field)
+        turns = [
+            _turn(message, role, name, pictures)
+            for message in record.records(field, at_least=1)
+            for role, name in _said(message)
+        ]
+        if len(turns) < 2:
+            record.fail(field, 'a list of at least 2 objects')
         if pictures.taken == 0 and pictures.keys:
             first = next((i for i, turn in enumerate(turns) if turn.role == 'user'), None)
             if first is not None:
                 media = tuple(Medium((key,)) for key in pictures.rest())
                 turns[first] = Turn('user', turns[first].text, media, turns[first].input)
         elif pictures.taken < len(pictures.keys):
-            asked = f'{pictures.taken} of them are asked for in "{self.messages_field}"'
-            record.fail(self.images_field, f'as many pictures as there are marks: {asked}')
+            asked = f'{pictures.taken} of them are asked for in "{field}"'
+            record.fail(images_field, f'as many pictures as there are marks: {asked}')
         return tuple(turns)
 
     def context(self, record: Record) -> tuple[str, ...]:
@@ -83,8 +108,9 @@ class Messages(Records):
 
     def kind_of(self, record: Record, turns: tuple[Turn, ...]) -> Kind:
         """A video is one wherever it stands."""
-        parts = [part for message in record[self.messages_field] for part in message['content']]
-        if any(isinstance(part, dict) and part['type'] == 'video' for part in parts):
+        contents = (value for message in record[self.fields_of(record)[0]] for value in message.values())
+        parts = (part for content in contents if isinstance(content, list) for part in content)
+        if any(isinstance(part, dict) and part.get('type') == 'video' for part in parts):
             return 'video'
         return super().kind_of(record, turns)
 
@@ -114,17 +140,26 @@ class _Pictures:
         return self.keys[number]
 
 
-def _turn(message: Record, pictures: _Pictures) -> Turn:
-    role, content = message.text('role'), message.get('content')
-    if role not in ROLES:
-        message.fail('role', ' or '.join(ROLES))
+def _said(message: Record) -> list[tuple[Role, str]]:
+    """Who speaks in a message, and the field of what they say; a question may stand with its answer."""
+    if 'user' in message and 'assistant' in message:
+        return [('user', 'user'), ('assistant', 'assistant')]
+    field = 'from' if 'from' in message and 'role' not in message else 'role'
+    role = ROLES[field].get(message.text(field))
+    if role is None:
+        message.fail(field, ' or '.join(ROLES[field]))
+    return [(role, 'value' if field == 'from' else 'content')]
+
+
+def _turn(message: Record, role: Role, field: str, pictures: _Pictures) -> Turn:
+    content = message.get(field)
     if isinstance(content, str):
         media = tuple(Medium((pictures.next(),)) for _ in range(content.count(MARK)))
         text = content.replace(f'{MARK}\n', '').replace(f'\n{MARK}', '').replace(MARK, '')
         return Turn(role, text, media)
     texts: dict[str, list[str]] = {'text': [], 'input': []}
     media = []
-    for part in message.records('content'):
+    for part in message.records(field):
         kind = part.text('type')
         if kind in texts:
             texts[kind].append(part.text('text'))

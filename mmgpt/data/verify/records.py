@@ -65,9 +65,12 @@ class RecordsFile(Annotations):
             return None
         try:
             record = self.entries.value(number)
-            pictures = record.get(self.source.images_field)
-            asked = sum(_asked(message['content']) for message in record[self.source.messages_field])
+            messages, images = self.source.fields_of(record)
+            pictures = record.get(images)
+            asked = sum(_asked(content) for said in record[messages] for content in said.values())
         except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        if not message.startswith(f'"{images}"'):
             return None
         count = len(pictures) if isinstance(pictures, list) else int(pictures is not None)
         if asked == count:
@@ -104,9 +107,9 @@ class _EachInTurn(np.random.Generator):
 
 def _asked(content: Any) -> int:
     """How many pictures of the record's list a message asks for."""
-    if isinstance(content, str):
-        return content.count('<image>')
-    return sum(part['type'] == 'image' and not part.get('image') for part in content)
+    if isinstance(content, list):
+        return sum(part['type'] == 'image' and not part.get('image') for part in content)
+    return content.count('<image>') if isinstance(content, str) else 0
 
 
 def _keys_of(turns: Sequence[Turn]) -> Iterator[str]:

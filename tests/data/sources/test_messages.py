@@ -57,6 +57,43 @@ def test_messages_become_turns(tmp_path, images, messages, pictures, turns):
     assert sample.kind == ('image' if any(turn.media for turn in sample.turns) else 'text')
 
 
+SAID = [('user', 'What is this?', 1), ('assistant', 'A cat.', 0), ('user', 'And that?', 0), ('assistant', 'A dog.', 0)]
+FORMS = {
+    'conversations': [
+        {'from': 'human', 'value': '<image>\nWhat is this?'},
+        {'from': 'gpt', 'value': 'A cat.'},
+        {'from': 'human', 'value': 'And that?'},
+        {'from': 'gpt', 'value': 'A dog.'},
+    ],
+    'texts': [
+        {'user': 'What is this?', 'assistant': 'A cat.', 'source': 'made up'},
+        {'user': 'And that?', 'assistant': 'A dog.', 'source': 'made up'},
+    ],
+}
+
+
+@pytest.mark.parametrize('column', ['image', 'images'])
+@pytest.mark.parametrize('field', FORMS)
+def test_other_forms_of_the_hub(tmp_path, images, make_picture, field, column):
+    """Of LLaVA-OneVision and The Cauldron: the same turns from lines and from tables with the pictures inside."""
+    name, cell = 'b.png', {'bytes': make_picture(1), 'path': None}
+    named, held = (name, cell) if column == 'image' else ([name], [cell])
+    pq.write_table(pa.table({field: [FORMS[field]] * 2, column: [held] * 2}), tmp_path / 'x.parquet')
+    lines = Messages(jsonl(tmp_path, {field: FORMS[field], column: named}), images)
+    for source in (lines, Messages(tmp_path / 'x.parquet')):
+        sample = source[len(source) - 1]
+        assert [(turn.role, turn.text, len(turn.media)) for turn in sample.turns] == SAID
+        assert sample.kind == 'image'
+        assert source.images.read(sample.turns[0].media[0].frames[0]) == make_picture(1)
+
+
+def test_a_text_of_such_a_form(tmp_path):
+    record = {'conversations': [{'from': 'system', 'value': 'Be brief.'}, *FORMS['texts'][1:]], 'image': None}
+    sample = Messages(jsonl(tmp_path, record))[0]
+    assert [turn.role for turn in sample.turns] == ['system', 'user', 'assistant']
+    assert sample.kind == 'text'
+
+
 def test_system_input_video_and_language(tmp_path, images):
     video = {'type': 'video', 'video': ['a.png', 'b.png', 'c.png']}
     given = {'type': 'input', 'text': 'A passage.'}
@@ -163,6 +200,19 @@ def test_a_row_is_trained_on_from_a_table(tmp_path, make_picture, prompter):
         ),
         ({'messages': [{'role': 'user', 'content': 4}, ANSWER]}, '"content" should be a list'),
         ({'messages': [user('Hi'), ANSWER], 'images': [3]}, '"images" should be a list of file names'),
+        ({'texts': []}, '"texts" should be a list of at least 1 object'),
+        (
+            {'conversations': [{'from': 'user', 'value': 'Hi'}]},
+            r'"conversations"\[0\]: "from" should be system or human or gpt',
+        ),
+        (
+            {'conversations': [{'from': 'human', 'value': 'Hi'}]},
+            '"conversations" should be a list of at least 2 objects',
+        ),
+        (
+            {'texts': [{'user': '<image>', 'assistant': 'a'}], 'image': None},
+            '"image" should be a list with a picture 0',
+        ),
     ],
 )
 def test_a_record_of_another_form_is_a_fault_with_its_place(tmp_path, images, record, message):

@@ -196,6 +196,27 @@ def test_clean_sets_of_every_source_are_silent(tmp_path, llama_tokenizer_dir, ki
         assert [lost for _, lost in repair(patient, report, tmp_path / 'well')] == [0] * (1 + (pictures is not None))
 
 
+TALK = [{'role': 'user', 'content': '<image>What?'}, {'role': 'assistant', 'content': ANSWER}]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'kind'),
+    [
+        ({'messages': [{**TALK[0], 'content': '<image><image>What?'}, TALK[1]]}, 'image_count'),
+        ({'images': ['a.png', 'a.png']}, 'image_count'),
+        ({'images': []}, 'image_count'),
+        ({'images': 7}, 'wrong_type'),
+        ({'messages': [{**TALK[0], 'role': 'person', 'content': 'What?'}, TALK[1]]}, 'wrong_type'),
+        ({'messages': [{'role': 'user', 'content': [{'type': 'sound'}]}, TALK[1]]}, 'wrong_type'),
+        ({'messages': TALK[::-1]}, 'wrong_type'),
+    ],
+)
+def test_faults_of_messages(found, tmp_path, changes, kind):
+    (tmp_path / 'a.png').write_bytes(planting.picture(0))
+    text = json.dumps({'id': 'm', 'messages': TALK, 'images': ['a.png'], **changes})
+    assert found(text, 'x.jsonl', 'messages', tmp_path) == [(kind, 'm')]
+
+
 def test_empty_tables_and_columns_of_other_types(tmp_path, llama_tokenizer_dir):
     rows = pa.Table.from_pylist(TABLES['messages'])
     path = tmp_path / 'train.parquet'

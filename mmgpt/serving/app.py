@@ -82,7 +82,7 @@ def create_app(
                 state.processor,
                 adapters,
                 max_batch=settings.max_batch,
-                max_waiting=settings.max_waiting,
+                max_waiting=settings.max_requests,  # the gate counts them; a burst waits here between two steps
                 prefix_bytes=settings.prefix_bytes,
             )
         except BaseException as error:  # whatever it is: the server's owner decides

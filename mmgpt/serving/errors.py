@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
+        first = max(error.errors(), key=lambda one: len(one['loc']))  # of a union, the part that came nearest
         if first['type'] == 'json_invalid':
             return ApiError(400, f'the body is not JSON: {first["ctx"]["error"]}', 'invalid_json').response()
         param = '.'.join(str(part) for part in first['loc'][1:])

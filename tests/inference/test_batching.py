@@ -213,7 +213,7 @@ def adapters(tmp_path_factory):
     for seed, name in enumerate(('birds', 'maps')):
         model = copy.deepcopy(tiny.model_and_processor()[0])
         torch.manual_seed(seed)
-        LoRA(slots=['cross_attention', 'mlp'], r=4).inject(model)
+        LoRA(slots=['cross_attention', 'decoder_mlp'], r=4).inject(model)
         with torch.no_grad():
             for _, parameter in adapter_parameters(model):
                 parameter.add_(torch.randn_like(parameter))

@@ -1,0 +1,184 @@
+"""What a client may not do: each limit has its status, and the server goes on."""
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from PIL import Image
+
+pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
+
+from mmgpt.serving.settings import ServerSettings
+from tests.hub import tiny
+from tests.serving.site import image, question, serving, url
+
+SETTINGS = ServerSettings(
+    max_batch=2,
+    max_waiting=2,
+    timeout=20,
+    body_timeout=0.5,
+    max_body_bytes=200_000,
+    max_buffered_bytes=500_000,
+    max_pixels=10_000,
+    max_media=4,
+    max_tokens=4,
+)
+
+
+@pytest.fixture(scope='module')
+def site():
+    with serving(settings=SETTINGS) as (address, app):
+        yield address, app
+
+
+def post(address, body, **headers):
+    """Status, headers and JSON of an answer."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = Request(f'{address}/v1/chat/completions', data, {'Content-Type': 'application/json', **headers})
+    try:
+        with urlopen(request, timeout=30) as answer:
+            return answer.status, dict(answer.headers), json.load(answer)
+    except HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), json.load(error)
+
+
+def asked(messages, **more):
+    return {'model': 'tiny', 'messages': messages, **more}
+
+
+def alive(address):
+    return post(address, asked(question('What?')))[0] == 200
+
+
+@pytest.mark.parametrize('body', [b'', b'{', b'[]', b'null', b'{"a": NaN', b'\xff\xfe', b'[' * 100_000])
+def test_what_is_no_request(site, body):
+    status, _, told = post(site[0], body)
+    assert status == 400
+    assert told['error']['type'] == 'invalid_request_error'
+    assert alive(site[0])
+
+
+@pytest.mark.parametrize(
+    ('media', 'told'),
+    [
+        ([{'type': 'image_url', 'image_url': {'url': url(Image.new('RGB', (101, 100)))}}], 'max_pixels'),
+        ([image(0)] * 5, 'at most 4'),
+        ([{'type': 'image_url', 'image_url': 'no object'}], 'image_url'),
+        ([{'type': 'audio'}], 'audio'),
+    ],
+)
+def test_media_beyond_the_limits(site, media, told):
+    status, _, answer = post(site[0], asked(question('What?', *media)))
+    assert status == 400
+    assert told in answer['error']['message']
+
+
+def test_a_body_that_is_too_large_is_not_read(site):
+    host, port = site[0].removeprefix('http://').split(':')
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n')
+        assert b' 413 ' in connection.recv(1000)  # before a byte of it was sent
+    with socket.create_connection((host, int(port)), timeout=5) as connection:  # nor where its length is not told
+        connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n')
+        chunk = b'%x\r\n%s\r\n' % (50_000, b'x' * 50_000)
+        for _ in range(5):
+            connection.sendall(chunk)
+        assert b' 413 ' in connection.recv(1000)
+    assert alive(site[0])
+
+
+def test_a_client_that_sends_slowly_is_let_go(site):
+    host, port = site[0].removeprefix('http://').split(':')
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"model"')
+        assert b' 408 ' in connection.recv(1000)
+    assert site[1].state.admission.bytes == 0
+
+
+def test_beyond_the_queue_comes_429_with_a_time_to_wait(site):
+    address, app = site
+    release = threading.Event()
+    app.state.engine.call(lambda model: release.wait(10))
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(post, address, asked(question('What?'))) for _ in range(20)]
+        end = time.monotonic() + 5
+        while sum(answer.done() for answer in answers) < 20 - SETTINGS.max_requests and time.monotonic() < end:
+            time.sleep(0.01)
+        release.set()
+        answers = [answer.result() for answer in answers]
+    statuses = [status for status, _, _ in answers]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= SETTINGS.max_requests
+    refused = next(headers for status, headers, _ in answers if status == 429)
+    assert int(refused['retry-after']) >= 1
+    assert alive(address)
+
+
+def test_a_request_that_takes_too_long(monkeypatch):
+    settings = ServerSettings(timeout=0.3)
+    with serving(settings=settings) as (address, app):
+        status, _, told = post(address, asked(question('What?'), max_tokens=2000))
+        assert (status, told['error']['type']) == (504, 'timeout_error')
+        request = Request(
+            f'{address}/v1/chat/completions',
+            json.dumps(asked(question('What?'), max_tokens=2000, stream=True)).encode(),
+            {'Content-Type': 'application/json'},
+        )
+        with urlopen(request, timeout=10) as answer:  # the stream has begun: the error comes in it
+            lines = answer.read().decode().strip().split('\n\n')
+        assert json.loads(lines[-1].removeprefix('data: '))['error']['code'] == 'timeout'
+        app.state.engine.call(lambda model: None).result(5)
+        assert app.state.admission.requests == 0
+
+
+def test_health_and_errors_while_it_loads_and_when_that_fails():
+    begin = threading.Event()
+
+    def load():
+        begin.wait(10)
+        raise OSError('no such model')
+
+    with serving(load, wait=False) as (address, app):
+        with pytest.raises(HTTPError) as caught:
+            urlopen(f'{address}/health')
+        assert (caught.value.code, json.load(caught.value)) == (503, {'status': 'loading'})
+        assert post(address, asked(question('What?')))[0] == 503
+        begin.set()
+        while app.state.failure is None:
+            time.sleep(0.01)
+        with pytest.raises(HTTPError) as caught:
+            urlopen(f'{address}/health')
+        assert json.load(caught.value) == {'status': 'failed'}
+
+
+def test_metrics_health_and_docs(site):
+    address, _ = site
+    assert alive(address)
+    with urlopen(f'{address}/metrics') as answer:
+        text = answer.read().decode()
+    values = dict(line.rsplit(' ', 1) for line in text.splitlines() if not line.startswith('#'))
+    assert float(values['mmgpt_requests_total{model="tiny",status="200"}']) >= 1
+    assert float(values['mmgpt_generated_tokens_total']) >= 1
+    assert float(values['mmgpt_decoded_rows_total']) >= float(values['mmgpt_decode_steps_total']) >= 0
+    with urlopen(f'{address}/health') as answer:
+        assert answer.status == 200
+    with urlopen(f'{address}/openapi.json') as answer:
+        schema = json.load(answer)
+    assert '/v1/chat/completions' in schema['paths']
+    status, _, told = post(f'{address}/nowhere', {})
+    assert (status, told['error']['type']) == (404, 'not_found_error')
+
+
+def test_a_picture_at_its_final_size_is_the_one_that_the_processor_makes():
+    from mmgpt.serving.prompts import _shrunk
+
+    processor = tiny.model_and_processor()[1]
+    picture = tiny.picture(3, (37, 21))
+    frame = processor.prompter.frame
+    assert (frame(_shrunk(processor, picture)) == frame(picture)).all()

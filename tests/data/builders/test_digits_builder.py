@@ -31,9 +31,9 @@ def build(folder, seed=0):
     return folder
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    return build(tmp_path_factory.mktemp('digits') / 'data')
+@pytest.fixture
+def folder(digits_files):
+    return digits_files
 
 
 @pytest.fixture(scope='module')

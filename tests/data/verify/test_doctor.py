@@ -74,12 +74,9 @@ def test_clean_data_is_silent(tmp_path, llama_tokenizer_dir):
     assert not any(lengths['warning'] for lengths in report.answer_lengths.values())
 
 
-def test_the_digits_demo_is_silent_but_for_its_short_answers(tmp_path):
-    from mmgpt.data.builders import DigitsBuilder
-
-    DigitsBuilder(tmp_path / 'demo', episodes=60, size=40).build()
+def test_the_digits_demo_is_silent_but_for_its_short_answers(digits_files):
     cfg = load_config('configs/otter_demo.py', check=False)
-    text = json.dumps(cfg.to_dict(), default=str).replace('data/otter_demo', str(tmp_path / 'demo'))
+    text = json.dumps(cfg.to_dict(), default=str).replace('data/otter_demo', str(digits_files))
     report = examine(open_patient(NamedData.of_config(json.loads(text))))
     assert report.findings == []
     assert report.samples > 2000

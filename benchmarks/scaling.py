@@ -126,7 +126,7 @@ def opened(folder: Path, instructions: int, args, sizes, device):
     from data import tokenizer, write
     from mmgpt.data.builder import build_dataloader, build_prompter
 
-    write(folder, images=64, instructions=instructions, pictures=True)
+    write(folder, images=64, instructions=instructions, name='scaling')
     words = tokenizer(folder)
     prompter = build_prompter({'type': 'Otter'}, words, {'size': sizes['image']})
     source = dict(type='MimicIt', instructions=str(folder / 'XX_instructions.json'), images=str(folder / 'images'))

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer
 
+from mmgpt import registry
 from mmgpt.data.image_stores import write_parquet_images
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.templates import Otter
@@ -25,6 +26,18 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _registries():
+    """What a test registers is gone after it; mmgpt's own parts, which are imported when they are needed, stay."""
+    registries = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    before = [set(each.module_dict) for each in registries]
+    yield
+    for each, names in zip(registries, before):
+        for name in set(each.module_dict) - names:
+            if not each.module_dict[name].__module__.startswith('mmgpt.'):
+                del each.module_dict[name]
 
 
 def tokenizer_corpus() -> list[str]:

@@ -16,7 +16,7 @@ from mmgpt.hub.io import load_folder
 from mmgpt.models.builder import build_model
 from tests.hub import tiny
 
-BOUND = 5.0  # seconds
+BOUND = 15.0  # seconds; what is promised are five, on a machine that does nothing else
 
 
 @pytest.fixture(params=['closed port', 'black hole', 'no such host'])

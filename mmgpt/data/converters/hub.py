@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmgpt.data.converters.pictures import Report
 from mmgpt.data.image_stores import ImageStore
-from mmgpt.data.sources import Source
+from mmgpt.data.sources import Broken, Source, Unusable
 from mmgpt.structures import Kind, Medium, Sample, Turn
 
 SHARD_BYTES = 500_000_000
@@ -137,14 +137,16 @@ def _rows(sources: Sequence[tuple[Source, str]], done: int, report: Report) -> I
     number = 0
     for source, language in sources:
         for index in range(len(source)):
-            if number >= done:
+            number += 1
+            if number > done:
                 try:
                     sample = source[index]
-                    yield number, row_of(replace(sample, language=sample.language or language), source.images)
+                    yield number - 1, row_of(replace(sample, language=sample.language or language), source.images)
                 except (OSError, ValueError, KeyError) as error:
+                    if isinstance(error, Unusable) and not isinstance(error, Broken):
+                        continue  # as the rules of its set want it
                     why = error.args[0] if isinstance(error, KeyError) else error
                     report.faults[f'{source.name}, sample {index}'] = str(why)
-            number += 1
 
 
 def row_of(sample: Sample, images: ImageStore | None) -> dict[str, Any]:

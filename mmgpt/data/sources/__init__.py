@@ -1,6 +1,6 @@
 """Annotation files as samples, registered in ``SOURCES``."""
 
-from mmgpt.data.sources.base import Source, Unusable, check_attend_next
+from mmgpt.data.sources.base import Broken, Source, Unusable, check_attend_next
 from mmgpt.data.sources.captions import CocoCaption, MiniGPT4
 from mmgpt.data.sources.language import Alpaca, Baize, Dolly
 from mmgpt.data.sources.llava import Llava
@@ -16,6 +16,7 @@ __all__ = [
     'AOkVqa',
     'Alpaca',
     'Baize',
+    'Broken',
     'Clevr',
     'CocoCaption',
     'Dolly',

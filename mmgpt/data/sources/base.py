@@ -16,6 +16,19 @@ class Unusable(ValueError):
     """A sample that is left out: a data set draws another one of the source in its place."""
 
 
+class Broken(Unusable):
+    """A sample that is left out since its data are broken, not by the rules of its set.
+
+    Args:
+        message: what is broken, and where.
+        kind: of the fault, in the doctor's words (:data:`mmgpt.data.verify.KINDS`).
+    """
+
+    def __init__(self, message: str, kind: str = 'wrong_type') -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 def check_attend_next(source: Source | type[Source], share: float | None) -> None:
     """Checks the share of a source's samples whose text attends to the next medium.
 
@@ -62,8 +75,12 @@ class Source(ABC):
         Raises:
             IndexError: there is no such index.
             ValueError: the record is not as its format says; the message names file and id.
-            Unusable: it is, and the sample is left out by the rules of the set.
+            Unusable: the sample is left out, by the rules of the set or (:class:`Broken`) since it cannot be read.
         """
+
+    def id_of(self, index: int) -> str:
+        """What to call the sample of an index where it cannot be read."""
+        return f'{self.name}_{index}'
 
     @property
     def blocks(self) -> np.ndarray | None:

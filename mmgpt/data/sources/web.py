@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from mmgpt.data.image_stores import BadBase64, decode_base64, open_picture
-from mmgpt.data.sources.base import Source, Unusable
+from mmgpt.data.image_stores import BadBase64, OversizedImage, decode_base64, open_picture
+from mmgpt.data.sources.base import Broken, Source, Unusable
 from mmgpt.data.tar_samples import TarSamples
 from mmgpt.data.tokens import Tokens
 from mmgpt.registry import SOURCES
@@ -39,14 +39,19 @@ class _Web(Source):
         """See :meth:`Source.find`; an id is the names of tar and sample."""
         return self[self.samples.find(id)]
 
+    def id_of(self, index: int) -> str:
+        """See :meth:`Source.id_of`."""
+        return self.samples.id(index)
+
     def _sample(self, index: int, turns: Sequence[Turn]) -> Sample:
-        return Sample(self.samples.id(index), tuple(turns), kind='image', source=self.name)
+        return Sample(self.id_of(index), tuple(turns), kind='image', source=self.name)
 
     def _picture(self, index: int, data: bytes) -> Image.Image:
         try:
             return open_picture(data, self.samples.where(index), MAX_PIXELS)
         except ValueError as error:
-            raise Unusable(str(error)) from error
+            kind = 'oversized_image' if isinstance(error, OversizedImage) else 'corrupt_image'
+            raise Broken(str(error), kind) from error
 
 
 @SOURCES.register_module()
@@ -69,7 +74,7 @@ class ImageTextTars(_Web):
     def __getitem__(self, index: int) -> Sample:
         caption = self.samples.read(index, 'text').decode('utf-8', errors='replace').strip()
         if not caption:
-            raise Unusable(f'{self.samples.where(index)} has no caption')
+            raise Broken(f'{self.samples.where(index)} has no caption', 'empty_answer')
         data = self.samples.read(index, 'image')
         with suppress(BadBase64):  # as it should be
             data = decode_base64(data, '')
@@ -135,7 +140,8 @@ class Mmc4(_Web):
             record = json.loads(self.samples.read(index, 'page'))
             lead, parts = self._written(record) if record.get('is_gpt') else self._matched(record)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise Unusable(f'{self.samples.where(index)} is no page of MMC4: {error!r}') from error
+            kind = 'bad_base64' if isinstance(error, BadBase64) else 'wrong_type'
+            raise Broken(f'{self.samples.where(index)} is no page of MMC4: {error!r}', kind) from error
         if not parts:
             raise Unusable(f'{self.samples.where(index)} has no picture that fits a sentence')
         turns = [Turn('system', lead)]

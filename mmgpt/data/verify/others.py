@@ -6,9 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmgpt.data.sources import Source
+from mmgpt.data.sources import Broken, Source, Unusable
 from mmgpt.data.verify.annotations import Annotations, Examined, sound, wrong_type
 from mmgpt.data.verify.entries import Slip
+from mmgpt.data.verify.findings import Fault
 
 
 class SourceEntries:
@@ -52,11 +53,18 @@ class SourceSamples(Annotations):
 
     def examine(self, number: int) -> Examined:
         """See :meth:`Annotations.examine`."""
+        id_of = getattr(self.source, 'id_of', f'{self.set}_{{}}'.format)  # a source from outside need not have it
         try:
             sample = self.source[number]
+        except Broken as error:
+            return Examined(
+                sound(id_of(number)), faults=[Fault(error.kind, str(error), 'mend it, or take the sample out')]
+            )
+        except Unusable:
+            return Examined(sound(id_of(number)))  # as the rules of its set want it
         except (ValueError, KeyError, OSError) as error:
             said = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-            return Examined(f'{self.set}_{number}', faults=[wrong_type(said)])
+            return Examined(sound(id_of(number)), faults=[wrong_type(said)])
         frames = [frame for turn in sample.turns for medium in turn.media for frame in medium.frames]
         shown = [sound(frame) for frame in frames if not isinstance(frame, Image.Image)]
         return Examined(sound(sample.id), [sample], list(dict.fromkeys(shown)))

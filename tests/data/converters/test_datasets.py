@@ -12,7 +12,7 @@ from PIL import Image
 from mmgpt.data.converters import hub, write_dataset
 from mmgpt.data.dataset import InstructionDataset, SourceEntry
 from mmgpt.data.image_stores import JsonImages, ParquetImages, VideoFiles
-from mmgpt.data.sources import ImageTextTars, Messages, MimicIt
+from mmgpt.data.sources import ImageTextTars, Messages, MimicIt, Mmc4
 from mmgpt.data.sources.table import source_from_files
 from mmgpt.structures import Turn
 from tests.data import planting
@@ -182,6 +182,17 @@ def test_frames_of_video_files_and_pages_of_tars_can_be_written(tmp_path, make_p
     assert again[1].turns[1].text == 'a caption'
     picture = again.images.open(again[1].turns[0].media[0].frames[0])
     assert picture.tobytes() == Image.open(io.BytesIO(make_picture(1))).convert('RGB').tobytes()
+
+
+def test_what_the_rules_of_a_set_leave_out_is_no_fault(tmp_path):
+    from tests.data.test_fuzzing_containers import PAGE, tar_of
+
+    pages = [PAGE | {'similarity_matrix': [[0.0] * 3] * 2}, [], PAGE]
+    files = [(f'{n}.json', json.dumps(page).encode()) for n, page in enumerate(pages)]
+    (tmp_path / 'a.tar').write_bytes(tar_of(files))
+    report = write_dataset([Mmc4(tmp_path / 'a.tar', min_bytes=0)], tmp_path / 'out')
+    assert list(report.faults) == [f'{tmp_path.name}, sample 1']
+    assert [sample.id for sample in map(back(tmp_path / 'out').__getitem__, range(1))] == ['a/2']
 
 
 # ---- pictures

@@ -217,6 +217,42 @@ def test_faults_of_messages(found, tmp_path, changes, kind):
     assert found(text, 'x.jsonl', 'messages', tmp_path) == [(kind, 'm')]
 
 
+def test_pages_that_the_rules_leave_out_are_no_faults_and_broken_ones_are_named(tmp_path, llama_tokenizer_dir):
+    whole = json.loads(TARS['mmc4'][0][1])
+    large = planting.text(planting.picture(3) + bytes(11_000))
+    for entry in whole['image_info']:
+        entry['image_base64'] = large
+
+    def page(**changes) -> bytes:
+        return json.dumps(whole | changes).encode()
+
+    entries = whole['image_info']
+    unlike = [[0.01] * len(row) for row in whole['similarity_matrix']]
+    pages = {
+        'fine': page(),
+        'unlike': page(similarity_matrix=unlike),  # nothing fits: as the rules want it
+        'small': page(image_info=[{**entry, 'image_base64': planting.text(b'small')} for entry in entries]),
+        'torn': page(image_info=[{**entry, 'image_base64': planting.text(bytes(12_000))} for entry in entries]),
+        'coded': page(image_info=[{**entry, 'image_base64': '*' * 20_000} for entry in entries]),
+        'short': page(similarity_matrix=[]),
+        'none': b'[]',
+    }
+    (tmp_path / 'pages.tar').write_bytes(tar_of([(f'{name}.json', data) for name, data in pages.items()]))
+    findings = look('mmc4', tmp_path / 'pages.tar', None, llama_tokenizer_dir)[1].findings
+    assert {(finding.kind, finding.id) for finding in findings} == {
+        ('corrupt_image', 'pages/torn'),
+        ('bad_base64', 'pages/coded'),
+        ('wrong_type', 'pages/short'),
+        ('wrong_type', 'pages/none'),
+    }
+    picture = planting.picture(0)
+    captions = [('a.png', picture), ('a.txt', b'A digit.'), ('b.png', picture), ('b.txt', b' \n')]
+    captions += [('c.png', planting.huge_png(20_000)), ('c.txt', b'Large.')]
+    (tmp_path / 'captions.tar').write_bytes(tar_of(captions))
+    findings = look('image_text_tars', tmp_path / 'captions.tar', None, llama_tokenizer_dir)[1].findings
+    assert [(f.kind, f.id) for f in findings] == [('empty_answer', 'captions/b'), ('oversized_image', 'captions/c')]
+
+
 def test_empty_tables_and_columns_of_other_types(tmp_path, llama_tokenizer_dir):
     rows = pa.Table.from_pylist(TABLES['messages'])
     path = tmp_path / 'train.parquet'

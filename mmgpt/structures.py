@@ -65,6 +65,16 @@ class Encoded:
     attend_next: bool | None = None  # its text sees the next medium, not the previous one; None = the model's attend
 
 
+class Unreadable(NamedTuple):
+    """A sample that could not be read, and the one that took its place."""
+
+    source: str
+    index: int
+    epoch: int
+    reason: str
+    replaced_by: str  # the id
+
+
 class Batch(TypedDict, total=False):
     """What the collate function gives and ``Flamingo.compute_loss`` takes."""
 
@@ -80,6 +90,7 @@ class Batch(TypedDict, total=False):
     kinds: Tensor  # (R, K) int64 into GROUPS: kind and language of segment k + 1 of a row, -1 = none
     attend_next: Tensor  # (R, K) int64: segment k + 1 sees the next medium 1, the previous one 0, the model's -1
     sample_ids: list[list[str]]  # of each row, in the order of its segments
+    unreadable: list[Unreadable]  # what could not be read, and was replaced
 
 
 class Media(NamedTuple):

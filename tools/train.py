@@ -55,11 +55,13 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmengine.dist import get_rank
 
-    from mmgpt.engine.checkpoints import CheckpointError
+    from mmgpt.engine.checkpoints import CheckpointError, SaveError
     from mmgpt.engine.config import ConfigError, load_config
+    from mmgpt.engine.hooks.stop import STOPPED
     from mmgpt.engine.inputs import require_inputs
+    from mmgpt.engine.out_of_memory import OutOfMemory
     from mmgpt.engine.rehearsal import RehearsalError, rehearse
-    from mmgpt.engine.strategies.processes import join, leave, report
+    from mmgpt.engine.strategies.processes import join, leave, lost_process, report
 
     try:
         cfg = configure(load_config(args.config, args.cfg_options), args)
@@ -68,19 +70,22 @@ def main(argv: list[str] | None = None) -> int:
         place = join(args.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
         if args.dry_run:
             rehearse(cfg)
+            stopped_by = None
         else:
-            train(cfg, validate=not args.no_validate, speaks=place.rank == 0)
+            stopped_by = train(cfg, validate=not args.no_validate, speaks=place.rank == 0)
         leave()
-        return 0
-    except (FloatingPointError, RehearsalError) as error:
+        return STOPPED if stopped_by else 0
+    except (FloatingPointError, RehearsalError, SaveError, OutOfMemory) as error:
         return report('train', error, 1, args.launcher)
     except (ConfigError, CheckpointError, OSError, ImportError, ValueError) as error:
         return report('train', error, 2, args.launcher)
     except KeyboardInterrupt:
         return report('train', 'interrupted; --resume continues from the newest checkpoint', 130, args.launcher)
-    except Exception:
+    except Exception as error:
         if args.launcher == 'none':
             raise
+        if told := lost_process(error):
+            return report('train', told, 1, args.launcher)
         return report('train', f'process {get_rank()} failed\n{traceback.format_exc()}', 1, args.launcher)
 
 
@@ -105,8 +110,12 @@ def configure(cfg, args: argparse.Namespace):
     return cfg
 
 
-def train(cfg, validate: bool, speaks: bool) -> None:
-    """Prepare the data, train, save and evaluate as the config says; of several processes one speaks."""
+def train(cfg, validate: bool, speaks: bool) -> str | None:
+    """Prepare the data, train, save and evaluate as the config says; of several processes one speaks.
+
+    Returns:
+        the signal that ended the training early: then there is a checkpoint and nothing more.
+    """
     from mmgpt.engine.build import build_runner, prepare_data
 
     prepare_data(cfg)
@@ -114,11 +123,16 @@ def train(cfg, validate: bool, speaks: bool) -> None:
     if speaks:
         print(runner.summary, flush=True)
     runner.train()
+    if runner.stopped_by:
+        if speaks:
+            print(f'stopped by {runner.stopped_by} after iteration {runner.iter}; --resume auto goes on', flush=True)
+        return runner.stopped_by
     folder = runner.export()
     if speaks:
         print(f'trained for {runner.train_loop.train_seconds:.0f} s; the model is in {folder}', flush=True)
     if validate and cfg.get('evaluation'):
         evaluate(cfg, runner, speaks)
+    return None
 
 
 def evaluate(cfg, runner, speaks: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from itertools import chain
@@ -117,7 +118,7 @@ def build_dataloader(
         world_size: the number of processes.
     """
     cfg = dict(cfg)
-    dataset = build_dataset(cfg.pop('dataset'), prompter, seed)
+    dataset = build_dataset({'replace_unreadable': True, **cfg.pop('dataset')}, prompter, seed)
     stream = {'dataset': dataset, 'batch_size': cfg.pop('batch_size'), 'seed': seed}
     sampler = {'type': 'MixtureSampler', **cfg.pop('sampler', {})}
     batches = SAMPLERS.build({**stream, 'rank': rank, 'world_size': world_size, **sampler})
@@ -142,7 +143,8 @@ def build_val_dataloader(
         ValueError: there is no sample.
     """
     cfg = dict(cfg)
-    dataset, size = build_dataset(cfg.pop('dataset'), prompter, seed), cfg.pop('batch_size')
+    dataset = build_dataset({'replace_unreadable': True, **cfg.pop('dataset')}, prompter, seed)
+    size = cfg.pop('batch_size')
     quotas = enumerate(zip(dataset.quotas, dataset.sizes, strict=True))
     epoch = [Address(source, draw % total, draw // total) for source, (quota, total) in quotas for draw in range(quota)]
     if not epoch:
@@ -160,8 +162,18 @@ def _build_loader(
         batch_sampler=batches,
         collate_fn=PadCollate(prompter.tokenizer.pad_token_id, cfg.pop('pad_to_multiple_of', 1)),
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=outlive_signals,
         **{'pin_memory': torch.cuda.is_available(), **cfg},  # a copy to the GPU does not wait then
     )
+
+
+def outlive_signals(worker: int) -> None:
+    """Lets a worker go on where a scheduler tells all processes of a job to end: the training still needs it.
+
+    It ends with the training, or a minute after SIGTERM.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
 
 
 def named_sources(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -46,6 +46,8 @@ class PadCollate:
             kinds=pad_sequence([torch.tensor([group(sample) for sample in row]) for row in rows], True, -1),
             sample_ids=[[sample.id for sample in row] for row in rows],
         )
+        if unreadable := [one for row in packed for item in row for one in item.unreadable]:
+            batch['unreadable'] = unreadable
         if any(sample.attend_next is not None for row in rows for sample in row):
             placed = [[-1 if sample.attend_next is None else int(sample.attend_next) for sample in row] for row in rows]
             batch['attend_next'] = pad_sequence([torch.tensor(row) for row in placed], True, -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.Image import DecompressionBombError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,9 +22,15 @@ from mmgpt.data.prompter import Prompter
 from mmgpt.data.sources import Source, Unusable, check_attend_next
 from mmgpt.data.tokens import Tokens
 from mmgpt.data.vision_inputs import Transform
-from mmgpt.structures import KINDS, Encoded, Medium, Sample, Turn
+from mmgpt.structures import KINDS, Encoded, Medium, Sample, Turn, Unreadable
 
+# What reading a broken record or picture raises. Errors of code, such as TypeError, are none of them.
+UNREADABLE = (OSError, ValueError, LookupError, SyntaxError, EOFError, struct.error, zlib.error, DecompressionBombError)
 TRIES = 100  # samples of a source that are left out in turn: then its rules and its data do not fit
+
+
+class NothingUsable(ValueError):
+    """No sample of a source is any good."""
 
 
 class Address(NamedTuple):
@@ -59,6 +68,7 @@ class Item(NamedTuple):
 
     encoded: Encoded  # its media name frames by FrameKey
     frames: dict[FrameKey, Tensor | CachedFrame]  # (3, H, W) uint8, each distinct once; the items of a batch share it
+    unreadable: tuple[Unreadable, ...] = ()  # what would have stood here
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,9 @@ class InstructionDataset(Dataset):
         prompter: makes ids and frames.
         max_seq_len: limit of a row's text in tokens; None = no limit.
         seed: of retrieval and augmentation.
+        replace_unreadable: a sample that cannot be read, a broken picture or record, is replaced by another one of its
+            source, a function of the seed and its address; in a packed row by one that is no longer. The item tells of
+            it. Else the error is raised.
 
     Attributes:
         features: where set, frames come out of this cache, and pictures are decoded only where it has none.
@@ -146,7 +159,12 @@ class InstructionDataset(Dataset):
     metainfo: dict = {}  # MMEngine's Runner asks for it
 
     def __init__(
-        self, entries: Sequence[SourceEntry], prompter: Prompter, max_seq_len: int | None = None, seed: int = 0
+        self,
+        entries: Sequence[SourceEntry],
+        prompter: Prompter,
+        max_seq_len: int | None = None,
+        seed: int = 0,
+        replace_unreadable: bool = False,
     ) -> None:
         if not entries:
             raise ValueError('a data set needs at least one source')
@@ -156,6 +174,7 @@ class InstructionDataset(Dataset):
         self.prompter = prompter
         self.max_seq_len = max_seq_len
         self.seed = seed
+        self.replace_unreadable = replace_unreadable
         self.features: FeatureCache | None = None
         stores: dict[int, int] = {}  # sources that share a store share their frames
         self._stores = [stores.setdefault(id(entry.source.images), len(stores)) for entry in self.entries]
@@ -185,14 +204,36 @@ class InstructionDataset(Dataset):
 
     def encode(self, address: Address) -> Encoded:
         """The ids, labels and media of a sample with its context; reads no pixels."""
-        return self._encode(Address(*address), self._rng(address))
+        return self._first(address)[1]
 
     def measure(self, address: Address) -> Length:
         """How many tokens a sample has with its context, and whether that depends on the epoch; reads no pixels."""
-        rng = self._rng(address)
-        before = rng.bit_generator.state
-        tokens = len(self._encode(Address(*address), rng).input_ids)
-        return Length(tokens, lasting=rng.bit_generator.state == before)
+        used, encoded, rng = self._first(address)
+        untouched = rng.bit_generator.state == self._rng(used).bit_generator.state
+        return Length(len(encoded.input_ids), lasting=untouched and used == Address(*address))
+
+    def _first(self, address: Address) -> tuple[Address, Encoded, np.random.Generator]:
+        """The first of the candidates for an address whose record can be read, and the generator it has used."""
+        for candidate in self._candidates(Address(*address)):
+            rng = self._rng(candidate)
+            try:
+                return candidate, self._encode(candidate, rng), rng
+            except UNREADABLE as error:
+                self._give_up(error)
+                reason = error
+        raise NothingUsable(f'{TRIES} samples in turn cannot be read, the last one since: {reason}') from reason
+
+    def _candidates(self, address: Address) -> Iterator[Address]:
+        """The sample of an address, then those that may take its place."""
+        yield address
+        rng = np.random.default_rng((self.seed, *address, 0, 0))  # where media have one number more, from 1
+        for _ in range(TRIES - 1):
+            yield address._replace(index=int(rng.integers(len(self.entries[address.source].source))))
+
+    def _give_up(self, error: Exception) -> None:
+        """Raises an error again that no other sample makes good."""
+        if not self.replace_unreadable or isinstance(error, NothingUsable):
+            raise error
 
     def _rng(self, address: Address) -> np.random.Generator:
         return np.random.default_rng((self.seed, *address))
@@ -236,7 +277,7 @@ class InstructionDataset(Dataset):
             except Unusable as error:
                 reason = error
                 index = int(rng.integers(len(entry.source)))
-        raise ValueError(f'{TRIES} samples in turn cannot be used, the last one since: {reason}') from reason
+        raise NothingUsable(f'{TRIES} samples in turn cannot be used, the last one since: {reason}') from reason
 
     def __getitem__(self, address: Address) -> Item:
         return self.__getitems__([address])[0]
@@ -249,14 +290,49 @@ class InstructionDataset(Dataset):
         """
         frames: dict[FrameKey, Tensor | CachedFrame] = {}
         return [
-            [self._item(Address(*address), frames) for address in row]
+            [self._item(Address(*address), frames, packed=True) for address in row]
             if isinstance(row, list)
             else self._item(Address(*row), frames)
             for row in batch
         ]
 
-    def _item(self, address: Address, frames: dict[FrameKey, Tensor | CachedFrame]) -> Item:
-        encoded = self.encode(address)
+    def _item(self, address: Address, frames: dict[FrameKey, Tensor | CachedFrame], packed: bool = False) -> Item:
+        """The sample of an address, or what takes its place; where that has to fit a plan, no longer one."""
+        room: int | None = None
+        reasons: list[tuple[Address, Exception]] = []
+        longer: list[Item] = []
+        for candidate in self._candidates(address):
+            try:
+                encoded = self._encode(candidate, self._rng(candidate))
+                room = len(encoded.input_ids) if room is None else room  # as measured
+                item = self._read(candidate, encoded, frames)
+            except UNREADABLE as error:
+                self._give_up(error)
+                reasons.append((candidate, error))
+                continue
+            if not packed or len(encoded.input_ids) <= room:
+                return self._told(item, reasons)
+            longer.append(item)
+        if longer:
+            return self._told(min(longer, key=lambda item: len(item.encoded.input_ids)), reasons)
+        raise NothingUsable(f'{TRIES} samples in turn cannot be read, the last one since: {reasons[-1][1]}')
+
+    def _told(self, item: Item, reasons: list[tuple[Address, Exception]]) -> Item:
+        """The item with what could not be read in its place."""
+        return item._replace(
+            unreadable=tuple(
+                Unreadable(
+                    self.entries[address.source].source.name,
+                    address.index,
+                    address.epoch,
+                    f'{type(error).__name__}: {error}',
+                    item.encoded.id,
+                )
+                for address, error in reasons
+            )
+        )
+
+    def _read(self, address: Address, encoded: Encoded, frames: dict[FrameKey, Tensor | CachedFrame]) -> Item:
         entry = self.entries[address.source]
         media = []
         with _located(entry, address):

@@ -6,6 +6,7 @@ whose name starts with a dot, which the next save removes. ``training/checksums.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,11 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CHECKSUMS = Path('training') / 'checksums.json'
+WRITING_FAILED = ('os error', 'No space left', 'PytorchStreamWriter', 'inline_container')
 _NAME = re.compile(r'iter_(\d+)')
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message says why and what to do."""
+
+
+class SaveError(RuntimeError):
+    """Something that could not be written, such as to a full disk; nothing of it stays behind."""
 
 
 def checkpoint_path(root: Path, iteration: int) -> Path:
@@ -97,17 +103,24 @@ def written_whole(target: Path, share: Path | None = None) -> Iterator[Path]:
 
     Yields:
         the folder to write into; it lies beside ``target``.
+
+    Raises:
+        SaveError: the disk is full, or fails.
     """
     target = Path(target)
     partial = target.with_name(f'.{target.name}.partial')
-    _remove(partial)
-    partial.mkdir(parents=True)
     try:
+        _remove(partial)
+        partial.mkdir(parents=True)
         yield partial
         _seal(partial, share)
-    except BaseException:
-        _remove(partial)
-        raise
+    except BaseException as error:
+        free = _free(target)
+        with contextlib.suppress(OSError):  # the next save or the next pruning removes it then
+            _remove(partial)
+        if not _of_the_disk(error):
+            raise
+        raise SaveError(f'{target} could not be written, {free / 2**20:,.0f} MiB were free there: {error}') from error
     replaced = target.with_name(f'.{target.name}.replaced')
     _remove(replaced)
     if target.exists():
@@ -168,3 +181,13 @@ def _sync(path: Path) -> None:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _of_the_disk(error: BaseException) -> bool:
+    """Whether writing failed; safetensors, tokenizers and torch raise errors of their own for it."""
+    return isinstance(error, OSError) or any(text in str(error) for text in WRITING_FAILED)
+
+
+def _free(path: Path) -> int:
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    return shutil.disk_usage(there).free

@@ -17,6 +17,7 @@ from torch import nn
 from mmgpt.engine.hooks.logger import loss_figures
 from mmgpt.engine.hooks.samples import evaluating
 from mmgpt.engine.module import to_device
+from mmgpt.engine.out_of_memory import explained
 from mmgpt.engine.prefetch import made_ahead
 from mmgpt.engine.state import load_rng_state, untouched_rng
 from mmgpt.registry import LOOPS
@@ -78,8 +79,11 @@ class IterLoop(BaseLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        if self.iter < self.max_iters:
-            self._iterate()
+        try:
+            if self.iter < self.max_iters:
+                self._iterate()
+        finally:
+            self.runner.call_hook('on_exit')
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
@@ -101,7 +105,8 @@ class IterLoop(BaseLoop):
     def run_iter(self, batch: dict) -> None:
         """One micro-batch, with MMEngine's hooks around it; ``iter`` grows after them, as in MMEngine."""
         self.runner.call_hook('before_train_iter', batch_idx=self.iter, data_batch=batch)
-        outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        with explained(batch, self.runner.cfg, f'iteration {self.iter + 1}'):
+            outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
         self.dataloader.batch_sampler.skip(1)
         validation = self.runner.validation
         if validation is not None and validation.is_due(self.iter + 1):
@@ -149,14 +154,16 @@ class ValLoop(BaseLoop):
         precision = self.runner.optim_wrapper.optim_context(module)
         with untouched_rng(), evaluating(module), torch.no_grad(), precision:
             for batch in self.dataloader:
-                sums = module(to_device(batch, device))
+                with explained(batch, self.runner.cfg, 'the validation'):
+                    sums = module(to_device(batch, device))
                 totals[0] += sums.loss_sum
                 totals[1] += sums.weight_sum
                 totals[2:] += torch.cat([sums.kind_losses, sums.kind_counts])
         all_reduce(totals)
         loss, weight, *kinds = totals.tolist()
         figures = {f'val/{name}': value for name, value in loss_figures(loss, weight, kinds).items()}
-        self.runner.visualizer.add_scalars(figures, step=self.runner.iter + 1)
+        with self.runner.full_disk_told('the validation'):
+            self.runner.visualizer.add_scalars(figures, step=self.runner.iter + 1)
         for name, value in figures.items():
             self.runner.message_hub.update_scalar(name, value)
         self.runner.figures = {**self.runner.figures, **figures}

@@ -43,8 +43,8 @@ class AccumulatingOptimWrapper(OptimWrapper):
         no_decay: patterns of parameter names without weight decay, beside norms, biases and embeddings.
         lr_factors: pattern of parameter names -> factor on the learning rate; the first that matches counts.
 
-    Raises:
-        FloatingPointError: when a window's gradient is not finite.
+    A window whose loss or gradient is not finite is left out, by all processes alike: ``skipped`` says so, and
+    ``NonFiniteHook`` counts and tells it.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
         self.precision = faster_precision(self._device()) if self.chooses_precision else precision
         self.reduction = reduction
         self.grad_norm: Tensor | None = None  # of the newest step, before clipping
+        self.skipped = False  # whether the newest window was left out, since it was not finite
         self._window_weight: Tensor | None = None
         self._carried: dict[nn.Parameter, Tensor] = {}  # what a resumed window brought, divided by the processes
 
@@ -101,6 +102,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
         if self.reduction == 'batch':
             loss_sum = loss_sum / weight.clamp_min(torch.finfo(torch.float32).tiny).to(loss_sum.dtype)
             weight = (weight > 0).double()
+        weight = torch.where(torch.isfinite(loss_sum.detach()), weight, torch.nan)  # so all processes learn of it
         self._window_weight = weight if self._window_weight is None else self._window_weight + weight
         if loss_sum.requires_grad:
             loss_sum.backward()
@@ -122,16 +124,15 @@ class AccumulatingOptimWrapper(OptimWrapper):
             parameter.grad.mul_(torch.where(weight > 0, factor, 0.0).to(parameter.grad.dtype))
 
     def step(self, **kwargs: Any) -> None:
-        """Clip the window's gradient and let the optimiser step; a window without any target steps nothing."""
-        had_targets, self._window_weight = bool(self._window_weight > 0), None
+        """Clip the window's gradient and let the optimiser step.
+
+        A window without any target steps nothing, nor does one that is not finite.
+        """
+        weight, self._window_weight = self._window_weight, None
         parameters = self.trained()
         self.grad_norm = nn.utils.clip_grad_norm_(parameters, **self.clipping)
-        if not torch.isfinite(self.grad_norm):
-            raise FloatingPointError(
-                f'the gradient is not finite (norm {float(self.grad_norm)}) at iteration {self._inner_count}: '
-                'lower the learning rate, lengthen the warm-up, or look at the samples of this iteration'
-            )
-        if had_targets:
+        self.skipped = not bool(torch.isfinite(self.grad_norm) & torch.isfinite(weight).to(self.grad_norm.device))
+        if not self.skipped and bool(weight > 0):
             self.optimizer.step(**kwargs)
 
     def trained(self) -> list[nn.Parameter]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,9 @@ DEFAULT_HOOKS = {
     'progress': {'type': 'ProgressHook'},
     'gates': {'type': 'GatesHook'},
     'samples': {'type': 'SamplesHook'},
+    'non_finite': {'type': 'NonFiniteHook'},
+    'unreadable': {'type': 'UnreadableHook'},
+    'stop': {'type': 'StopHook'},
     'checkpoint': {'type': 'CheckpointHook'},
     'curves': {'type': 'CurvesHook'},
 }
@@ -91,6 +97,7 @@ class Runner(MMEngineRunner):
         self.summary = summary
         self.figures: dict[str, float] = {}  # the newest logged figures, for the console and for plugins
         self.checkpoint_root = Path(cfg.work_dir) / 'checkpoints'
+        self.stopped_by: str | None = None  # the signal that ended the run before its last iteration
         self.log_dirs: list[str] = []  # names of this run's log folders, those before a resume included
         self._newest: Path | None = None  # the checkpoint whose frozen file later ones share
         if recomputing := cfg.get('gradient_checkpointing'):
@@ -189,6 +196,23 @@ class Runner(MMEngineRunner):
             priority = hook.pop('priority', priority)
             hook = HOOKS.build(hook)
         super().register_hook(hook, priority)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call a stage of all hooks; one whose figures find no room on the disk does not end the run."""
+        for hook in self._hooks:
+            if hasattr(hook, fn_name):
+                with self.full_disk_told(type(hook).__name__):
+                    getattr(hook, fn_name)(self, **kwargs)
+
+    @contextmanager
+    def full_disk_told(self, who: str) -> Iterator[None]:
+        """A context in which a full disk is a warning; for what can be missed, such as logs."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.logger.warning(f'{who} could not write: {error}')
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """The loop of mmgpt's registry."""
@@ -336,6 +360,8 @@ class Runner(MMEngineRunner):
             folder, faults = latest_checkpoint(self.checkpoint_root)
             for fault in faults:
                 self.logger.warning(f'passed over a damaged checkpoint: {fault}')
+            if faults and folder is not None:
+                self.logger.warning(f'going on from the one before, {folder}')
             if folder is None:
                 self.logger.warning(f'no checkpoint to resume in {self.checkpoint_root}: starting from the beginning')
             return folder

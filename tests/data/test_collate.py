@@ -29,7 +29,7 @@ def test_every_row_is_found_again():
     assert batch['input_ids'].shape == (4, 6)
     assert batch['sample_ids'] == [['text'], ['picture'], ['several'], ['video']]
     assert batch['kinds'].tolist() == [[0], [1], [1], [2]]
-    for row, (encoded, _) in enumerate(MIXED):
+    for row, (encoded, *_) in enumerate(MIXED):
         n = len(encoded.input_ids)
         assert torch.equal(batch['input_ids'][row, :n], encoded.input_ids)
         assert torch.equal(batch['labels'][row, :n], encoded.labels)
@@ -44,9 +44,9 @@ def test_every_row_is_found_again():
 def test_each_distinct_frame_comes_once_and_is_where_it_belongs():
     batch = PadCollate(pad_token_id=0)(MIXED)
     assert batch['frames'].dtype == torch.uint8
-    assert len(batch['frames']) == len({name for encoded, _ in MIXED for m in encoded.media for name in m.frames})
+    assert len(batch['frames']) == len({name for encoded, *_ in MIXED for m in encoded.media for name in m.frames})
     assert batch['media_frames'].shape == (4, 3, 3)
-    for row, (encoded, _) in enumerate(MIXED):
+    for row, (encoded, *_) in enumerate(MIXED):
         found = [[f for f in medium if f >= 0] for medium in batch['media_frames'][row].tolist()]
         names = [['abcdef'[int(batch['frames'][f, 0, 0, 0])] for f in medium] for medium in found]
         assert names == [list(m.frames) for m in encoded.media] + [[]] * (3 - len(encoded.media))

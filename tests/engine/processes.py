@@ -18,8 +18,12 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def in_processes(function: Callable[..., Any], number: int, *arguments: Any, timeout: float = 120) -> list[Any]:
+def in_processes(
+    function: Callable[..., Any], number: int, *arguments: Any, timeout: float = 120, lost: tuple[int, ...] = ()
+) -> list[Any]:
     """``function(*arguments)`` in each of so many processes; what they gave, by rank.
+
+    Those that get lost on the way give None, and the others do not wait for them at the end.
 
     Raises:
         RuntimeError: one of them failed, with its traceback.
@@ -29,7 +33,7 @@ def in_processes(function: Callable[..., Any], number: int, *arguments: Any, tim
     port = free_port()
     pipes = [context.Pipe(duplex=False) for _ in range(number)]
     workers = [
-        context.Process(target=_work, args=(rank, number, port, pipes[rank][1], function, arguments))
+        context.Process(target=_work, args=(rank, number, port, pipes[rank][1], function, arguments, not lost))
         for rank in range(number)
     ]
     for worker in workers:
@@ -37,6 +41,9 @@ def in_processes(function: Callable[..., Any], number: int, *arguments: Any, tim
     try:
         results = []
         for rank, (receiver, _) in enumerate(pipes):
+            if rank in lost:
+                results.append(None)
+                continue
             if not receiver.poll(timeout):
                 raise TimeoutError(f'process {rank} gave nothing in {timeout} s')
             value, error = receiver.recv()
@@ -50,13 +57,16 @@ def in_processes(function: Callable[..., Any], number: int, *arguments: Any, tim
             worker.join()
 
 
-def _work(rank: int, number: int, port: int, sender: Any, function: Callable[..., Any], arguments: tuple) -> None:
+def _work(
+    rank: int, number: int, port: int, sender: Any, function: Callable[..., Any], arguments: tuple, together: bool
+) -> None:
     os.environ |= {'RANK': str(rank), 'WORLD_SIZE': str(number), 'LOCAL_RANK': str(rank)}
     os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
     try:
         join('pytorch', backend='gloo', timeout=60)
         value = function(*arguments)
-        leave()
+        if together:
+            leave()
         sender.send((value, None))
     except BaseException:
         sender.send((None, traceback.format_exc()))

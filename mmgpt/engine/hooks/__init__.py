@@ -9,8 +9,11 @@ from mmgpt.engine.hooks.curves import CurvesHook
 from mmgpt.engine.hooks.feature_cache import FeatureCacheHook
 from mmgpt.engine.hooks.gates import GatesHook
 from mmgpt.engine.hooks.logger import LoggerHook
+from mmgpt.engine.hooks.non_finite import NonFiniteHook
 from mmgpt.engine.hooks.progress import ProgressHook
 from mmgpt.engine.hooks.samples import SamplesHook
+from mmgpt.engine.hooks.stop import StopHook
+from mmgpt.engine.hooks.unreadable import UnreadableHook
 
 __all__ = [
     'CheckpointHook',
@@ -18,6 +21,9 @@ __all__ = [
     'FeatureCacheHook',
     'GatesHook',
     'LoggerHook',
+    'NonFiniteHook',
     'ProgressHook',
     'SamplesHook',
+    'StopHook',
+    'UnreadableHook',
 ]

@@ -49,6 +49,9 @@ class LoggerHook(Hook):
         totals = (sums.loss_sum.detach(), sums.weight_sum, sums.tokens, outputs['samples'])
         totals = torch.stack([torch.as_tensor(value, device=device).double() for value in totals])
         added = torch.cat([totals, sums.kind_losses.double(), sums.kind_counts.double()])
+        counts = torch.arange(len(added), device=device)
+        counts = (counts == 2) | (counts == 3)  # tokens and samples are seen even where the loss is not finite
+        added = torch.where(torch.isfinite(totals[0]) | counts, added, 0.0)
         self._sums = added if self._sums is None else self._sums + added
         self._waited += runner.train_loop.data_seconds
         if self.every_n_train_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:

@@ -182,13 +182,49 @@ def report(tool: str, error: BaseException | str, code: int, launcher: str = 'no
         if store is not None and store.add('failures', 1) > 1:
             store.wait(['told'], PATIENCE)
             return int(store.get('told'))
-    except distributed.DistError:  # what held it has ended: the first process, which has spoken, or torchrun
-        return code
+    except distributed.DistError:  # what held it has ended: the first process, or torchrun
+        if lost_process(error) is None:  # it has spoken
+            return code
     print(f'{tool}: {error}', file=sys.stderr, flush=True)
     if store is not None:
         with contextlib.suppress(distributed.DistError):
             store.set('told', str(code))
     return code
+
+
+LOST = (
+    'Connection closed by peer',
+    'Connection reset by peer',
+    'Broken pipe',
+    'Timed out waiting',
+    'timed out',
+    'Connection refused',
+    'aborted',
+)
+
+
+def lost_process(error: BaseException | str) -> str | None:
+    """What to say where an exchange failed since another process is gone or stands still; None for other errors.
+
+    A process that is killed is noticed at once; one whose machine is gone, or that hangs, after ``timeout`` of
+    ``env_cfg.dist_cfg``.
+    """
+    if isinstance(error, str):
+        return error if error.startswith(_LOST) else None
+    of_an_exchange = isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and ('gloo' in str(error) or 'NCCL' in str(error))
+    )
+    if not of_an_exchange or not any(text in str(error) for text in LOST):
+        return None
+    first = str(error).strip().splitlines()[0]
+    place = f'process {distributed.get_rank()}' if distributed.is_initialized() else 'this process'
+    return (
+        f'{_LOST}: it was killed, its machine is gone, or it stood still for too long ({place} noticed: {first}). '
+        'The run ends; --resume auto goes on from the newest checkpoint, with any number of processes'
+    )
+
+
+_LOST = 'another process was lost'
 
 
 def _meeting_place(launcher: str) -> str:

@@ -117,45 +117,50 @@ class Drills:
 
         options = ('default_hooks.checkpoint.max_keep_ckpts=1',)
         interval = self.drill.INTERVAL
-        begun, whole = self.folder / 'begun', 3 * interval
+        whole, log = 3 * interval, self.folder / 'operations.log'
         run = self.start('begun', whole, options=options, before=lambda: _end_after(interval))[0]
         run.wait()
-        require((begun / 'checkpoints' / f'iter_{interval:06d}').is_dir(), 'the run to begin with has no checkpoint')
-        log = self.folder / 'operations.log'
+        begun = self.folder / 'begun' / 'checkpoints'
+        require((begun / f'iter_{interval:06d}').is_dir(), 'the run to begin with has no checkpoint')
+        work_dir = self.folder / 'crashed'
+        checkpoints = work_dir / 'checkpoints'
+        self.undisturbed(whole, 1, options)
+        runner = self.drill.built(self.folder, 'crashed', whole, list(options))
 
-        def crashed(at: int) -> tuple[Path, list]:
-            work_dir = self.folder / 'crashed'
-            self.drill.remove(work_dir)
-            shutil.copytree(begun, work_dir)
+        def crashed(at: int) -> list:
+            self.drill.remove(checkpoints)
+            self.drill.remove(work_dir / 'hf')
+            shutil.copytree(begun, checkpoints)
             log.unlink(missing_ok=True)
 
             def before():
                 _end_after(2 * interval)
-                arm(work_dir / 'checkpoints', at, log)
+                arm(checkpoints, at, log)
 
-            outcome = self.start('crashed', whole, options=options, before=before)[0].wait()
-            require(outcome.code == (-signal.SIGKILL), f'no crash at {at}: {outcome.text[-1000:]}')
-            return work_dir, operations(log)
+            outcome = self.drill.BuiltRun(self.folder, runner, before).wait()
+            require(outcome.code == -signal.SIGKILL, f'no crash at {at}: {outcome.text[-1000:]}')
+            return operations(log)
 
-        _, every = crashed(0)
+        every = crashed(0)
         differences, resumed, lost = [], Counter(), Counter()
         for at in range(1, len(every) + 1):
-            work_dir, done = crashed(at)
+            done = crashed(at)
             require(len(done) == at - 1, f'crash {at} came after {len(done)} operations')
-            cut = self.folder / 'cut'
-            self.drill.remove(cut)
-            work_dir.rename(cut)  # the paths of the log are those of the run
-            shutil.copytree(cut, work_dir, copy_function=shutil.copy2)
+            kept = self.folder / 'kept'
+            shutil.copytree(checkpoints, kept)
             lost.update(cut_power(done))
-            found, faults = latest_checkpoint(work_dir / 'checkpoints')
+            found, faults = latest_checkpoint(checkpoints)
             require(found is not None, f'a power cut at {at} ({every[at - 1]}) left no checkpoint: {faults}')
-            self.drill.remove(work_dir)
-            cut.rename(work_dir)
-            newest, _ = latest_checkpoint(work_dir / 'checkpoints')
+            self.drill.remove(checkpoints)
+            kept.rename(checkpoints)
+            newest, _ = latest_checkpoint(checkpoints)
             require(newest is not None, f'a crash at {at} ({every[at - 1]}) left no checkpoint')
             resumed[newest.name] += 1
-            differences.append(self.finished('crashed', whole, options=options))
-            left = sorted(p.name for p in (work_dir / 'checkpoints').iterdir())
+            outcome = self.drill.BuiltRun(self.folder, runner).wait()
+            require(outcome.code == 0, f'resumed after a crash at {at}: {outcome.code}: {outcome.text[-1500:]}')
+            weights = self.drill.final_weights(work_dir)
+            differences.append(self.drill.difference(weights, self.undisturbed(whole, 1, options)))
+            left = sorted(p.name for p in checkpoints.iterdir())
             require(left == [f'iter_{whole:06d}'], f'a crash at {at} left rubbish behind: {left}')
         return {
             'crashes': len(every),

@@ -100,9 +100,7 @@ class Run:
                 os.environ |= {'RANK': str(rank), 'WORLD_SIZE': str(number), 'LOCAL_RANK': str(rank)}
                 os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
             before()
-            from tools import train
-
-            code = train.main(arguments)
+            code = self._run(folder, arguments)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -110,6 +108,11 @@ class Run:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
+
+    def _run(self, folder: Path, arguments: list[str]) -> int:
+        from tools import train
+
+        return train.main(arguments)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal."""
@@ -142,6 +145,40 @@ class Run:
     def saving(self) -> bool:
         """Whether a checkpoint is being written, or was when it was killed."""
         return next(self.work_dir.glob('checkpoints/.iter_*'), None) is not None
+
+
+class BuiltRun(Run):
+    """A run whose model and data were built before its process was made, which saves most of a short run's time.
+
+    Args:
+        runner: of ``built``; all runs with it have its work folder.
+        before: called in the process, before it trains.
+    """
+
+    def __init__(self, folder: Path, runner: Any, before: Callable[[], Any] = lambda: None):
+        self.runner = runner
+        super().__init__(folder, runner.work_dir, runner.max_iters, before=before)
+
+    def _run(self, folder: Path, arguments: list[str]) -> int:
+        self.runner.train()
+        self.runner.export()
+        return 0
+
+
+def built(folder: Path, work_dir: str, iterations: int, options: list[str]) -> Any:
+    """A runner that resumes the newest checkpoint of its work folder."""
+    from mmgpt.engine.build import build_runner
+    from mmgpt.engine.config import load_config
+
+    here = Path.cwd()
+    os.chdir(folder)
+    logs = "visualizer.vis_backends=[{'type': 'LocalVisBackend'}]"  # TensorBoard's has a thread
+    own = [f'max_iters={iterations}', f'train_cfg.max_iters={iterations}', logs]
+    cfg = load_config(CONFIG, [*SMALL, *own, *options])
+    cfg.work_dir, cfg.resume = work_dir, True
+    runner = build_runner(cfg)
+    os.chdir(here)
+    return runner
 
 
 def together(number: int, *args: Any, **kwargs: Any) -> list[Run]:

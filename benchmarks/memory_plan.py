@@ -39,7 +39,7 @@ CASES = {
     'bfloat16': dict(batch=dict(rows=4, tokens=128), precision='bf16'),
     'five pictures': dict(batch=dict(rows=4, tokens=128, images=5)),
     'a video of eight frames': dict(batch=dict(rows=2, tokens=128, frames=8)),
-    'text alone': dict(batch=dict(rows=4, tokens=256, images=0)),
+    'text alone': dict(batch=dict(rows=4, tokens=256, images=0), trainable=['language_model']),
     'longer and more rows': dict(batch=dict(rows=8, tokens=384)),
     'one packed row': dict(batch=dict(rows=1, tokens=768, samples=6)),
     'activations made again': dict(batch=dict(rows=8, tokens=384), checkpointing=True),

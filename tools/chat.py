@@ -20,6 +20,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--system', metavar='TEXT', help="the system text; default: the template's own, if any")
     parser.add_argument('--max-new-tokens', type=int, default=256, metavar='N', help='default: %(default)s')
     parser.add_argument('--temperature', type=float, default=0.0, metavar='T', help='0 = greedy (default)')
+    parser.add_argument('--top-p', type=float, default=1.0, metavar='P', help='of the draws; default: %(default)s')
+    parser.add_argument('--seed', type=int, metavar='N', help='of the draws; default: another one each time')
+    parser.add_argument(
+        '--stop', nargs='+', default=[], metavar='TEXT', help="ends an answer, beside the template's own"
+    )
+    parser.add_argument('--load', metavar='FOLDER', help='go on with a conversation that /save kept')
     parser.add_argument('--beams', type=int, default=1, metavar='N', help='default: %(default)s')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the accelerator where there is one')
     parser.add_argument('--dtype', default='auto', help="such as bfloat16; default: the folder's own")
@@ -37,9 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     import json
 
     from mmgpt.engine.console import quiet
-    from mmgpt.inference.chat import Chat, read_examples
+    from mmgpt.inference.chat import Chat
+    from mmgpt.inference.examples import read_examples
     from mmgpt.inference.generation import GenerationSettings
     from mmgpt.inference.plugins import import_plugins
+    from mmgpt.inference.session import load_session
 
     quiet()
     try:
@@ -50,8 +58,12 @@ def main(argv: list[str] | None = None) -> int:
             args.dtype,
             system=args.system,
             examples=read_examples(args.examples) if args.examples else (),
-            settings=GenerationSettings(args.max_new_tokens, args.temperature, num_beams=args.beams),
+            settings=GenerationSettings(
+                args.max_new_tokens, args.temperature, args.top_p, args.beams, stop=tuple(args.stop), seed=args.seed
+            ),
         )
+        if args.load:
+            load_session(chat, args.load)
         if args.text is None:
             from mmgpt.inference.terminal import Terminal
 

@@ -7,12 +7,11 @@ Rows differ in length, media, settings and seed. Requests of different adapters 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -139,28 +138,34 @@ class BatchEngine:
             self._wake.notify()
         return future
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Answer | BaseException]]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Answer | BaseException | None]]:
         """Answers many requests of one answer each; as they get ready, with their place among the requests.
 
-        The requests are drawn as they are needed, so they may come from a file of any length.
+        The requests are drawn as they are needed, so they may come from a file of any length. None stands for a request
+        that could not be made: its answer is None.
         """
         ready: queue.SimpleQueue = queue.SimpleQueue()
-        numbered = enumerate(requests)
         running: dict[int, Job] = {}
-        tokens: dict[int, int] = {}
         texts: dict[int, list[str]] = {}
+        tokens: Counter[int] = Counter()
+        numbered, more = enumerate(requests), True
         try:
-            while True:
-                for place, request in itertools.islice(numbered, self.max_batch + self.max_waiting // 2 - len(running)):
-                    tokens[place], texts[place] = 0, []
-                    running[place] = self.submit(request, lambda made, place=place: ready.put((place, made)))
+            while more or running:
+                while more and len(running) < self.max_batch + self.max_waiting // 2:
+                    place, request = next(numbered, (None, None))
+                    more = place is not None
+                    if request is not None:
+                        texts[place] = []
+                        running[place] = self.submit(request, lambda made, place=place: ready.put((place, made)))
+                    elif more:
+                        yield place, None
                 if not running:
-                    return
+                    continue
                 place, made = ready.get()
                 tokens[place] += made.token is not None
                 texts[place].append(made.text)
                 if made.error is not None:
-                    del running[place]
+                    del running[place], texts[place], tokens[place]
                     yield place, made.error
                 elif made.finish is not None:
                     job = running.pop(place)

@@ -1,20 +1,23 @@
-"""A chat with a model: turns with pictures and videos, answers that stream."""
+"""A chat with a model: turns with pictures and videos, answers that stream, turns that are asked again."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import StoppingCriteriaList
 
 from mmgpt.hub.io import load_folder
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.inference.answer_text import AnswerText
 from mmgpt.inference.dialogue_cache import DialogueCache
-from mmgpt.inference.generation import CallbackStreamer, GenerationSettings
+from mmgpt.inference.examples import as_messages, question
+from mmgpt.inference.generation import Follower, GenerationSettings
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,15 @@ class Reply:
 class Chat:
     """One conversation with a model.
 
-    What the model computed of a turn is kept for the next one (``mmgpt.inference.dialogue_cache``).
+    What the model computed of a turn is kept for the next one (``mmgpt.inference.dialogue_cache``). A conversation is
+    kept in a folder by ``mmgpt.inference.session``.
 
     Args:
         model: a ``Flamingo``.
         processor: its processor.
         system: the system text: Otter's task description, MultiModal-GPT's leading sentence.
-        examples: messages shown before the conversation, as in-context demonstrations.
+        examples: in-context demonstrations, shown before the conversation: messages, or short records
+            ``{'image': picture, 'text': question, 'answer': answer}``, see ``mmgpt.inference.examples``.
         settings: how answers are generated.
 
     Example::
@@ -59,7 +64,7 @@ class Chat:
         self.model = model
         self.processor = processor
         self.system = system
-        self.examples = list(examples)
+        self.examples = as_messages(examples)
         self.settings = settings or GenerationSettings()
         self.history: list[dict] = []
         self._cache = DialogueCache(model)
@@ -75,31 +80,68 @@ class Chat:
         system = [{'role': 'system', 'content': self.system}] if self.system else []
         return [*system, *self.examples, *self.history]
 
+    @property
+    def prompt(self) -> str:
+        """The conversation so far as the template writes it; '' where there is none."""
+        return self.processor.apply_chat_template(self.messages) if self.history else ''
+
     def ask(
         self,
         text: str,
         images: Iterable[Any] = (),
         video: Any = None,
         on_text: Callable[[str], None] | None = None,
+        examples: Sequence[dict] | None = None,
     ) -> Reply:
         """Asks one question; question and answer become part of the conversation.
 
         Args:
             text: the question.
             images: PIL images, paths or data URLs; each is one medium.
-            video: a list of pictures, or the path of a video file.
+            video: a list of pictures, the path of a video file, or a data URL of one.
             on_text: called with each piece of the answer as it is generated (with beams: once, at the end).
+            examples: in-context demonstrations instead of those that the conversation had; None: they stay.
 
         Raises:
             OSError: a picture or video cannot be read. The conversation is then as before, as after any error.
         """
-        content = [{'type': 'image', 'image': image} for image in images]
-        if video is not None:
-            content.append({'type': 'video', 'video': video})
-        question = {'role': 'user', 'content': [*content, {'type': 'text', 'text': text}]}
-        reply = self._generate([*self.messages, question], on_text)
-        self.history += [question, {'role': 'assistant', 'content': reply.text}]
-        return reply
+        return self._answer(self.history, question(text, images, video), on_text, examples)
+
+    def regenerate(self, on_text: Callable[[str], None] | None = None) -> Reply:
+        """Answers the last question again.
+
+        Raises:
+            ValueError: nothing was asked yet.
+        """
+        return self._answer(self.history[:-2], self._asked(-1), on_text)
+
+    def edit(
+        self,
+        text: str,
+        turn: int = -1,
+        images: Iterable[Any] | None = None,
+        video: Any = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Reply:
+        """Asks an earlier question otherwise; the turns after it are forgotten.
+
+        Args:
+            text: the new question.
+            turn: which one, from 0; -1 is the last.
+            images, video: instead of those that it had; both None: they stay.
+            on_text: see ``ask``.
+
+        Raises:
+            IndexError: there is no such turn.
+            ValueError: nothing was asked yet.
+        """
+        old = self._asked(turn)
+        new = question(text, images or (), video)
+        if images is None and video is None:
+            media = [part for part in old['content'] if part['type'] != 'text']
+            new['content'] = [*media, *new['content']]
+        place = range(len(self.history) // 2)[turn]
+        return self._answer(self.history[: 2 * place], new, on_text)
 
     def undo(self) -> bool:
         """Forgets the last question and its answer; False where there is none."""
@@ -111,77 +153,49 @@ class Chat:
         self.history = []
         self._cache.clear()
 
+    def _asked(self, turn: int) -> dict:
+        if not self.history:
+            raise ValueError('nothing was asked yet')
+        turns = self.history[::2]
+        if not -len(turns) <= turn < len(turns):
+            raise IndexError(f'there are {len(turns)} turns, no turn {turn}')
+        return turns[turn]
+
+    def _answer(
+        self,
+        before: list[dict],
+        asked: dict,
+        on_text: Callable[[str], None] | None,
+        examples: Sequence[dict] | None = None,
+    ) -> Reply:
+        shown = self.examples if examples is None else as_messages(examples)
+        system = [{'role': 'system', 'content': self.system}] if self.system else []
+        reply = self._generate([*system, *shown, *before, asked], on_text)
+        self.examples = shown
+        self.history = [*before, asked, {'role': 'assistant', 'content': reply.text}]
+        return reply
+
     @torch.inference_mode()
     def _generate(self, messages: list[dict], on_text: Callable[[str], None] | None) -> Reply:
         inputs = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True
         ).to(self.model.device, dtype=self.model.dtype)
-        tokenizer = self.processor.tokenizer
-        streams = on_text is not None and self.settings.num_beams == 1
-        start = time.perf_counter()
         inputs.pop('attention_mask')
-        output = self._cache.generate(
-            **inputs,
-            **self.settings.arguments(),
-            eos_token_id=self.processor.stop_token_ids,
-            pad_token_id=self.processor.pad_token_id,
-            streamer=CallbackStreamer(tokenizer, on_text) if streams else None,
-        )
-        seconds = time.perf_counter() - start
-        new = output[0, inputs['input_ids'].shape[1] :]
-        text = tokenizer.decode(new, skip_special_tokens=True).strip()
-        if on_text is not None and not streams:
-            on_text(text)
-        return Reply(text, len(new), seconds, self._cache.reused)
-
-
-def read_examples(path: str | Path) -> list[dict]:
-    """Reads in-context examples from a JSON file.
-
-    The file holds a list of messages, or of short records ``{"image": path, "text": question, "answer": answer}`` with
-    ``image``, ``images`` (each picture a medium), ``video`` or none of them. Paths are relative to the file.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: it is no JSON, or a record is of neither form.
-    """
-    path = Path(path).expanduser()
-    try:
-        records = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
-    if not isinstance(records, list):
-        raise ValueError(f'{path}: expected a list of messages or of examples, got {type(records).__name__}')
-    messages = []
-    for i, record in enumerate(records):
-        if isinstance(record, dict) and 'role' in record:
-            messages.append(record)
-        elif isinstance(record, dict) and isinstance(record.get('text'), str) and isinstance(record.get('answer'), str):
-            messages += _example_messages(record)
-        else:
-            raise ValueError(
-                f"{path}: record {i} is neither a message with a 'role' nor an example with 'text' and 'answer': "
-                f'{record!r:.200}'
+        length, settings = inputs['input_ids'].shape[1], self.settings
+        stop = (*self.processor.prompter.template.stop_strings, *settings.stop)
+        follower = Follower(AnswerText(self.processor.tokenizer, stop), length, on_text)
+        follows = settings.num_beams == 1
+        start = time.perf_counter()
+        with nullcontext() if settings.seed is None else torch.random.fork_rng():
+            if settings.seed is not None:
+                torch.manual_seed(settings.seed)
+            output = self._cache.generate(
+                **inputs,
+                **settings.arguments(),
+                eos_token_id=self.processor.stop_token_ids,
+                pad_token_id=self.processor.pad_token_id,
+                stopping_criteria=StoppingCriteriaList([follower] if follows else []),
             )
-    return [_beside(message, path.parent) for message in messages]
-
-
-def _example_messages(record: dict) -> list[dict]:
-    images = record.get('images') or ([record['image']] if record.get('image') else [])
-    content = [{'type': 'image', 'image': image} for image in images]
-    if record.get('video'):
-        content.append({'type': 'video', 'video': record['video']})
-    return [
-        {'role': 'user', 'content': [*content, {'type': 'text', 'text': record['text']}]},
-        {'role': 'assistant', 'content': record['answer']},
-    ]
-
-
-def _beside(value: Any, folder: Path, key: str = '') -> Any:
-    """Makes the relative paths of pictures and videos in a message relative to ``folder``."""
-    if isinstance(value, dict):
-        return {k: _beside(v, folder, k) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_beside(item, folder, key) for item in value]
-    is_file = key in {'image', 'images', 'video', 'path', 'url'} and isinstance(value, str) and ':' not in value[:8]
-    return str(folder / value) if is_file else value
+        seconds = time.perf_counter() - start
+        follower.follow(output[0])
+        return Reply(follower.end(), output.shape[1] - length, seconds, self._cache.reused)

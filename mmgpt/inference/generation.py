@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, TextStreamer
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria
+
+from mmgpt.inference.answer_text import AnswerText
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class GenerationSettings:
         if self.num_beams > 1 and self.temperature > 0:
             raise ValueError(f'beams ({self.num_beams}) do not draw: temperature must be 0, got {self.temperature}')
 
+    def changed(self, name: str, value: str) -> GenerationSettings:
+        """The settings with one that a user typed.
+
+        Raises:
+            ValueError: there is no such setting, or the text is no value of it.
+        """
+        kinds = {field.name: type(field.default) for field in fields(self)}
+        if name not in kinds:
+            raise ValueError(f'there is no setting {name!r}; there are: {", ".join(kinds)}')
+        if name == 'stop':
+            return replace(self, stop=tuple(value.split()))
+        if name == 'seed':
+            return replace(self, seed=int(value) if value else None)
+        return replace(self, **{name: kinds[name](value)})
+
     def arguments(self) -> dict[str, Any]:
         """The keywords of Hugging Face's ``generate``."""
         arguments = {
@@ -60,17 +79,36 @@ class GenerationSettings:
         return arguments
 
 
-class CallbackStreamer(TextStreamer):
-    """Hands each finished piece of an answer to a function, without special tokens and blanks at its beginning."""
+class Follower(StoppingCriteria):
+    """Follows a generation of one row: hands on each piece of text that is certain, and ends it at a stop string.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_text: Callable[[str], None]):
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    Args:
+        text: makes text of the tokens.
+        start: how many tokens there are before the answer.
+        on_text: called with each piece; None: nobody is told.
+    """
+
+    def __init__(self, text: AnswerText, start: int, on_text: Callable[[str], None] | None = None) -> None:
+        self.text = text
+        self.seen = start
         self._on_text = on_text
-        self._begun = False
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Called by ``TextStreamer`` when ``text`` can no longer change."""
-        text = text if self._begun else text.lstrip()
-        if text:
-            self._begun = True
-            self._on_text(text)
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """(1,) bool: the answer ended."""
+        self.follow(input_ids[0])
+        return torch.full((len(input_ids),), self.text.stopped, device=input_ids.device)
+
+    def follow(self, ids: Tensor) -> None:
+        """Takes what is new of a row (S,)."""
+        for token in ids[self.seen :].tolist():
+            self._tell(self.text.add(token))
+        self.seen = len(ids)
+
+    def end(self) -> str:
+        """The whole answer: there are no more tokens."""
+        self._tell(self.text.end())
+        return self.text.text
+
+    def _tell(self, piece: str) -> None:
+        if piece and self._on_text is not None:
+            self._on_text(piece)

@@ -60,6 +60,7 @@ class RunningBatch:
     ) -> None:
         self.model = model
         self.tokenizer = processor.tokenizer
+        self.stop_strings = processor.prompter.template.stop_strings
         self.stops = frozenset(processor.stop_token_ids)
         self.pad = processor.pad_token_id
         self.encoded = encoded
@@ -180,7 +181,8 @@ class RunningBatch:
             for index in range(request.n):
                 seed = None if request.settings.seed is None else request.settings.seed + index
                 sampler = Sampler(request.settings, seed, request.logprobs, logits.device)
-                rows.append(Row(job, index, sampler, AnswerText(self.tokenizer, request.settings.stop)))
+                text = AnswerText(self.tokenizer, (*self.stop_strings, *request.settings.stop))
+                rows.append(Row(job, index, sampler, text))
                 places.append(place)
         goes_on = self._advance(rows, logits[places] if len(rows) > len(jobs) else logits)
         for row, place, alive in zip(rows, places, goes_on, strict=True):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmgpt.inference.chat import read_examples
+from mmgpt.inference.examples import read_examples
 
 
 def write(folder, records):

@@ -113,3 +113,65 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(talk, monkeypatch):
     chat, shown = talk('first', 'second')
     assert [text for text, *_ in chat.asked] == ['second']
     assert 'stopped' in shown
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """A terminal with a real chat."""
+    from mmgpt.inference.chat import Chat
+    from mmgpt.inference.generation import GenerationSettings
+    from tests.hub import tiny
+
+    monkeypatch.chdir(tmp_path)
+    tiny.picture(0).save('0.png')
+
+    def run(*lines, is_terminal=False):
+        chat = Chat(*tiny.model_and_processor(), settings=GenerationSettings(max_new_tokens=6))
+        waiting, shown = iter([*lines, '/quit']), io.StringIO()
+        console = Console(file=shown, width=100, highlight=False, force_terminal=is_terminal)
+        Terminal(chat, console, lambda prompt: next(waiting)).run()
+        return chat, shown.getvalue()
+
+    return run
+
+
+def test_a_question_of_several_lines(talk):
+    chat, _ = talk('"""', 'one', '', '  two', '"""', 'three')
+    assert [asked[0] for asked in chat.asked] == ['one\n\n  two', 'three']
+
+
+def test_turns_are_repeated_edited_kept_and_gone_on_with(real):
+    chat, shown = real(
+        '/again',
+        '/image 0.png',
+        'What is it?',
+        '/again',
+        '/edit What digit is it?',
+        '/prompt',
+        '/save kept',
+        '/save kept',
+    )
+    assert 'nothing was asked' in shown
+    assert [part.get('text') for part in chat.history[0]['content']] == [None, 'What digit is it?']
+    assert 'User: What digit is it?' in shown
+    assert 'kept exists already' in shown
+    other, shown = real('/load nowhere', '/load kept', 'Why?')
+    assert 'nowhere' in shown
+    assert len(other.history) == 4
+    assert other.ask('And?').text == (chat.ask('Why?'), chat.ask('And?'))[1].text
+
+
+def test_settings_and_system_text(real):
+    chat, shown = real('/set', '/set temperature 0.5', '/set heat 3', '/set top_p x', '/system Look.')
+    assert (chat.settings.temperature, chat.system) == (0.5, 'Look.')
+    assert 'max_new_tokens = 6' in shown
+    assert "no setting 'heat'" in shown
+    assert 'could not convert' in shown
+
+
+def test_in_a_terminal_answers_are_markdown(talk, monkeypatch):
+    shown = io.StringIO()
+    chat, waiting = EchoChat(), iter(['is **bold**', '/quit'])
+    Terminal(chat, Console(file=shown, width=80, force_terminal=True), lambda prompt: next(waiting)).run()
+    assert '\x1b[1mbold' in shown.getvalue()
+    assert '**' not in shown.getvalue()

@@ -46,6 +46,7 @@ class Template(ABC):
     special_tokens: ClassVar[tuple[str, ...]]  # what must be single tokens, in the order they are added
     stop_token: ClassVar[str | None]  # ends an answer; None = the tokenizer's end-of-text
     media_token: ClassVar[str]  # stands for one medium
+    stop_strings: ClassVar[tuple[str, ...]] = ()  # end an answer too: a model that goes on with the next turn by itself
 
     def bind(self, tokenizer: PreTrainedTokenizerBase) -> Template:
         """The template as it is with a tokenizer, before it renders anything: itself, unless it depends on it."""

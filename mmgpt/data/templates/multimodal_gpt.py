@@ -49,6 +49,7 @@ class MultiModalGPT(Template):
     special_tokens = ('<|endofchunk|>', '<image>')  # those of its base; the first is not written
     stop_token = None
     media_token = '<image>'
+    stop_strings = ('\n\n### Image:', '\n\n### Instruction:', '\n\n### Input:', '\n\n### Response:')
 
     def __init__(self, lead: str = LEAD) -> None:
         self.lead = lead

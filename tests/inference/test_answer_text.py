@@ -1,0 +1,40 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmgpt.inference.answer_text import AnswerText
+from tests.hub import tiny
+
+TOKENIZER = tiny.tokenizer()
+
+
+def pieces(ids, stop=()):
+    answer = AnswerText(TOKENIZER, stop)
+    made = [answer.add(token) for token in ids] + [answer.end()]
+    assert ''.join(made) == answer.text
+    return made, answer
+
+
+@given(st.text(max_size=40))
+def test_the_pieces_are_the_text_without_blanks_at_its_ends(text):
+    made, _ = pieces(TOKENIZER(text, add_special_tokens=False)['input_ids'])
+    whole = TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)['input_ids'], skip_special_tokens=True)
+    assert ''.join(made) == whole.strip()
+
+
+@given(st.lists(st.integers(3, 290), max_size=30))
+def test_of_any_tokens_too(ids):
+    made, _ = pieces(ids)
+    assert ''.join(made) == TOKENIZER.decode(ids, skip_special_tokens=True).strip()
+
+
+@given(st.text('ab#', max_size=30), st.lists(st.text('ab#', min_size=1, max_size=4), max_size=3))
+def test_a_stop_string_ends_it_and_nothing_of_one_is_told(text, stop):
+    made, answer = pieces(TOKENIZER(text, add_special_tokens=False)['input_ids'], stop)
+    places = [text.index(one) for one in stop if one in text]
+    if not places:
+        assert ''.join(made) == text
+    else:  # the first that is whole ends it
+        ends = min(text.index(one) + len(one) for one in stop if one in text)
+        assert answer.stopped
+        assert text.startswith(''.join(made))
+        assert len(''.join(made)) < ends

@@ -105,6 +105,7 @@ class Media(NamedTuple):
     parts: tuple[Part, ...] | None = None  # the samples of packed rows, where each is best looked at by itself
     size: int | None = None  # L, where keys and values stand instead of latents
     marks: Tensor | None = None  # (R,) int64: marks of each row before this call, where it continues a text
+    blind: bool = True  # False: it is known that all tokens of a sample with media see some of them
 
 
 class Part(NamedTuple):

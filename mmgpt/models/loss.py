@@ -74,14 +74,15 @@ def cross_entropy_sums(
         tokens: () passed on.
         parameters: those of ``head`` that are trained.
     """
-    weights = torch.ones(len(states), device=states.device) if targets.weights is None else targets.weights.float()
+    weights = None if targets.weights is None else targets.weights.float()
     rows = max(1, LOGITS_AT_ONCE[states.device.type == 'cpu'] // vocabulary)
     total, plain = _CrossEntropySum.apply(states, targets.labels, weights, head, rows, *parameters)
     kind_losses, kind_counts = plain.new_zeros(len(GROUPS)), plain.new_zeros(len(GROUPS))
     if targets.kinds is not None:
         kind_losses = kind_losses.index_add(0, targets.kinds, plain)
         kind_counts = kind_counts.index_add(0, targets.kinds, torch.ones_like(plain))
-    return LossSums(total, weights.sum(), kind_losses, kind_counts, tokens)
+    weight_sum = plain.new_tensor(float(len(plain))) if weights is None else weights.sum()
+    return LossSums(total, weight_sum, kind_losses, kind_counts, tokens)
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -101,18 +102,23 @@ class _CrossEntropySum(torch.autograd.Function):
             part = slice(start, start + rows)
             with torch.set_grad_enabled(any(wanted)):
                 piece = states[part].detach().requires_grad_(any(wanted))
-                loss = F.cross_entropy(head(piece).float(), labels[part], reduction='none')
-                weighted = (loss * weights[part]).sum()
-            losses.append(loss.detach())
+                logits = head(piece)
+            apart = logits is not piece and logits.dtype == torch.float32
+            slope = logits.detach() if apart else logits.detach().to(torch.float32, copy=True)
+            loss, slope = _loss_and_slope(slope, labels[part])
+            losses.append(loss)
             if any(wanted):
-                found = torch.autograd.grad(weighted, (piece, *parameters), allow_unused=True)
+                if weights is not None:
+                    slope *= weights[part, None]
+                found = torch.autograd.grad(logits, (piece, *parameters), slope.to(logits.dtype), allow_unused=True)
                 grown[0][part] = found[0]
                 for place, more in enumerate(found[1:], 1):
                     grown[place] = more if grown[place] is None or more is None else grown[place] + more
+            del logits, slope  # before the next ones are made
         ctx.save_for_backward(*(gradient if want else None for gradient, want in zip(grown, wanted)))
         plain = torch.cat(losses)
         ctx.mark_non_differentiable(plain)
-        return (plain * weights).sum(), plain
+        return (plain if weights is None else plain * weights).sum(), plain
 
     @staticmethod
     def backward(ctx, above, _):
@@ -120,3 +126,15 @@ class _CrossEntropySum(torch.autograd.Function):
             None if gradient is None else gradient * above.to(gradient.dtype) for gradient in ctx.saved_tensors
         )
         return states, None, None, None, None, *parameters
+
+
+def _loss_and_slope(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropies (n,) of float32 logits (n, V), and their gradient (n, V): softmax minus one-hot.
+
+    The logits are by far the largest tensor of a step: on a CPU the gradient takes their place.
+    """
+    labels = labels.unsqueeze(1)
+    wanted, greatest = logits.gather(1, labels), logits.amax(1, keepdim=True)
+    shares = torch.softmax(logits, 1, out=logits if logits.device.type == 'cpu' else None)
+    losses = greatest - wanted - shares.amax(1, keepdim=True).log()  # the greatest share is 1 / Σ exp(logit - greatest)
+    return losses.squeeze(1), shares.scatter_add_(1, labels, torch.full_like(wanted, -1))

@@ -43,17 +43,18 @@ def look(
         None where the gated blocks are not to be run at all.
     """
     skip = config.without_media == 'skip'
-    everything = torch.ones_like(input_ids, dtype=torch.bool)
     if latents is None:
         span = torch.zeros(*input_ids.shape, 2, dtype=torch.long, device=input_ids.device)
-        return None if skip else Media(None, span, everything)
+        return None if skip else Media(None, span, None)
     span = media_span(input_ids, segment_ids, config.media_token_id, config.attend, attend_next)
-    gated = has_media(input_ids, segment_ids, config.media_token_id) if skip else everything
+    looking = has_media(input_ids, segment_ids, config.media_token_id)
     mask = span_mask(span, latents.shape[1], latents.shape[2])
     one_by_one = not whole_rows and span.device.type == 'cpu' and segment_ids is not None
     packed = one_by_one and bool((segment_ids > 1).any())
     parts = parts_of(input_ids, segment_ids, config.media_token_id) if packed else None
-    return Media(latents, span, gated, mask=mask, parts=parts)
+    blind = not packed or bool((looking & (span[..., 0] == span[..., 1])).any())
+    gated = None if not skip or packed and bool(looking.all()) else looking
+    return Media(latents, span, gated, mask=mask, parts=parts, blind=blind)
 
 
 def project(media: Media, blocks: nn.ModuleDict) -> Media:

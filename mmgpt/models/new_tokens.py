@@ -42,7 +42,30 @@ class NewTokenRows(nn.Module):
     def scored(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Forward hook of the head: the logits of added tokens from their rows."""
         rows = self.rows if self.head_rows is None else self.head_rows
+        if type(module) is nn.Linear and not any(parameter.requires_grad for parameter in module.parameters()):
+            return _Scored.apply(output, args[0], rows, module.weight[self.ids], self.ids)
         return output.index_copy(-1, self.ids, torch.nn.functional.linear(args[0], rows).to(output.dtype))
+
+
+class _Scored(torch.autograd.Function):
+    """Writes the logits of added tokens over those of a frozen head, without a second copy of all logits.
+
+    The head's own backward pass runs with the gradients of all logits and so takes the frozen rows where the trained
+    ones belong: what differs is added here.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, states, rows, frozen, ids):
+        ctx.save_for_backward(states, rows, frozen, ids)
+        ctx.mark_dirty(logits)
+        return logits.index_copy_(-1, ids, torch.nn.functional.linear(states, rows).to(logits.dtype))
+
+    @staticmethod
+    def backward(ctx, above):
+        states, rows, frozen, ids = ctx.saved_tensors
+        slope = above.index_select(-1, ids).to(rows.dtype)
+        change = (slope @ (rows - frozen.to(rows.dtype))).to(states.dtype)
+        return above, change, slope.flatten(0, -2).T @ states.flatten(0, -2).to(rows.dtype), None, None
 
 
 def train_new_rows(model: nn.Module, token_ids: Sequence[int]) -> NewTokenRows:

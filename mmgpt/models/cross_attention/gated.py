@@ -75,7 +75,7 @@ class MaskedCrossAttention(nn.Module):
         x: Tensor,
         keys: Tensor,
         values: Tensor,
-        span: Tensor,
+        span: Tensor | None,
         mask: Tensor | None,
         parts: tuple[Part, ...] | None = None,
         media: int = 1,
@@ -85,7 +85,7 @@ class MaskedCrossAttention(nn.Module):
         Args:
             x: the text.
             keys, values: (R, heads, M * L, head width).
-            span: (R, S, 2).
+            span: (R, S, 2); None: all tokens see some media, but for whole ``parts`` that see none.
             mask: (R, 1, S, M * L) bool, the span over latents; None: all tokens see all media.
             parts: the samples of packed rows, which then attend one by one.
             media: M, for ``parts``.
@@ -96,7 +96,7 @@ class MaskedCrossAttention(nn.Module):
         else:
             out = _attention_by_parts(queries, keys, values, mask, parts, keys.shape[2] // media)
         out = self.to_out(out.transpose(1, 2).flatten(2))
-        return out if mask is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
+        return out if mask is None or span is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # plain, since it runs for each token and layer
@@ -167,7 +167,8 @@ class GatedBlock(GradientCheckpointingLayer):
             if mask is None and media.latents is not None:
                 mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
             parts = () if media.parts is None else (media.parts, media.latents.shape[1])
-            out = out + self.attn(out, keys, values, media.span, mask, *parts) * self.attn_gate.tanh()
+            span = media.span if media.blind else None
+            out = out + self.attn(out, keys, values, span, mask, *parts) * self.attn_gate.tanh()
         out = out + self.ff(out) * self.ff_gate.tanh()
         out = out.to(x.dtype)
         return out if media.gated is None else torch.where(media.gated.unsqueeze(-1), out, x)

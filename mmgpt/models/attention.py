@@ -56,7 +56,8 @@ def _products(
     if causal:
         bias = queries.new_full((1, size, count), float('-inf')).triu_(1)
     elif mask is not None:
-        bias = queries.new_zeros(mask.shape).masked_fill_(~mask, float('-inf')).expand(*batch, size, count).flatten(0, 1)
+        bias = queries.new_zeros(mask.shape).masked_fill_(~mask, float('-inf'))
+        bias = bias.expand(*batch, size, count).flatten(0, 1)
     queries, keys, values = (part.flatten(0, 1) for part in (queries, keys, values))
     scale = queries.shape[-1] ** -0.5 if scale is None else scale
     scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scale)

@@ -53,7 +53,7 @@ def look(
     packed = one_by_one and bool((segment_ids > 1).any())
     parts = parts_of(input_ids, segment_ids, config.media_token_id) if packed else None
     blind = not packed or bool((looking & (span[..., 0] == span[..., 1])).any())
-    gated = None if not skip or packed and bool(looking.all()) else looking
+    gated = None if not skip or (packed and bool(looking.all())) else looking
     return Media(latents, span, gated, mask=mask, parts=parts, blind=blind)
 
 

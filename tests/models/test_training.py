@@ -315,3 +315,14 @@ def test_two_compiled_models_in_one_process_are_both_right():
 @pytest.mark.slow
 def test_two_models_compiled_by_inductor_are_both_right():
     compiled_pair('inductor')
+
+
+def test_losses_of_extreme_logits_are_exact():
+    """The softmax takes the place of the logits: what underflows in it must not be lost to the loss."""
+    logits = torch.tensor([[0.0, 300.0, -200.0], [1e4, 1e4, -1e4], [-50.0, 40.0, 40.0]]).repeat(3, 1)
+    labels = torch.arange(3).repeat_interleave(3)
+    states = logits.clone().requires_grad_()
+    exact = torch.nn.functional.cross_entropy(states, labels, reduction='none')
+    exact.sum().backward()
+    losses, slope = loss_module._loss_and_slope(logits.clone(), labels)
+    assert torch.allclose(losses, exact, rtol=1e-6) and torch.allclose(slope, states.grad, atol=1e-6)

@@ -1,0 +1,68 @@
+"""Rows of added tokens: the same logits and gradients as an embedding and a head that are trained whole."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mmgpt.models.new_tokens import train_new_rows
+
+IDS = (3, 11, 12)
+
+
+class Words(nn.Module):
+    """An embedding and a head with something between, as small as it gets."""
+
+    def __init__(self, tied: bool = False, bias: bool = False) -> None:
+        super().__init__()
+        self.embed, self.middle, self.head = nn.Embedding(13, 8), nn.Linear(8, 8), nn.Linear(8, 13, bias=bias)
+        if tied:
+            self.head.weight = self.embed.weight
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.head
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.middle(self.embed(ids)).tanh())
+
+
+@pytest.mark.parametrize('tied', [False, True])
+@pytest.mark.parametrize('changed', [False, True])
+def test_gradients_are_those_of_whole_matrices(tied, changed):
+    torch.manual_seed(0)
+    whole = Words(tied)
+    rows = copy.deepcopy(whole)
+    added = train_new_rows(rows, IDS)
+    if changed:  # as after some steps: the trained rows are no longer what the frozen matrices hold
+        news = torch.randn(2, len(IDS), 8)
+        with torch.no_grad():
+            added.rows.copy_(news[0])
+            whole.embed.weight[list(IDS)] = news[0]
+            if not tied:
+                added.head_rows.copy_(news[1])
+                whole.head.weight[list(IDS)] = news[1]
+    ids, above = torch.randint(0, 13, (2, 9)), torch.randn(2, 9, 13)
+    ids[0, :3] = torch.tensor(IDS)
+    made = [model(ids) for model in (whole, rows)]
+    assert torch.allclose(*made, atol=1e-6)
+    for logits in made:
+        logits.backward(above)
+    assert torch.allclose(added.rows.grad, whole.embed.weight.grad[list(IDS)], atol=1e-5)
+    if not tied:
+        assert torch.allclose(added.head_rows.grad, whole.head.weight.grad[list(IDS)], atol=1e-5)
+    assert torch.allclose(rows.middle.weight.grad, whole.middle.weight.grad, atol=1e-5)
+    assert rows.embed.weight.grad is None and rows.head.weight.grad is None
+
+
+def test_a_head_that_is_trained_beside_the_rows_learns_nothing_from_their_logits():
+    torch.manual_seed(0)
+    model = Words(bias=True)  # its bias stays trained, as an adapter of the head would
+    train_new_rows(model, IDS)
+    model(torch.tensor([[1, 3, 5]]))[..., list(IDS)].sum().backward()
+    assert not model.head.bias.grad.any()

@@ -44,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
+    import os
+
     from mmgpt.engine.console import quiet
 
     quiet()
@@ -54,7 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 
         import_plugins(args.plugins)
         settings = ServerSettings(
-            args.api_key, args.max_batch, args.max_waiting, timeout=args.timeout, max_tokens=args.max_tokens
+            args.api_key or os.environ.get('MMGPT_API_KEY'),
+            args.max_batch,
+            args.max_waiting,
+            timeout=args.timeout,
+            max_tokens=args.max_tokens,
         )
         serve(args.model, args.host, args.port, settings, dict(args.adapters), args.device, args.dtype)
     except (OSError, ValueError, ImportError) as error:

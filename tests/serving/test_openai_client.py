@@ -59,6 +59,17 @@ def test_answers_are_those_of_generate(client, count):
     assert 1 <= usage.completion_tokens <= 8
 
 
+def test_without_a_picture_it_is_the_bare_language_model(client):
+    messages = question('What is it called?')
+    model, processor = tiny.model_and_processor()
+    ids = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)
+    bare = model.language_model.generate(
+        ids, max_new_tokens=8, do_sample=False, eos_token_id=processor.stop_token_ids, pad_token_id=0
+    )
+    answer = client.chat.completions.create(model='tiny', messages=messages).choices[0].message.content
+    assert answer == processor.decode(bare[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+
 def test_a_dialogue_with_a_system_text_goes_on_from_what_was_computed(client):
     messages = [{'role': 'system', 'content': 'Look.'}, *question('What is it?', image(0))]
     first = client.chat.completions.create(model='tiny', messages=messages).choices[0].message.content

@@ -72,12 +72,14 @@ def train_contexts(
     if hasattr(retriever, 'bind'):
         retriever = retriever.bind(source)
     rng = np.random.default_rng(seed)
-    samples = {sample.id: sample for sample in (source[index] for index in range(len(source)))}
-    if final_rounds:
-        samples = {s.id: s for s in {(_conversation(s.id), s.turns[0].media): s for s in samples.values()}.values()}
+    places: dict[Any, int] = {}  # samples are read again by their places: millions of them would take gigabytes
+    for index in range(len(source)):
+        sample = source[index]
+        places[(_conversation(sample.id), sample.turns[0].media) if final_rounds else sample.id] = index
     found: dict[str, list[str]] = {}
     taken: set[str] = set()
-    for sample in samples.values():
+    for index in places.values():
+        sample = source[index]
         if (share < 1 and rng.random() >= share) or (unused and sample.id in taken):
             continue
         ids = [] if retriever is None else [id for id in retriever(sample, rng) if _exists(source, id)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from array import array
 from pathlib import Path
 from typing import Literal
 
@@ -80,19 +81,20 @@ class SharedMedia(Choice):
 
     def _make(self, source: Source, folder: Path) -> None:
         numbers: dict[str, int] = {}
-        ids, groups, places = [], [], []
+        ids, groups, places = [], array('q'), array('q')
         for place, sample in enumerate(samples_of(source)):
             ids.append(sample.id)
             for value in self._shared(sample):
                 groups.append(numbers.setdefault(value, len(numbers)))
                 places.append(place)
-        order = np.argsort(np.array(groups, np.int64), kind='stable')
-        counts = np.bincount(np.array(groups, np.int64), minlength=len(numbers))
+        groups, places = (np.frombuffer(numbered, np.int64) for numbered in (groups, places))
+        order = np.argsort(groups, kind='stable')
+        counts = np.bincount(groups, minlength=len(numbers))
         KeyIndex(ids).save(folder)
         (folder / 'groups').mkdir()
         KeyIndex(numbers).save(folder / 'groups')
         np.save(folder / 'starts.npy', np.concatenate([[0], np.cumsum(counts)]))
-        np.save(folder / 'members.npy', np.array(places, np.int64)[order])
+        np.save(folder / 'members.npy', places[order])
 
     def _load(self) -> None:
         self._ids, self._groups = KeyIndex.load(self._folder), KeyIndex.load(self._folder / 'groups')

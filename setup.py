@@ -40,7 +40,17 @@ EXTRAS = {
     'pretraining': ['scipy>=1.11'],  # matches the pictures of web pages with their sentences
     'serving': ['fastapi>=0.115', 'uvicorn>=0.30', 'starlette>=0.40', 'pydantic>=2.7', 'prometheus_client>=0.20'],
     'endpoint': ['openai>=2'],  # asks OpenAI-compatible servers
-    'dev': ['pytest>=8', 'openai>=2', 'av>=13', 'hypothesis>=6.100', 'ruff>=0.6', 'scikit-learn>=1.4', 'scipy>=1.11'],
+    'syphus': ['openai>=2', 'lingua-language-detector>=2'],  # instructions by chat models; tells languages
+    'dev': [
+        'pytest>=8',
+        'av>=13',
+        'hypothesis>=6.100',
+        'lingua-language-detector>=2',
+        'openai>=2',
+        'ruff>=0.6',
+        'scikit-learn>=1.4',
+        'scipy>=1.11',
+    ],
 }
 
 setup(
@@ -53,7 +63,7 @@ setup(
     python_requires='>=3.11',
     packages=[*find_packages(include=['mmgpt', 'mmgpt.*']), *tools()],
     package_dir={'mmgpt_tools': 'tools'},
-    package_data={'mmgpt': ['data/browse/page.html'], 'mmgpt_tools': ['*.sh']},
+    package_data={'mmgpt': ['data/browse/page.html', 'syphus/pages/*', 'syphus/prompts/*'], 'mmgpt_tools': ['*.sh']},
     install_requires=requirements(),
     extras_require={
         **EXTRAS,

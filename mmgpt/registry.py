@@ -22,6 +22,8 @@ registry                     a member is                                 members
 ``LOOPS``                    the training loop (MMEngine's parent)       ``mmgpt.engine.loops``
 ``OPTIM_WRAPPERS``           the optimiser step (MMEngine's parent)      ``mmgpt.engine.optim``
 ``STRATEGIES``               spreads a model over processes              ``mmgpt.engine.strategies``
+``SYPHUS_TASKS``             annotation -> what a model is told          ``mmgpt.syphus.tasks``
+``SYPHUS_FILTERS``           drops generated pairs, with a reason        ``mmgpt.syphus.filters``
 ============================ =========================================== ===========================
 
 A plugin registers a class and is named in a config::
@@ -118,6 +120,9 @@ HOOKS = _registry('hook', 'mmgpt.engine.hooks', mmengine_registry.HOOKS)
 LOOPS = _registry('loop', 'mmgpt.engine.loops', mmengine_registry.LOOPS)
 OPTIM_WRAPPERS = _registry('optimizer wrapper', 'mmgpt.engine.optim', mmengine_registry.OPTIM_WRAPPERS)
 STRATEGIES = _registry('strategy', 'mmgpt.engine.strategies')
+
+SYPHUS_TASKS = _registry('Syphus task', 'mmgpt.syphus.tasks')
+SYPHUS_FILTERS = _registry('filter of pairs', 'mmgpt.syphus.filters')
 
 _INSIDE = {'mmgpt', 'mmengine', 'torch'}  # packages whose members come by themselves
 ALL = {name: value for name, value in globals().items() if isinstance(value, Registry)}

@@ -12,6 +12,7 @@ import setuptools
 ROOT = Path(__file__).parents[2]
 # A distribution's modules where they are not its name.
 MODULES = {
+    'lingua_language_detector': 'lingua',
     'open_clip_torch': 'open_clip',
     'pillow': 'PIL',
     'protobuf': 'google',

@@ -1,0 +1,12 @@
+# The pictures of the digits demo, annotated through Syphus; configs/otter_demo_syphus.py trains on what comes out.
+_base_ = ['_base_/syphus.py']
+input = 'data/syphus_digits/annotations.jsonl'
+task = dict(type='Annotations', name='READ', prompt='configs/syphus/prompts/digits.json', relate='none', pairs=2)
+filters = [
+    dict(type='Empty'),
+    dict(type='Length'),
+    dict(type='Refusals'),
+    dict(type='Leakage'),
+    dict(type='Ungrounded', counted=0),
+]
+translation = dict(_delete_=True, languages=[])

@@ -1,0 +1,45 @@
+"""Translates the pairs that were kept; what is not a translation is asked again, then dropped with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mmgpt.inference.endpoint import Endpoint, RequestFailed
+from mmgpt.syphus.stages.filter import KEPT
+from mmgpt.syphus.stages.generate import each
+from mmgpt.syphus.state import State
+from mmgpt.syphus.translation import Translator
+
+WAITING = (
+    'SELECT id, instruction, answer FROM pairs WHERE verdict = ? AND '
+    '(SELECT count(*) FROM translations t WHERE t.pair = pairs.id AND t.language IN ({0})) < ? '
+    'AND id > ? ORDER BY id'
+)
+
+
+async def translate(state: State, translator: Translator, endpoint: Endpoint, tick: Callable[[], None]) -> None:
+    """Translates every kept pair into every language that it is not in yet."""
+    languages = translator.languages
+    state.write("DELETE FROM translations WHERE verdict = 'failed'")  # a new run, a new try
+    marks = ', '.join(f"'{language}'" for language in languages)  # names of our own table
+
+    def jobs() -> Iterator[tuple[int, str, str]]:
+        yield from state.rows(WAITING.format(marks), (KEPT, len(languages)))
+
+    async def work(job: tuple[int, str, str]) -> None:
+        pair, instruction, answer = job
+        done = state.base.execute('SELECT language FROM translations WHERE pair = ?', (pair,)).fetchall()
+        left = [language for language in languages if (language,) not in done]
+        try:
+            found = await translator.translate(instruction, answer, left, endpoint)
+        except RequestFailed as error:
+            found = {language: translator.failed(str(error)) for language in left}
+        for language, made in found.items():
+            values = (pair, language, made.attempt, made.instruction, made.answer, made.verdict, made.detail)
+            state.write('INSERT OR REPLACE INTO translations VALUES (?, ?, ?, ?, ?, ?, ?)', values)
+        tick()
+
+    try:
+        await each(jobs(), work, endpoint.concurrency)
+    finally:
+        state.commit()

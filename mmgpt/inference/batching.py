@@ -250,9 +250,10 @@ class BatchEngine:
                 batch.drop_cancelled()
                 if jobs:
                     batch.take_in(jobs)
-                self.steps += 1
-                self.decoded += len(batch.rows)
-                batch.step()
+                if batch.rows:
+                    self.steps += 1
+                    self.decoded += len(batch.rows)
+                    batch.step()
             except Exception as error:  # all that it concerns are told, and the thread goes on
                 logger.exception('a batch failed')
                 batch.fail(error)

@@ -146,7 +146,8 @@ def begun_cache(model: Any, prefix: Prefix, prompt: Prompt, length: int, latents
         cache.crop(length - len(prefix.ids))
     seen = int((prompt.ids[:length] == model.config.media_token_id).sum())
     if seen < len(prefix.digests):
-        cache.media = model.media_after(prompt.ids[None, :length], latents[:, :seen] if seen else None)
+        ids = prompt.ids[None, :length].to(model.device)
+        cache.media = model.media_after(ids, latents[:, :seen] if seen else None)
     return cache
 
 

@@ -86,9 +86,7 @@ class RunningBatch:
             self._join(group, cache, mask, logits)
 
     def step(self) -> None:
-        """Decodes one token of every row."""
-        if not self.rows:
-            return
+        """Decodes one token of every row; there is at least one."""
         last = torch.tensor([row.ids[-1:] for row in self.rows], device=self.model.device)
         self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
         logits = self._forward(last, self.mask, self.mask.sum(1, keepdim=True) - 1, self.cache, None)

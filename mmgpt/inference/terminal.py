@@ -120,11 +120,14 @@ class Terminal:
         """Prints an answer while it comes: as Markdown in a terminal, as it is elsewhere."""
         if self.console.is_terminal:
             text = ''
-            with Live(console=self.console, refresh_per_second=8, vertical_overflow='visible') as live:
+            with Live(console=self.console, refresh_per_second=8) as live:
 
                 def more(piece: str) -> None:
                     nonlocal text
                     text += piece
+                    if end := _whole_blocks(text):  # they stay; only the last one is drawn anew
+                        self.console.print(Markdown(text[:end]))
+                        text = text[end:]
                     live.update(Markdown(text))
 
                 reply = ask(more)
@@ -198,6 +201,14 @@ class Terminal:
 
     def _help(self, _: str) -> None:
         self.console.print(HELP, markup=False)
+
+
+def _whole_blocks(text: str) -> int:
+    """Where the last block of Markdown begins: after an empty line outside of code."""
+    end = text.rfind('\n\n') + 2
+    while end > 1 and text[:end].count('```') % 2:
+        end = text.rfind('\n\n', 0, end - 2) + 2
+    return end if end > 1 else 0
 
 
 def _one_path(command: str, rest: str) -> str:

@@ -13,7 +13,7 @@ class ServerSettings:
         api_key: what clients must send as ``Authorization: Bearer …``; None: nothing.
         max_batch: answers that are decoded together.
         max_waiting: requests that wait beyond those; more get 429.
-        timeout: seconds from the first byte of a request to the last one of its answer.
+        timeout: seconds from when a request was read to the end of its answer.
         body_timeout: seconds in which a request's body has to arrive.
         max_body_bytes: of one request.
         max_buffered_bytes: of the bodies of all requests at one time.

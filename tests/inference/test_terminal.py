@@ -6,7 +6,7 @@ from PIL import Image
 from rich.console import Console
 
 from mmgpt.inference.chat import Reply
-from mmgpt.inference.terminal import Terminal
+from mmgpt.inference.terminal import Terminal, _whole_blocks
 
 
 class EchoChat:
@@ -175,3 +175,22 @@ def test_in_a_terminal_answers_are_markdown(talk, monkeypatch):
     Terminal(chat, Console(file=shown, width=80, force_terminal=True), lambda prompt: next(waiting)).run()
     assert '\x1b[1mbold' in shown.getvalue()
     assert '**' not in shown.getvalue()
+
+
+def test_long_answers_stay_readable_block_by_block():
+    shown = io.StringIO()
+    chat = EchoChat()
+    text = 'One.\n\n```\na = 1\n\nb = 2\n```\n\n**Two.**'
+
+    def ask(question, images=(), video=None, on_text=None):
+        for piece in text:
+            on_text(piece)
+        return Reply(text, 4, 2.0)
+
+    chat.ask = ask
+    waiting = iter(['x', '/quit'])
+    console = Console(file=shown, width=40, force_terminal=True, color_system=None)
+    Terminal(chat, console, lambda prompt: next(waiting)).run()
+    last = shown.getvalue().split('\x1b[?25h')[0]
+    assert last.rstrip().endswith('Two.')
+    assert [_whole_blocks(text[:n]) for n in (4, 6, 12, 20, len(text))] == [0, 6, 6, 6, len(text) - len('**Two.**')]

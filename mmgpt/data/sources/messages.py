@@ -16,9 +16,10 @@ from mmgpt.registry import SOURCES
 from mmgpt.structures import Kind, Medium, Role, Turn
 
 MESSAGES, IMAGES = ('messages', 'conversations', 'texts'), ('images', 'image')  # what the columns may be called
-ROLES: dict[str, dict[str, Role]] = {  # the field that says who speaks -> its values
-    'role': {'system': 'system', 'user': 'user', 'assistant': 'assistant'},
-    'from': {'system': 'system', 'human': 'user', 'gpt': 'assistant'},
+ROLES: dict[str, Role] = {'system': 'system', 'user': 'user', 'assistant': 'assistant'}
+SPEAKERS: dict[str, dict[str, Role]] = {  # the field that says who speaks -> its values
+    'role': ROLES,
+    'from': {**ROLES, 'human': 'user', 'gpt': 'assistant'},
 }
 PARTS = ('text', 'input', 'image', 'video', 'image_set')
 MARK = '<image>'
@@ -145,9 +146,9 @@ def _said(message: Record) -> list[tuple[Role, str]]:
     if 'user' in message and 'assistant' in message:
         return [('user', 'user'), ('assistant', 'assistant')]
     field = 'from' if 'from' in message and 'role' not in message else 'role'
-    role = ROLES[field].get(message.text(field))
+    role = SPEAKERS[field].get(message.text(field))
     if role is None:
-        message.fail(field, ' or '.join(ROLES[field]))
+        message.fail(field, ' or '.join(SPEAKERS[field]))
     return [(role, 'value' if field == 'from' else 'content')]
 
 

@@ -202,8 +202,8 @@ def test_a_row_is_trained_on_from_a_table(tmp_path, make_picture, prompter):
         ({'messages': [user('Hi'), ANSWER], 'images': [3]}, '"images" should be a list of file names'),
         ({'texts': []}, '"texts" should be a list of at least 1 object'),
         (
-            {'conversations': [{'from': 'user', 'value': 'Hi'}]},
-            r'"conversations"\[0\]: "from" should be system or human or gpt',
+            {'conversations': [{'from': 'tool', 'value': 'Hi'}]},
+            r'"conversations"\[0\]: "from" should be system or user or assistant or human or gpt',
         ),
         (
             {'conversations': [{'from': 'human', 'value': 'Hi'}]},

@@ -217,6 +217,24 @@ def test_faults_of_messages(found, tmp_path, changes, kind):
     assert found(text, 'x.jsonl', 'messages', tmp_path) == [(kind, 'm')]
 
 
+def test_faults_of_conversations(found, tmp_path):
+    (tmp_path / 'a.png').write_bytes(planting.picture(0))
+    said = [{'from': 'human', 'value': '<image>What?'}, {'from': 'gpt', 'value': ANSWER}]
+    twice = [{**said[0], 'value': '<image><image>What?'}, said[1]]
+    records = [
+        {'id': 'fine', 'conversations': said, 'image': 'a.png'},
+        {'id': 'two', 'conversations': twice, 'image': 'a.png'},
+        {'id': 'who', 'conversations': [{**said[0], 'from': 'person'}, said[1]], 'image': 'a.png'},
+        {'id': 'gone', 'conversations': said, 'image': 'b.png'},
+        {'id': 'blank', 'conversations': [said[0], {**said[1], 'value': ' '}], 'image': 'a.png'},
+    ]
+    text = '\n'.join(map(json.dumps, records))
+    kinds = ['image_count', 'wrong_type', 'missing_image', 'empty_answer']
+    assert found(text, 'x.jsonl', 'messages', tmp_path) == list(
+        zip(kinds, ['two', 'who', 'gone', 'blank'], strict=True)
+    )
+
+
 def test_pages_that_the_rules_leave_out_are_no_faults_and_broken_ones_are_named(tmp_path, llama_tokenizer_dir):
     whole = json.loads(TARS['mmc4'][0][1])
     large = planting.text(planting.picture(3) + bytes(11_000))

@@ -1,9 +1,8 @@
-"""Using a model: generation, the chat session, batches, the inferencer, the terminal."""
+"""Using a model: generation, the chat session, batches, the terminal; ``inferencer`` for users of MMEngine."""
 
 from mmgpt.inference.batching import BatchEngine
 from mmgpt.inference.chat import Chat, Reply
 from mmgpt.inference.generation import GenerationSettings
-from mmgpt.inference.inferencer import VisionLanguageInferencer
 from mmgpt.inference.requests import Answer, Request
 from mmgpt.inference.session import load_session, save_session
 
@@ -14,7 +13,6 @@ __all__ = [
     'GenerationSettings',
     'Reply',
     'Request',
-    'VisionLanguageInferencer',
     'load_session',
     'save_session',
 ]

@@ -149,9 +149,10 @@ class BatchEngine:
         texts: dict[int, list[str]] = {}
         tokens: Counter[int] = Counter()
         numbered, more = enumerate(requests), True
+        ahead = min(self.max_batch + self.max_waiting // 2, self.max_waiting)
         try:
             while more or running:
-                while more and len(running) < self.max_batch + self.max_waiting // 2:
+                while more and len(running) < ahead:
                     place, request = next(numbered, (None, None))
                     more = place is not None
                     if request is not None:
@@ -181,6 +182,11 @@ class BatchEngine:
         config = self.model.config.text_config
         names = ('max_position_embeddings', 'max_seq_len', 'n_positions')
         return next((found for name in names if (found := getattr(config, name, None))), None)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests are answered."""
+        return self._thread.is_alive() and not self._closed
 
     @property
     def waiting(self) -> int:
@@ -242,11 +248,13 @@ class BatchEngine:
         for job in self._admitted():
             new.setdefault(job.request.adapter, []).append(job)
         for adapter in dict.fromkeys([*self._batches, *new]):
-            adapters = self._use(adapter)
-            if adapter not in self._batches:
-                self._batches[adapter] = RunningBatch(self.model, self.processor, self.encoded, self.prefixes, adapters)
-            batch, jobs = self._batches[adapter], new.get(adapter, [])
+            jobs = new.get(adapter, [])
+            batch = self._batches.get(adapter)
+            if batch is None:
+                parts = self.model, self.processor, self.encoded, self.prefixes
+                batch = self._batches[adapter] = RunningBatch(*parts, self._names(adapter))
             try:
+                self._use(adapter)
                 batch.drop_cancelled()
                 if jobs:
                     batch.take_in(jobs)
@@ -277,17 +285,20 @@ class BatchEngine:
                 rows, tokens = rows + job.request.n, tokens + length
         return admitted
 
-    def _use(self, adapter: str | None) -> tuple[str, ...]:
-        """Computes with an adapter, and tells the names of all that are active."""
-        names = self._own if adapter is None else (*self._own, adapter)
+    def _use(self, adapter: str | None) -> None:
+        """Computes with an adapter, or as the base."""
         if adapter != self._current and getattr(self.model, 'peft_config', None):
-            if names:
+            self._current = False  # unknown, should the following fail
+            if names := self._names(adapter):
                 self.model.enable_adapters()
                 self.model.set_adapter(names)
             else:
                 self.model.disable_adapters()
         self._current = adapter
-        return names
+
+    def _names(self, adapter: str | None) -> tuple[str, ...]:
+        """All adapters that are active for a request: the model's own, and the one that it chose."""
+        return self._own if adapter is None else (*self._own, adapter)
 
 
 def _active(model: Any) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ class GenerationSettings:
         ]:
             if not good:
                 raise ValueError(f'{name} must be {range_}, got {getattr(self, name)}')
+        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
+            raise ValueError(f'stop must be a tuple of strings that are not empty, got {self.stop!r}')
         if self.num_beams > 1 and self.temperature > 0:
             raise ValueError(f'beams ({self.num_beams}) do not draw: temperature must be 0, got {self.temperature}')
 

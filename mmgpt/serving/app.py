@@ -114,9 +114,12 @@ def create_app(
 
     @app.get('/health')
     async def health() -> JSONResponse:
-        """200 once requests are answered, 503 before and where loading failed."""
-        status = 'ok' if state.engine else 'failed' if state.failure else 'loading'
-        return JSONResponse({'status': status}, 200 if state.engine else 503)
+        """200 while requests are answered, 503 before and where that failed."""
+        if state.engine is not None:
+            status = 'ok' if state.engine.is_alive else 'failed'
+        else:
+            status = 'failed' if state.failure else 'loading'
+        return JSONResponse({'status': status}, 200 if status == 'ok' else 503)
 
     @app.get('/metrics')
     async def metrics() -> Response:

@@ -183,6 +183,21 @@ def test_a_request_that_fails_harms_no_other(engine, monkeypatch):
     assert texts == [text_of(alone(messages, 4)[0]) for messages in tiny.conversations().values()]
 
 
+def test_whatever_fails_is_told_and_the_engine_goes_on(engine, monkeypatch):
+    request = asked(engine, tiny.conversations()['image'], 4)
+
+    def fails(*args, **kwargs):
+        raise MemoryError('on purpose')
+
+    for name in ('step', 'take_in', 'drop_cancelled'):
+        with monkeypatch.context() as patch:
+            patch.setattr(f'mmgpt.inference.running_batch.RunningBatch.{name}', fails)
+            made = dict(engine.generate([request] * 3))
+            assert all(isinstance(answer, MemoryError) for answer in made.values())
+    assert engine.is_alive
+    assert dict(engine.generate([request]))[0].text == text_of(alone(tiny.conversations()['image'], 4)[0])
+
+
 def test_work_in_the_engines_thread(engine):
     assert engine.call(lambda model: threading.current_thread().name).result(10) == 'mmgpt-batch-engine'
     with pytest.raises(ZeroDivisionError):

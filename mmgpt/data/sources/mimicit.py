@@ -126,8 +126,9 @@ class MimicIt(Source):
         files = [train.path, self._records.path]
         if is_small(files):
             return self._find_places(train)
-        make = lambda folder: np.save(folder / 'places.npy', self._find_places(train))  # noqa: E731
-        self._kept = cached('training-ids', files, make)
+        self._kept = cached(
+            'training-ids', files, lambda folder: np.save(folder / 'places.npy', self._find_places(train))
+        )
         return mapped_array(self._kept / 'places.npy')
 
     def _find_places(self, train: JsonObject) -> np.ndarray:

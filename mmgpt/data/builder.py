@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mmgpt.data.collate import PadCollate
-from mmgpt.data.dataset import Address, InstructionDataset, SourceEntry
+from mmgpt.data.dataset import Address, InstructionDataset
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.prompter import Prompter
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import Source
 from mmgpt.data.templates import Template
 from mmgpt.data.tokens import add_special_tokens
@@ -91,7 +92,7 @@ def build_image_store(cfg: str | Path | Mapping[str, Any]) -> ImageStore:
 def build_dataset(cfg: Mapping[str, Any], prompter: Prompter, seed: int = 0) -> InstructionDataset:
     """The data set of ``dict(sources=[dict(type='MimicIt', …)], max_seq_len=None)``.
 
-    A source's dict also holds the keys of :class:`~mmgpt.data.dataset.SourceEntry` (``retriever``, ``augment``,
+    A source's dict also holds the keys of :class:`~mmgpt.data.source_entry.SourceEntry` (``retriever``, ``augment``,
     ``weight``, …). Sources with the same ``images`` share one store. ``dict(type='TrainingData', path='data.yaml')``
     stands for the sources that Otter's training-data file names.
     """

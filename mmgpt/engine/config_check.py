@@ -24,7 +24,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmgpt.data.builder import ENTRY_KEYS
-from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.dataset import InstructionDataset
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from mmgpt.data.browse import packed, rows, without_augmentation, write_page
-from mmgpt.data.dataset import Address, InstructionDataset, SourceEntry
+from mmgpt.data.dataset import Address, InstructionDataset
 from mmgpt.data.image_stores import ParquetImages
 from mmgpt.data.incontext import RelatedInstructions
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import MimicIt
 from mmgpt.data.vision_inputs import RandomBrightness
 from tests.data import planting

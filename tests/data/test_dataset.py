@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mmgpt.data.dataset import Address, InstructionDataset, SourceEntry, compose
+from mmgpt.data.dataset import Address, InstructionDataset, compose
 from mmgpt.data.image_stores import ParquetImages
 from mmgpt.data.incontext import RelatedInstructions
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import MimicIt
 from mmgpt.data.vision_inputs import RandomAffine
 from mmgpt.structures import IGNORE_INDEX, Medium, Sample, Turn

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.image_stores import JsonImages
 from mmgpt.data.incontext import (
     EarlierRounds,
@@ -15,6 +15,7 @@ from mmgpt.data.incontext import (
     write_features,
 )
 from mmgpt.data.incontext.similar import nearest
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import MimicIt
 
 

@@ -104,7 +104,8 @@ def test_several_videos_of_different_lengths_in_one_instruction(store, tmp_path,
     import json
 
     from mmgpt.data.collate import PadCollate
-    from mmgpt.data.dataset import InstructionDataset, SourceEntry
+    from mmgpt.data.dataset import InstructionDataset
+    from mmgpt.data.source_entry import SourceEntry
     from mmgpt.data.sources import MimicIt
 
     data = {'a': {'instruction': 'What differs?', 'answer': 'All.', 'image_ids': ['short.mp4', 'long.mp4']}}
@@ -118,7 +119,8 @@ def test_several_videos_of_different_lengths_in_one_instruction(store, tmp_path,
 def test_a_message_with_a_video_file(store, tmp_path, prompter):
     import json
 
-    from mmgpt.data.dataset import InstructionDataset, SourceEntry
+    from mmgpt.data.dataset import InstructionDataset
+    from mmgpt.data.source_entry import SourceEntry
     from mmgpt.data.sources.messages import Messages
 
     question = [{'type': 'video', 'video': 'short.mp4'}, {'type': 'text', 'text': 'What?'}]

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmgpt.data.cache import digest
-from mmgpt.data.dataset import Address, Blocks
+from mmgpt.data.dataset import Address
+from mmgpt.data.source_entry import Blocks
 from mmgpt.registry import SAMPLERS
 
 
@@ -37,7 +38,7 @@ class MixtureSampler:
 
     Args:
         dataset: has ``sizes`` and ``quotas``, and where sources are read in blocks ``blocks``, of each source its
-            :class:`~mmgpt.data.dataset.Blocks` or None.
+            :class:`~mmgpt.data.source_entry.Blocks` or None.
         batch_size: samples of a batch of one process.
         shuffle: False walks through the sources in their order, one after the other.
         seed: of the order.

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from mmgpt.data.converters import hub, write_dataset
-from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.image_stores import JsonImages, ParquetImages, VideoFiles
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import ImageTextTars, Messages, MimicIt, Mmc4
 from mmgpt.data.sources.table import source_from_files
 from mmgpt.structures import Turn

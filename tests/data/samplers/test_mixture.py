@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgpt.data.dataset import Blocks
 from mmgpt.data.samplers import MixtureSampler
+from mmgpt.data.source_entry import Blocks
 
 
 def sampler(sizes, quotas=None, batch_size=1, **options):

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from mmgpt.data.builder import build_dataloader, build_dataset
-from mmgpt.data.dataset import InstructionDataset, SourceEntry
+from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.prompter import Prompter
+from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import ImageTextTars, Mmc4, Source, Unusable
 from mmgpt.data.templates import Interleaved
 from mmgpt.data.vision_inputs import ImageTransform

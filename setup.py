@@ -63,7 +63,10 @@ setup(
     python_requires='>=3.11',
     packages=[*find_packages(include=['mmgpt', 'mmgpt.*']), *tools()],
     package_dir={'mmgpt_tools': 'tools'},
-    package_data={'mmgpt': ['data/browse/page.html', 'syphus/pages/*', 'syphus/prompts/*'], 'mmgpt_tools': ['*.sh']},
+    package_data={
+        'mmgpt': ['data/browse/page.html', 'syphus/pages/*', 'syphus/prompts/*', 'evaluation/published.json'],
+        'mmgpt_tools': ['*.sh'],
+    },
     install_requires=requirements(),
     extras_require={
         **EXTRAS,

@@ -17,7 +17,9 @@ registry                     a member is                                 members
 ``SAMPLERS``                 the order of the stream of batches          ``mmgpt.data.samplers``
 ``BUILDERS``                 writes a data set to disk before a run      ``mmgpt.data.builders``
 ``TASKS``                    evaluates a model                           ``mmgpt.evaluation``
-``METRICS``                  predictions, references -> figures          ``mmgpt.evaluation``
+``EVALUATION_TASKS``         questions of a benchmark and its rules      ``mmgpt.evaluation.tasks``
+``DEMONSTRATIONS``           what is shown before a query                ``mmgpt.evaluation``
+``METRICS``                  answers, references -> figures              ``mmgpt.evaluation.metrics``
 ``HOOKS``                    acts between iterations (MMEngine's parent) ``mmgpt.engine.hooks``
 ``LOOPS``                    the training loop (MMEngine's parent)       ``mmgpt.engine.loops``
 ``OPTIM_WRAPPERS``           the optimiser step (MMEngine's parent)      ``mmgpt.engine.optim``
@@ -113,8 +115,10 @@ TRANSFORMS = _registry('transform', 'mmgpt.data.vision_inputs')
 SAMPLERS = _registry('sampler', 'mmgpt.data.samplers')
 BUILDERS = _registry('data builder', 'mmgpt.data.builders')
 
-TASKS = _registry('evaluation task', 'mmgpt.evaluation')
-METRICS = _registry('metric', 'mmgpt.evaluation')
+TASKS = _registry('evaluation', 'mmgpt.evaluation')
+EVALUATION_TASKS = _registry('evaluation task', 'mmgpt.evaluation.tasks')
+DEMONSTRATIONS = _registry('choice of demonstrations', 'mmgpt.evaluation.demonstrations')
+METRICS = _registry('metric', 'mmgpt.evaluation.metrics')
 
 HOOKS = _registry('hook', 'mmgpt.engine.hooks', mmengine_registry.HOOKS)
 LOOPS = _registry('loop', 'mmgpt.engine.loops', mmengine_registry.LOOPS)

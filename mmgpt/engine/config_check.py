@@ -149,7 +149,7 @@ class _Check(Rules):
             'optim_wrapper': self.optim_wrapper,
             'param_scheduler': self.each(self.member(PARAM_SCHEDULERS, given=('optimizer', 'param_name'))),
             'data_builder': self.member(ALL['BUILDERS'], built=True),
-            'evaluation': self.member(ALL['TASKS']),
+            'evaluation': self.evaluation,
             'default_hooks': self.default_hooks,
             'custom_hooks': self.each(self.member(ALL['HOOKS'], also=('priority',), built=True)),
             'feature_cache': self.call(FeatureCacheHook),
@@ -292,6 +292,12 @@ class _Check(Rules):
                 f'attend_next chooses between the previous and the next medium, but model.attend is {self.attend!r}: '
                 "leave it out, or set model.attend to 'previous' or 'next'",
             )
+
+    def evaluation(self, key: Key, value: Any) -> None:
+        self.member(ALL['TASKS'])(key, value)
+        for name, registry in (('task', 'EVALUATION_TASKS'), ('demonstrations', 'DEMONSTRATIONS')):
+            if isinstance(value, Mapping) and isinstance(value.get(name), Mapping):
+                self.member(ALL[registry])((*key, name), value[name])
 
     def image_store(self, key: Key, value: Any) -> None:
         if isinstance(value, Mapping):

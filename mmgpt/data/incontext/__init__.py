@@ -2,11 +2,12 @@
 
 from mmgpt.data.incontext.base import Choice, RandomInstructions, RelatedInstructions, Retriever
 from mmgpt.data.incontext.shared import EarlierRounds, SharedMedia
-from mmgpt.data.incontext.similar import SimilarInstructions, similar_pairs, write_features
+from mmgpt.data.incontext.similar import FeatureTable, SimilarInstructions, similar_pairs, write_features
 
 __all__ = [
     'Choice',
     'EarlierRounds',
+    'FeatureTable',
     'RandomInstructions',
     'RelatedInstructions',
     'Retriever',

@@ -81,7 +81,7 @@ class SimilarInstructions(Choice):
     def _make(self, source: Source, folder: Path) -> None:
         ids, groups, described = [], [], []
         numbers: dict[Any, int] = {}
-        rows = None if self.features is None else _Features(self.features)
+        rows = None if self.features is None else FeatureTable(self.features)
         for sample in samples_of(source):
             groups.append(numbers.setdefault(media_of(sample) or sample.id, len(numbers)))
             if rows is None:
@@ -144,8 +144,7 @@ def similar_pairs(folder: str | Path, among: Callable[[str], bool] = lambda key:
     Raises:
         FileNotFoundError: there is no such folder of features.
     """
-    _feature_files(Path(folder))
-    features = _Features(Path(folder))
+    features = FeatureTable(folder)
     places = np.array([place for place, key in enumerate(features.keys) if among(key)], np.int64)
     if not len(places):
         return
@@ -186,11 +185,28 @@ def _feature_files(folder: Path) -> list[Path]:
     return files
 
 
-class _Features:
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.keys, self.rows = folder, KeyIndex.load(folder), mapped_array(folder / 'features.npy')
+class FeatureTable:
+    """Features by key, as :func:`write_features` wrote them.
+
+    Args:
+        folder: of the features.
+
+    Raises:
+        FileNotFoundError: there is no such folder of features.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        _feature_files(self.folder)
+        self.keys, self.rows = KeyIndex.load(self.folder), mapped_array(self.folder / 'features.npy')
+
+    def find(self, key: str) -> np.ndarray | None:
+        """The feature (D,) of a key, of length 1; None where it has none."""
+        place = self.keys.find(key)
+        return None if place is None else self.rows[place].astype(np.float32)
 
     def mean(self, keys: list[str], sample: Sample) -> np.ndarray:
+        """The feature (D,) of several keys, those of a sample."""
         if not keys:
             raise ValueError(f'{sample.id!r} shows no pictures, which features are compared of')
         places = [self.keys.find(key) for key in keys]

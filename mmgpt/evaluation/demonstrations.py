@@ -1,0 +1,161 @@
+"""Which items of the pool are shown before a query."""
+
+from __future__ import annotations
+
+import json
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmgpt.evaluation.items import Item
+from mmgpt.registry import DEMONSTRATIONS
+
+
+class Demonstrations(ABC):
+    """Chooses demonstrations. The choice for a query depends on the pool, the seed and the query's place alone."""
+
+    @abstractmethod
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """For each query the places of ``shots`` items of the pool, in the order in which they are shown.
+
+        Raises:
+            ValueError: the pool has fewer.
+        """
+
+
+@DEMONSTRATIONS.register_module()
+class Random(Demonstrations):
+    """Others for each query, drawn from ``pool_size`` items that are drawn once (OpenFlamingo, Flamingo).
+
+    Args:
+        pool_size: None = the whole pool.
+    """
+
+    def __init__(self, pool_size: int | None = 2048) -> None:
+        self.pool_size = pool_size
+
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """See :meth:`Demonstrations.choose`."""
+        _enough(pool, shots)
+        places = range(len(pool))
+        if self.pool_size is not None and self.pool_size < len(pool):
+            places = np.random.RandomState(seed).choice(len(pool), self.pool_size, replace=False).tolist()
+            _enough(places, shots)
+        rng = random.Random(seed)
+        return [rng.sample(places, shots) for _ in queries]
+
+
+@DEMONSTRATIONS.register_module()
+class Fixed(Demonstrations):
+    """The same for all queries, drawn once; what is computed of them is computed once.
+
+    Args:
+        ids: those of the pool, in this order, instead of drawn ones; the first ``shots`` are shown.
+    """
+
+    def __init__(self, ids: Sequence | None = None) -> None:
+        self.ids = None if ids is None else list(ids)
+
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """See :meth:`Demonstrations.choose`."""
+        _enough(pool, shots)
+        if self.ids is None:
+            chosen = random.Random(seed).sample(range(len(pool)), shots)
+        else:
+            chosen = _places(self.ids, pool, shots, 'ids')
+        return [chosen] * len(queries)
+
+
+@DEMONSTRATIONS.register_module()
+class FromFile(Demonstrations):
+    """From a JSON file: a list of ids of the pool for all queries, or an object with such a list for each query's id.
+
+    Args:
+        path: of the file. Of each list the first ``shots`` are shown.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """See :meth:`Demonstrations.choose`."""
+        try:
+            chosen = json.loads(Path(self.path).read_text(encoding='utf-8'))
+        except ValueError as error:
+            raise ValueError(f'{self.path} is no JSON: {error}') from None
+        if isinstance(chosen, list):
+            return [_places(chosen, pool, shots, self.path)] * len(queries)
+        missing = [query.id for query in queries if str(query.id) not in chosen]
+        if missing:
+            raise ValueError(f'{self.path} has no demonstrations for {len(missing)} queries, such as {missing[0]!r}')
+        return [_places(chosen[str(query.id)], pool, shots, self.path) for query in queries]
+
+
+@DEMONSTRATIONS.register_module()
+class Rices(Demonstrations):
+    """The items whose pictures are most similar to the query's, the most similar last (RICES, arXiv 2204.14198).
+
+    Similarity is the cosine of features of the first picture, against the whole pool.
+
+    Args:
+        features: folders of features by picture, as ``tools/extract_features.py`` writes them: of the pool's pictures
+            and of the queries'. A picture is found by its path below the folder that was described, or by its name.
+
+    Raises:
+        ValueError: a picture has no features; the message names it.
+    """
+
+    def __init__(self, features: str | Sequence[str]) -> None:
+        self.features = [features] if isinstance(features, str) else list(features)
+
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """See :meth:`Demonstrations.choose`."""
+        from mmgpt.data.incontext import FeatureTable
+
+        _enough(pool, shots)
+        if not shots:
+            return [[] for _ in queries]
+        tables = [FeatureTable(folder) for folder in self.features]
+        known, asked = (np.stack([self._row(tables, item) for item in items]) for items in (pool, queries))
+        chosen = []
+        for start in range(0, len(asked), 256):
+            similar = asked[start : start + 256] @ known.T
+            # of equally similar ones the first of the file is the nearest
+            order = np.argsort(-similar, axis=1, kind='stable')
+            for query, row in zip(queries[start : start + 256], order, strict=True):
+                others = [int(place) for place in row[: shots + 1] if pool[place] is not query][:shots]
+                chosen.append(others[::-1])
+        return chosen
+
+    def _row(self, tables: Sequence, item: Item) -> np.ndarray:
+        if not item.media:
+            raise ValueError(f'the item {item.id!r} has no picture, by which RICES finds its demonstrations')
+        path = Path(str(item.media[0].frames[0]))
+        names = ['/'.join(path.parts[-depth:]) for depth in range(1, min(4, len(path.parts)) + 1)]
+        for table in tables:
+            for name in names:
+                row = table.find(name)
+                if row is not None:
+                    return row
+        raise ValueError(
+            f'{", ".join(self.features)}: no features of {path.name} (item {item.id!r}); describe its folder with '
+            'tools/extract_features.py CONFIG --images FOLDER --out DIR, and name DIR in features'
+        )
+
+
+def _enough(pool: Sequence, shots: int) -> None:
+    if len(pool) < shots:
+        raise ValueError(f'{shots} demonstrations are to be shown, and there are {len(pool)} to choose from')
+
+
+def _places(ids: Sequence, pool: Sequence[Item], shots: int, where: str) -> list[int]:
+    known = {str(item.id): place for place, item in enumerate(pool)}
+    if len(ids) < shots:
+        raise ValueError(f'{where}: {shots} demonstrations are to be shown, and it lists {len(ids)}')
+    unknown = [one for one in ids[:shots] if str(one) not in known]
+    if unknown:
+        raise ValueError(f'{where}: {unknown[0]!r} is the id of none of the {len(pool)} items of the pool')
+    return [known[str(one)] for one in ids[:shots]]

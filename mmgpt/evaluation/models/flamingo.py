@@ -1,0 +1,254 @@
+"""Our own models under evaluation: batches share what their prompts begin with, and every picture is encoded once."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from mmgpt.data.tokens import Tokens, encode
+from mmgpt.evaluation.items import Generation, Prompt
+from mmgpt.evaluation.models.base import EvaluatedModel
+from mmgpt.evaluation.models.ranking import choice_scores, choice_tokens
+from mmgpt.evaluation.prompts import PromptWriter
+from mmgpt.models.media import Frames
+from mmgpt.models.media_cache import stays_valid
+from mmgpt.structures import Media, Medium
+
+LATENTS = 2**30  # bytes of encoded pictures that are kept
+
+
+class _Prefix(NamedTuple):
+    """What prompts begin with, computed."""
+
+    ids: tuple[int, ...]
+    media: tuple[Medium, ...]
+    cache: DynamicCache  # of one row
+
+
+class FlamingoModel(EvaluatedModel):
+    """A ``Flamingo`` with its processor.
+
+    Prompts of a batch that are of one length and begin alike, tokens and media, have this beginning computed once, and
+    the next batch goes on with it. Answers are those of plain ``generate``.
+
+    Args:
+        model: a ``Flamingo``.
+        processor: its processor.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
+        self.prompter = processor.prompter
+        self.name = str(getattr(model.config, '_name_or_path', '') or type(model).__name__)
+        self.fingerprint = _fingerprint(self.name)
+        self.computed = 0  # tokens of prompts that went through the model
+        self._prefix: _Prefix | None = None
+        self._latents: OrderedDict[tuple, Tensor] = OrderedDict()
+        self._kept = 0  # bytes of them
+
+    def lengths(self, prompts: Sequence[Prompt], writer: PromptWriter) -> list[int]:
+        """Tokens of each prompt."""
+        return [len(self._encode(prompt, writer).input_ids) for prompt in prompts]
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Prompt], writer: PromptWriter, settings: Generation) -> list[str]:
+        """See :meth:`EvaluatedModel.generate`."""
+        rows = [self._encode(prompt, writer) for prompt in prompts]
+        device = self.model.device
+        prefix = self._shared(rows, writer)
+        begun, seen = (0, 0) if prefix is None else (len(prefix.ids), len(prefix.media))
+        length = max(len(row.input_ids) for row in rows)
+        pad = self.processor.pad_token_id
+        ids = torch.full((len(rows), length), pad, device=device)
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            start = length - len(row.input_ids)
+            ids[number, start:], mask[number, start:] = row.input_ids.to(device), 1
+        self.computed += int(mask[:, begun:].sum())
+        inputs: dict[str, Any] = {'media': self._media(rows, seen, writer)}
+        if prefix is not None:
+            inputs['past_key_values'] = _repeated(prefix.cache, len(rows) * settings.num_beams)
+        arguments = dict(
+            max_new_tokens=settings.max_new_tokens,
+            num_beams=settings.num_beams,
+            do_sample=False,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size,
+            eos_token_id=self.processor.stop_token_ids,
+            pad_token_id=pad,
+        )
+        if settings.num_beams > 1:
+            arguments['length_penalty'] = settings.length_penalty
+        out = self.model.generate(ids, attention_mask=mask, **inputs, **arguments)
+        texts = self.processor.tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
+        return [_before(text, settings.stop) for text in texts]
+
+    @torch.inference_mode()
+    def rank(
+        self, prompts: Sequence[Prompt], choices: Sequence[Sequence[str]], writer: PromptWriter, normalisation: str
+    ) -> list[list[float]]:
+        """See :meth:`EvaluatedModel.rank`. The prompts are of one length."""
+        rows = [self._encode(prompt, writer) for prompt in prompts]
+        if len({len(row.input_ids) for row in rows}) > 1:
+            raise ValueError(f'prompts of one length are ranked together, got {[len(row.input_ids) for row in rows]}')
+        prefix = self._shared(rows, writer)
+        begun, seen = (0, 0) if prefix is None else (len(prefix.ids), len(prefix.media))
+        ids = torch.stack([row.input_ids[begun:] for row in rows]).to(self.model.device)
+        self.computed += ids.numel()
+        cache = DynamicCache(config=self.model.config.text_config)
+        if prefix is not None:
+            cache = _repeated(prefix.cache, len(rows))
+        media = self._media(rows, seen, writer)
+        out = self.model(input_ids=ids, media=media, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        last = out.logits[:, -1].float().log_softmax(-1)  # (B, V)
+        ends = [self._text(prompt, writer) for prompt in prompts]
+        tokens = [
+            choice_tokens(self.processor.tokenizer, end, tuple(few)) for end, few in zip(ends, choices, strict=True)
+        ]
+        return choice_scores(self.model, out.past_key_values, last, tokens, normalisation, _repeated)
+
+    # ---- prompts
+
+    def _encode(self, prompt: Prompt, writer: PromptWriter) -> Tokens:
+        template = self.prompter.template
+        return encode(writer.render(prompt, template), self.prompter.tokenizer, template.media_token)
+
+    def _text(self, prompt: Prompt, writer: PromptWriter) -> str:
+        return writer.render(prompt, self.prompter.template).pieces[-1].text
+
+    # ---- what prompts share
+
+    def _shared(self, rows: Sequence[Tokens], writer: PromptWriter) -> _Prefix | None:
+        """What all rows begin with, computed; None where that is nothing, or may not be used.
+
+        Rows of different lengths share nothing: their pads would come to stand behind it, which ALiBi would see.
+        """
+        if len({len(row.input_ids) for row in rows}) > 1:
+            return None
+        mark = self.model.config.media_token_id
+        texts = [row.input_ids.tolist() for row in rows]
+        known = self._prefix
+        if known is not None and all(
+            tuple(text[: len(known.ids)]) == known.ids
+            and len(text) > len(known.ids)
+            and row.media[: len(known.media)] == known.media
+            and self._may_share(known.ids.count(mark), text.count(mark))
+            for text, row in zip(texts, rows, strict=True)
+        ):
+            return known
+        if len(rows) == 1:
+            return None
+        first, end = texts[0], len(texts[0]) - 1
+        begun = next((i for i in range(end) if any(text[i] != first[i] for text in texts)), end)
+        marks = [i for i, token in enumerate(first[:begun]) if token == mark]
+        for place, medium in zip(marks, rows[0].media, strict=False):
+            if any(row.media[marks.index(place)] != medium for row in rows):
+                begun = place
+                break
+        seen = first[:begun].count(mark)
+        if begun < 2 or not all(self._may_share(seen, text.count(mark)) for text in texts):
+            return None
+        media = rows[0].media[:seen]
+        ids = torch.tensor([first[:begun]], device=self.model.device)
+        cache = DynamicCache(config=self.model.config.text_config)
+        latents = self._media([Tokens(ids[0], ids[0], media, 0)], 0, writer)
+        out = self.model(input_ids=ids, media=latents, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.computed += begun
+        self._prefix = _Prefix(tuple(first[:begun]), media, out.past_key_values)
+        return self._prefix
+
+    def _may_share(self, seen: int, marks: int) -> bool:
+        return stays_valid(self.model.config, seen, seen, marks)
+
+    # ---- media
+
+    def _media(self, rows: Sequence[Tokens], seen: int, writer: PromptWriter) -> Tensor | None:
+        """Latents (B, M, L, D) of the media of rows behind the first ``seen`` ones."""
+        media = [row.media[seen:] for row in rows]
+        if not any(media):
+            return None
+        index_matters = getattr(self.model.resampler, 'media_time_embs', self) is not None  # not known: it does
+        keys = [[(medium, seen + place if index_matters else 0) for place, medium in enumerate(row)] for row in media]
+        wanted = list(dict.fromkeys(key for row in keys for key in row))
+        found = {key: self._latents[key] for key in wanted if key in self._latents}
+        missing = [key for key in wanted if key not in found]
+        if missing:
+            found |= self._encoded(missing, writer)
+        for key in wanted:
+            self._keep(key, found[key])
+        example = found[wanted[0]]
+        made = example.new_zeros(len(rows), max(map(len, keys)), *example.shape)
+        for number, row in enumerate(keys):
+            for place, key in enumerate(row):
+                made[number, place] = found[key]
+        return made
+
+    def _encoded(self, keys: Sequence[tuple[Medium, int]], writer: PromptWriter) -> dict[tuple, Tensor]:
+        """The latents (L, D) of media at their places, which are not known yet."""
+        distinct = list(dict.fromkeys(frame for medium, _ in keys for frame in medium.frames))
+        pixels = torch.stack([self.prompter.frame(writer.task.open(frame)) for frame in distinct]).to(self.model.device)
+        numbers = {frame: number for number, frame in enumerate(distinct)}
+        places = torch.full((1, len(keys), max(len(medium.frames) for medium, _ in keys)), -1)
+        for number, (medium, _) in enumerate(keys):
+            places[0, number, : len(medium.frames)] = torch.tensor([numbers[frame] for frame in medium.frames])
+        index = torch.tensor([place for _, place in keys], device=self.model.device)
+        latents = self.model.encode_media(Frames(pixels, None, places.to(self.model.device)), index)[0]
+        return dict(zip(keys, latents, strict=True))
+
+    def _keep(self, key: tuple, latents: Tensor) -> None:
+        """Keeps latents, those that were not used for the longest time leave."""
+        if key in self._latents:
+            self._latents.move_to_end(key)
+            return
+        latents = latents.clone()
+        self._latents[key] = latents
+        self._kept += latents.nbytes
+        while self._kept > LATENTS and len(self._latents) > 1:
+            self._kept -= self._latents.popitem(last=False)[1].nbytes
+
+
+def _repeated(cache: DynamicCache, times: int) -> DynamicCache:
+    """A copy of a cache with every row ``times`` times, its media included."""
+    media, cache.media = cache.media, None
+    try:
+        made = copy.deepcopy(cache)
+    finally:
+        cache.media = media
+    made.batch_repeat_interleave(times)
+    made.media = None if media is None else _repeated_media(media, times)
+    return made
+
+
+def _repeated_media(media: Media, times: int) -> Media:
+    def repeat(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.repeat_interleave(times, 0)
+
+    pairs = media.keys_values
+    return media._replace(
+        latents=repeat(media.latents),
+        span=repeat(media.span),
+        gated=repeat(media.gated),
+        keys_values=None if pairs is None else {layer: tuple(map(repeat, pair)) for layer, pair in pairs.items()},
+        mask=repeat(media.mask),
+        marks=repeat(media.marks),
+    )
+
+
+def _before(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text
+
+
+def _fingerprint(folder: str) -> list | None:
+    """Names, sizes and times of a folder's files of weights."""
+    if not Path(folder).is_dir():
+        return [folder]
+    files = sorted(path for kind in ('*.safetensors', 'config.json') for path in Path(folder).glob(kind))
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]

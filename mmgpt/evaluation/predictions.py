@@ -1,0 +1,99 @@
+"""The file of predictions: grows batch by batch, is taken up again after an interruption, and ends in order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_main_process
+
+SETTINGS = 'evaluation.json'
+PREDICTIONS = 'predictions.jsonl'
+
+
+class Predictions:
+    """``predictions.jsonl`` in a folder, a line for each answer; beside it ``evaluation.json``, the settings.
+
+    Every process opens it; the first one reads and writes.
+
+    Args:
+        out: the folder.
+        settings: JSON of all that answers depend on. Lines of other settings are not taken over; the file is kept as
+            ``predictions.previous.jsonl``.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self.path = out / PREDICTIONS
+        self._file = None
+        found = [self._read(out, json.loads(json.dumps(settings))) if is_main_process() else None]
+        broadcast_object_list(found)
+        self.lines: dict[tuple, dict[str, Any]] = {self.key(line): line for line in found[0]}
+        self.taken_over = len(self.lines)
+
+    @staticmethod
+    def key(line: Mapping[str, Any]) -> tuple:
+        """What tells a line from all others."""
+        return line['task'], line['shots'], line['seed'], repr(line['id'])
+
+    def _read(self, out: Path, settings: Any) -> list[dict[str, Any]]:
+        """The whole lines of an earlier run with the same settings, and the file opened to go on behind them."""
+        lines, beside = [], out / SETTINGS
+        if self.path.is_file():
+            try:
+                same = json.loads(beside.read_text(encoding='utf-8')) == settings
+            except (OSError, ValueError):
+                same = False
+            if same:
+                lines = _whole_lines(self.path)
+            else:
+                previous = self.path.with_suffix('.previous.jsonl')
+                self.path.replace(previous)
+                print(f'other settings than of the answers in {out}: asked anew, those are now {previous.name}')
+        if not lines or not beside.is_file():
+            _write(beside, json.dumps(settings, indent=1, ensure_ascii=False) + '\n')
+        _write(self.path, ''.join(map(_line, lines)))  # without a line that was torn
+        self._file = self.path.open('a', encoding='utf-8')
+        return lines
+
+    def add(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Adds a batch of lines; all processes add the same."""
+        lines = list(lines)
+        self.lines |= {self.key(line): line for line in lines}
+        if self._file is not None:
+            self._file.write(''.join(map(_line, lines)))
+            self._file.flush()
+
+    def finish(self, keys: Sequence[tuple], further: Mapping[tuple, Mapping[str, Any]]) -> None:
+        """Writes the file anew, in the order of ``keys`` and with what is known of each answer only now."""
+        if self._file is None:
+            return
+        self._file.close()
+        _write(self.path, ''.join(_line({**self.lines[key], **further.get(key, {})}) for key in keys))
+
+    def close(self) -> None:
+        """Closes the file as it is."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _line(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False) + '\n'
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for text in path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break  # the run ended while it was written
+    return lines
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f'.{path.name}.incomplete')
+    beside.write_text(text, encoding='utf-8')
+    os.replace(beside, path)

@@ -1,0 +1,66 @@
+"""What an evaluation task is: items, how they are asked and answered, and what the answers are worth."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from PIL import Image
+
+from mmgpt.evaluation.items import Answer, Generation, Item, Ranking, Scores
+from mmgpt.hub.pictures import open_picture
+
+
+class EvaluationTask(ABC):
+    """The questions of a benchmark, in the published files, and its rules.
+
+    A subclass reads its files when ``queries`` or ``pool`` is asked for the first time, not in its constructor. What it
+    does not define stays as here.
+    """
+
+    name: str  # as results.json has it
+    kind: str  # which of a style's formats its prompts have, see ``mmgpt.evaluation.prompts``
+    main: str  # the figure that results.json holds
+    answering: Generation | Ranking  # how answers are made
+    dataset: str = ''  # of published figures, see ``mmgpt.evaluation.published``; '' = the name
+
+    @property
+    @abstractmethod
+    def queries(self) -> Sequence[Item]:
+        """What is asked.
+
+        Raises:
+            FileNotFoundError: a file is missing; the message names the config key and where to get it.
+            ValueError: a file is not as published; the message names file and record.
+        """
+
+    @property
+    def pool(self) -> Sequence[Item]:
+        """What demonstrations are taken from; the default has none."""
+        return ()
+
+    @abstractmethod
+    def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
+        """The figures of answers to ``items``, which are the queries or some of them."""
+
+    def open(self, frame: Hashable) -> Image.Image:
+        """The picture of a frame. The default takes paths, data URLs and bytes."""
+        return open_picture(frame)
+
+    def instruction(self, item: Item) -> str:
+        """What a chat message asks; for models that are spoken to by their own template."""
+        return item.question
+
+    def clean(self, text: str) -> str:
+        """What of a written text is the answer."""
+        return text.strip()
+
+    def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
+        """Files for test servers and official scorers: ending of the name, such as ``results.json`` -> JSON value."""
+        return {}
+
+    def check_prompt(self, item: Item) -> None:
+        """Raises a ValueError where ``item`` cannot be a demonstration, such as for want of an answer."""
+        if not item.answer:
+            raise ValueError(f'{self.name}: the item {item.id!r} has no answer and cannot be a demonstration')

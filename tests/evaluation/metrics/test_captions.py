@@ -1,0 +1,49 @@
+"""Figures of captions against pycocoevalcap's, frozen by ``frozen/make_captions.py``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from mmgpt.evaluation.metrics import BLEU, ROUGEL, CIDEr
+from mmgpt.evaluation.metrics.captions import longest_common
+from mmgpt.evaluation.metrics.ptb import tokenize
+
+
+@pytest.fixture(scope='module')
+def frozen() -> dict:
+    return json.loads(gzip.decompress((Path(__file__).parent / 'frozen/captions.json.gz').read_bytes()))
+
+
+def test_tokens_are_those_of_the_java_program(frozen):
+    pairs = list(zip(frozen['answers'], frozen['tokens']['answers'], strict=True))
+    for few, tokens in zip(frozen['references'], frozen['tokens']['references'], strict=True):
+        pairs += zip(few, tokens, strict=True)
+    assert len(pairs) > 2000
+    assert [(text, tokenize(text)) for text, _ in pairs] == pairs
+
+
+def test_figures_are_those_of_pycocoevalcap(frozen):
+    answers, references, figures = frozen['answers'], frozen['references'], frozen['figures']
+    assert len(answers) >= 500
+    cider, each = CIDEr()(answers, references)
+    assert cider['CIDEr'] / 100 == pytest.approx(figures['CIDEr']['total'], abs=1e-6)
+    assert [value / 100 for value in each] == pytest.approx(figures['CIDEr']['each'], abs=1e-6)
+    rouge, each = ROUGEL()(answers, references)
+    assert rouge['ROUGE-L'] / 100 == pytest.approx(figures['ROUGE-L']['total'], abs=1e-6)
+    assert [value / 100 for value in each] == pytest.approx(figures['ROUGE-L']['each'], abs=1e-6)
+    bleu, _ = BLEU()(answers, references)
+    assert [value / 100 for value in bleu.values()] == pytest.approx(figures['BLEU']['total'], abs=1e-6)
+
+
+def test_a_caption_without_references_is_an_error():
+    with pytest.raises(ValueError, match=r"'a dog' \(number 1\) has no references"):
+        CIDEr()(['a cat', 'a dog'], [['a cat'], []])
+
+
+def test_longest_common_subsequence():
+    assert longest_common(list('abcd'), list('bxdc')) == 2
+    assert longest_common(['a'], ['b']) == 0

@@ -1,0 +1,122 @@
+"""An evaluation from the command line: figures, interruptions, several processes, bad settings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mmgpt.evaluation import Evaluation, evaluated
+from mmgpt.evaluation.models.flamingo import FlamingoModel
+from mmgpt.hub.io import save_folder
+from tests.engine.processes import in_processes
+from tests.evaluation import benchmarks
+from tests.hub import tiny
+from tools import test as tool
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return save_folder(tmp_path_factory.mktemp('model') / 'hf', *tiny.model_and_processor())
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('vqa')
+    return benchmarks.config(folder / 'config.py', benchmarks.vqa(folder))
+
+
+def run(config, model, out, *options):
+    return tool.main([*map(str, (config, model, '--out', out, '--device', 'cpu', *options))])
+
+
+def contents(folder) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(config, model, tmp_path, capsys, monkeypatch):
+    assert run(config, model, tmp_path / 'whole') == 0
+    told = capsys.readouterr().out
+    assert 'vqav2, 2 shots: ' in told
+    assert 'OpenFlamingo-9B, random' in told
+    rows = json.loads((tmp_path / 'whole/results.json').read_text())['vqav2']
+    assert [(row['shots'], len(row['trials'])) for row in rows] == [(0, 2), (2, 2)]
+
+    generate, calls = FlamingoModel.generate, []
+
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return generate(self, *arguments)
+
+    monkeypatch.setattr(FlamingoModel, 'generate', interrupted)
+    assert run(config, model, tmp_path / 'cut') == 130
+    with (tmp_path / 'cut/predictions.jsonl').open('a') as file:
+        file.write('{"task": "vqav2", "sho')  # and a line was torn
+    before = sum(len(prompts) for prompts, *_ in calls[:6])
+    assert run(config, model, tmp_path / 'cut') == 0
+    assert sum(len(prompts) for prompts, *_ in calls[7:]) == 40 - before
+    assert contents(tmp_path / 'cut') == contents(tmp_path / 'whole')
+    calls.clear()
+    assert run(config, model, tmp_path / 'cut') == 0
+    assert not calls
+
+
+def test_other_settings_are_asked_anew(config, model, tmp_path, capsys):
+    assert run(config, model, tmp_path, '--limit', '3') == 0
+    first = (tmp_path / 'predictions.jsonl').read_text()
+    assert len(first.splitlines()) == 12
+    assert run(config, model, tmp_path, '--limit', '2') == 0
+    assert 'other settings' in capsys.readouterr().out
+    assert len((tmp_path / 'predictions.jsonl').read_text().splitlines()) == 8
+    assert (tmp_path / 'predictions.previous.jsonl').read_text() == first
+
+
+def test_two_processes_give_the_files_of_one(tmp_path):
+    from mmgpt.engine.tasks import run_task
+
+    task = benchmarks.vqa(tmp_path / 'data', count=7)
+
+    def evaluate(out) -> int:
+        subject = evaluated(*tiny.model_and_processor())
+        out.mkdir(exist_ok=True)
+        run_task(Evaluation(task, shots=[0, 2], seeds=[1], batch_size=2), subject, None, out)
+        return subject.computed
+
+    computed = evaluate(tmp_path / 'one')
+    shares = in_processes(evaluate, 2, tmp_path / 'two')
+    assert sum(shares) == computed
+    assert min(shares) > 0
+    assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'told'),
+    [
+        (dict(shots=[]), 'shots must be a list of at least one integer'),
+        (dict(shots=[-1]), 'shots must be a list'),
+        (dict(seeds=[1, 1]), 'seeds must differ'),
+        (dict(zero_shot='two'), 'zero_shot'),
+        (dict(permutations=7), 'permutations must be from 1 to 6'),
+        (dict(permutations=2), 'orders are averaged where choices are ranked'),
+        (dict(style='ottr'), 'style must be one of openflamingo, otter, template'),
+        (dict(batch_size=0), 'batch_size must be at least 1'),
+        (dict(answering=dict(num_beams=0)), 'num_beams must be at least 1'),
+        (dict(answering=dict(beams=2)), "answering has no 'beams'; a Generation has max_new_tokens"),
+        (dict(demonstrations=dict(type='Rics', features='x')), "did you mean 'Rices'"),
+        (dict(shots=[20]), '20 demonstrations are to be shown, and there are 6'),
+    ],
+)
+def test_bad_settings_are_one_message_and_code_2(tmp_path, model, capsys, changes, told):
+    config = benchmarks.config(tmp_path / 'config.py', benchmarks.vqa(tmp_path / 'data', count=1), **changes)
+    assert run(config, model, tmp_path / 'out') == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_missing_file_says_which_key_names_it(tmp_path, model, capsys):
+    task = benchmarks.vqa(tmp_path / 'data', count=1) | dict(train_annotations=str(tmp_path / 'nowhere.json'))
+    assert run(benchmarks.config(tmp_path / 'config.py', task), model, tmp_path / 'out') == 2
+    told = capsys.readouterr().err
+    assert 'nowhere.json is not there: get it (https://visualqa.org' in told
+    assert 'evaluation.task.train_annotations' in told

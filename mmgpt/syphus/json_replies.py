@@ -99,9 +99,17 @@ def _commas(text: str) -> str:
 
 
 def _mended(text: str) -> str:
-    text = re.sub(r'(?m)^\s*//.*$', '', text)
-    text = re.sub(r'([{,]\s*)([A-Za-z_]\w*)(\s*:)', r'\1"\2"\3', _commas(text))  # keys without quotes
-    return re.sub(r':\s*None\b', ': null', re.sub(r':\s*True\b', ': true', re.sub(r':\s*False\b', ': false', text)))
+    pieces = re.split(r'("(?:\\.|[^"\\])*")', _commas(re.sub(r'(?m)^\s*//.*$', '', text)), flags=re.DOTALL)
+    pieces[::2] = [_outside(piece) for piece in pieces[::2]]
+    return ''.join(pieces)
+
+
+def _outside(text: str) -> str:
+    """Names and constants outside of quotes as JSON has them."""
+    text = re.sub(r'([{,]\s*)([A-Za-z_]\w*)(\s*:)', r'\1"\2"\3', text)
+    for word, instead in (('None', 'null'), ('True', 'true'), ('False', 'false')):
+        text = re.sub(rf'\b{word}\b', instead, text)
+    return text
 
 
 def _straight(text: str) -> str:

@@ -102,7 +102,7 @@ def _of_json(text: str) -> Parsed | None:
     faults: list[Fault] = []
     for value in values:
         _collect(value, pairs, faults)
-    if not pairs and not faults:
+    if not pairs and not faults and not (broken and text.lstrip().startswith(('[', '{'))):
         return None
     faults += [Fault(piece, 'broken JSON') for piece in broken if piece.strip(' \n\t,[]{}')]
     return Parsed(tuple(pairs), tuple(faults), tuple(line for line in rest if line.strip()))

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from mmgpt.syphus.english import AUXILIARY, FUNCTION, VERBS, base_form
 from mmgpt.syphus.filters.texts import count_words
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.state import State
@@ -24,36 +25,6 @@ REASONING = re.compile(
     re.I,
 )
 CAPABILITIES = ('perception', 'reasoning', 'planning')
-
-# The verbs and nouns are told by position and by lists of function words: no tagger's model is to be fetched for it.
-_words = str.split
-_AUXILIARY = set(
-    _words(
-        """is are was were be been being am do does did has have had can could will would shall should may
-        might must need dare isn't aren't wasn't weren't don't doesn't didn't hasn't haven't can't couldn't
-        won't wouldn't shouldn't"""
-    )
-)
-_FUNCTION = set(
-    _words(
-        """a an the this that these those my your his her its our their some any each every no both all which
-        what who whom whose when where why how i you he she it we they me him us them there here of in on at
-        by for with from to into onto about as and or but if so not than then too very more most other
-        another one first second third last next before after while during between behind under over near
-        beside against through please just also only ever still yet up down out off someone somebody anyone
-        anybody everyone something anything everything much many few several such same own is's"""
-    )
-)
-_VERBS = set(
-    _words(
-        """describe explain tell list name identify compare summarize summarise suggest give write find count
-        show say see look wear wears hold use make take put get go come happen change do feel think play
-        ride walk run stand sit eat drink cook open close read watch help begin start end stop move carry
-        bring leave appear disappear differ plan prepare arrange want need know mean cause seem become turn
-        work point wait talk speak laugh smile cut clean fix repair build draw paint throw catch jump swim
-        dance sing drive call"""
-    )
-)
 
 
 def capability(instruction: str, default: str) -> str:
@@ -79,39 +50,27 @@ def verb_and_noun(instruction: str) -> tuple[str | None, str | None]:
     verb = noun = None
     after_auxiliary = False
     for place, word in enumerate(words):
-        if word in _AUXILIARY:
+        if word in AUXILIARY:
             after_auxiliary = True
-        elif verb is None and (_base(word) in _VERBS and word not in _FUNCTION):
+        elif verb is None and (base_form(word) in VERBS and word not in FUNCTION):
             before = words[place - 1] if place else ''
             if before not in ('a', 'an', 'the', 'his', 'her', 'their', 'my'):
-                verb = _base(word)
+                verb = base_form(word)
                 continue
         elif verb is None and after_auxiliary and len(word) > 4 and word.endswith('ing'):
-            verb = _base(word)
+            verb = base_form(word)
             continue
-        if noun is None and word not in _FUNCTION and word not in _AUXILIARY and place and not word.endswith('ly'):
+        if noun is None and word not in FUNCTION and word not in AUXILIARY and place and not word.endswith('ly'):
             before = words[place - 1]
-            if before in _FUNCTION or before in _VERBS:
+            if before in FUNCTION or before in VERBS:
                 follows = words[place + 1] if place + 1 < len(words) else ''
                 plain = (
-                    follows and follows not in _FUNCTION and follows not in _AUXILIARY and _base(follows) not in _VERBS
+                    follows and follows not in FUNCTION and follows not in AUXILIARY and base_form(follows) not in VERBS
                 )
                 noun = follows if plain and not follows.endswith(('ing', 'ly')) else word
     if verb is None and after_auxiliary:
         verb = 'be'
     return verb, noun
-
-
-def _base(word: str) -> str:
-    if word in _VERBS:
-        return word
-    for ending, instead in (('ing', ''), ('ing', 'e'), ('ies', 'y'), ('es', ''), ('s', ''), ('ed', ''), ('ed', 'e')):
-        if word.endswith(ending) and word[: -len(ending)] + instead in _VERBS:
-            return word[: -len(ending)] + instead
-    if word.endswith('ing') and len(word) > 5:
-        stem = word[:-3]
-        return stem[:-1] if stem[-1] == stem[-2] and stem[-1] not in 'ls' else stem
-    return word
 
 
 def statistics(state: State, task: Task, languages: list[str]) -> dict[str, Any]:

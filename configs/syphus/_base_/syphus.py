@@ -20,6 +20,6 @@ filters = [
     dict(type='Ungrounded', counted=3),
     dict(type='Unsafe'),
     dict(type='Duplicates'),
-    dict(type='NearDuplicates', threshold=0.7),
+    dict(type='NearDuplicates', threshold=0.8),
 ]
 translation = dict(languages=['zh', 'ja', 'es', 'de', 'fr', 'ko', 'ar'], max_asks=2)

@@ -56,8 +56,11 @@ class _Seen(Filter):
 
     def _like(self, marks: list[int]) -> Iterator[tuple[int, str, str]]:
         places = ','.join('?' * len(marks))
-        query = f'SELECT DISTINCT t.id, item, text FROM marks m JOIN texts t ON t.id = m.id WHERE mark IN ({places})'
-        yield from self._base.execute(f'{query} ORDER BY t.id LIMIT 200', marks).fetchall()
+        query = (  # those that share most come first
+            f'SELECT t.id, item, text FROM (SELECT id, count(*) AS c FROM marks WHERE mark IN ({places}) GROUP BY id '
+            'ORDER BY c DESC, id LIMIT 50) m JOIN texts t ON t.id = m.id ORDER BY c DESC, t.id'
+        )
+        yield from self._base.execute(query, marks).fetchall()
 
     def _keep(self, pair: Candidate, text: str, marks: list[int]) -> None:
         self._base.execute('INSERT INTO texts VALUES (?, ?, ?)', (pair.id, pair.item, text))
@@ -98,7 +101,7 @@ class NearDuplicates(_Seen):
         short: pairs of fewer words count only within an item.
     """
 
-    def __init__(self, threshold: float = 0.7, short: int = 20) -> None:
+    def __init__(self, threshold: float = 0.8, short: int = 20) -> None:
         super().__init__(short)
         if not 0 < threshold <= 1:
             raise ValueError(f'threshold must be above 0 and at most 1, got {threshold}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mmgpt.registry import SYPHUS_FILTERS
+from mmgpt.syphus.english import AUXILIARY, FUNCTION
 from mmgpt.syphus.filters.base import Candidate, Filter
 
 _words = str.split
@@ -33,13 +34,13 @@ _NO_NAMES = set(
     _words(
         """he she it this that there here what who which everyone everybody someone somebody something nobody nothing
         anything anyone each one another other nature water light snow rain sand music food traffic smoke steam fire
-        daylight sunlight grass bread paper glass wood metal everything neither either both none all most much little
+        daylight sunlight children people men women police grass bread paper glass wood metal everything neither either both none all most much little
         then now first next later finally also only still yes no maybe perhaps today work life time dust ice mud"""
     )
 )
-_VERB_AFTER = re.compile(
-    r"\s+(?:is|was|has|had|will|does|did|can|could|would|and [A-Z]\w+|[a-z]{2,}(?:[^s]s|ed))\b|['’]s\b"
-)
+_SINGULAR = r'\s+(?:is|was|has|does|[a-z]{2,}[^s\W]s)\b'
+_VERB_AFTER = re.compile(rf'{_SINGULAR}|\s+(?:had|will|did|can|could|would|and [A-Z]\w+|[a-z]{{2,}}ed)\b')
+_SINGULAR_AFTER = re.compile(_SINGULAR)
 
 
 @SYPHUS_FILTERS.register_module()
@@ -86,11 +87,20 @@ def names_in(text: str) -> list[str]:
             continue
         before = text[: match.start()]
         if not before.strip() or _SENTENCE_END.search(before.rstrip(' ')):
-            small = word.lower()
-            if small in _NO_NAMES or small.endswith(('ly', 'ing', 's')) or not _VERB_AFTER.match(text, match.end()):
+            if not _begins_as_name(word, text[match.end() :]):
                 continue
         found.append(word)
     return found
+
+
+def _begins_as_name(word: str, after: str) -> bool:
+    """Whether the first word of a sentence is a name: no article, and a verb of the third person, or a possessive."""
+    plain = re.sub(r"['’]s$", '', word.lower())
+    if plain in _NO_NAMES or plain in FUNCTION or plain in AUXILIARY or plain.endswith(('ly', 'ing')):
+        return False
+    if plain != word.lower():
+        return True
+    return bool((_SINGULAR_AFTER if plain.endswith('s') else _VERB_AFTER).match(after))
 
 
 def numbers_in(text: str) -> list[float]:

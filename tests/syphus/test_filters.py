@@ -1,0 +1,108 @@
+"""Filters: planted bad pairs are found, clean ones are not; each filter by itself, too."""
+
+from collections import Counter
+
+import pytest
+
+from mmgpt.registry import SYPHUS_FILTERS
+from mmgpt.syphus.filters import DEFAULT, Candidate
+from mmgpt.syphus.filters.duplicates import NearDuplicates
+from mmgpt.syphus.filters.grounding import names_in, numbers_in
+from mmgpt.syphus.filters.language import wrong_language
+from mmgpt.syphus.filters.texts import count_words
+
+from .planted import clean_and_planted
+
+pytest.importorskip('lingua', reason='pip install lingua-language-detector')
+UNSEEN = (20261127, 1)  # the seed and the half of the words that no threshold was chosen by
+
+
+def score(seed: int, half: int):
+    """Recall of each kind, the share of clean pairs that were dropped, and what was wrong."""
+    filters = [SYPHUS_FILTERS.build(dict(type=name)) for name in DEFAULT]
+    for one in filters:
+        one.begin()
+    planted, found, false, wrong = Counter(), Counter(), 0, []
+    candidates, clean = clean_and_planted(seed, half)
+    for candidate, kind in candidates:
+        verdict = next(((type(one).__name__, why) for one in filters if (why := one(candidate))), None)
+        planted[kind] += 1
+        found[kind] += verdict is not None
+        if (verdict is None) == bool(kind):
+            wrong.append((kind, verdict, candidate.instruction, candidate.answer[:100]))
+            false += not kind
+    recall = {kind: found[kind] / count for kind, count in planted.items() if kind}
+    return recall, false / clean, wrong
+
+
+@pytest.mark.parametrize(('seed', 'half'), [(1, 0), UNSEEN])
+def test_planted_bad_pairs_are_found_and_clean_ones_kept(seed, half):
+    recall, false, wrong = score(seed, half)
+    assert set(recall) == set(DEFAULT)
+    assert min(recall.values()) >= 0.95, (recall, wrong)
+    assert false <= 0.02, wrong
+
+
+def drops(name, instruction, answer, facts='', **options):
+    one = SYPHUS_FILTERS.build(dict(type=name, **options))
+    one.begin()
+    return one(Candidate(0, 'i', instruction, answer, facts))
+
+
+@pytest.mark.parametrize(
+    ('name', 'question', 'answer'),
+    [
+        ('Empty', 'Is there any?', 'None.'),
+        ('Empty', 'What digit is this?', '7'),
+        ('Refusals', 'What does he say?', 'He is sorry and cannot find his keys.'),
+        ('Refusals', 'Why does she laugh?', 'She cannot believe what she sees.'),
+        ('Leakage', 'What does the sign say?', 'The text on it says: closed.'),
+        ('Leakage', 'Which score is shown?', 'It is 3:1 for the red team.'),
+        ('OtherLanguage', 'What is it called?', 'Spätzle'),
+        ('Unsafe', 'Where is she?', 'In a grape garden with a therapist.'),
+        ('Ungrounded', 'Is it even?', 'Yes. On Monday, too, I guess.'),
+    ],
+)
+def test_what_looks_like_a_fault_and_is_none(name, question, answer):
+    assert drops(name, question, answer, 'a dog') is None
+
+
+def test_options_of_filters():
+    assert drops('Leakage', 'Where?', 'At [1, 2, 3, 4].')
+    assert drops('Leakage', 'Where?', 'At [1, 2, 3, 4].', allow=['coordinates']) is None
+    assert drops('Leakage', 'Where?', 'At XQZ7.', patterns=['XQ.7'])
+    assert drops('Unsafe', 'Where?', 'A bazooka there.', words=['bazook*'])
+    assert drops('Ungrounded', 'How many?', 'There are three dogs.', 'a dog', counted=0)
+    assert drops('Ungrounded', 'How many?', 'There are three dogs.', 'a dog') is None
+    for wrong in (dict(type='Leakage', allow=['x']), dict(type='Length', answer=(3, 1)), dict(type='Unsafe', words=[])):
+        with pytest.raises(ValueError, match='kind|fewest|needs'):
+            SYPHUS_FILTERS.build(wrong)
+
+
+def test_names_and_numbers():
+    assert names_in("Then Ann's dog meets Mr. Bob Hill. Everyone laughs. TV is off.") == ["Ann's", 'Bob', 'Hill']
+    assert numbers_in('Two dozen of 1,234 or 3.5; twenty-one, five hundred') == [1234.0, 3.5, 2, 12, 21, 500]
+
+
+def test_short_answers_may_be_the_same_about_other_items():
+    one = NearDuplicates()
+    one.begin()
+    pair = Candidate(0, 'a', 'What digit is this?', 'It is a seven.')
+    assert one(pair) is None
+    assert one(pair._replace(id=1, item='b')) is None
+    assert one(pair._replace(id=2)) is not None
+
+
+@pytest.mark.parametrize(('text', 'language', 'right'), [
+    ('这是一只狗。', 'zh', True), ('これは犬です。', 'ja', True), ('이것은 개입니다.', 'ko', True), ('هذا كلب.', 'ar', True),
+    ('这是一只狗，它很大。', 'ja', False), ('これは犬です。', 'zh', False), ('This is a dog.', 'ko', False),
+    ('Das ist ein großer Hund im Garten.', 'de', True), ('Das ist ein großer Hund im Garten.', 'fr', False),
+    ('C’est un grand chien dans le jardin.', 'fr', True), ('Es un perro grande en el jardín.', 'es', True),
+    ('<image> 这是 {name} 的狗', 'zh', True), ('7', 'ar', True),
+])  # fmt: skip
+def test_languages(text, language, right):
+    assert (wrong_language(text, language) is None) == right
+
+
+def test_words_are_counted_in_scripts_without_blanks():
+    assert (count_words("It's a well-known dog."), count_words('这是一只狗')) == (4, 3)

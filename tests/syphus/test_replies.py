@@ -1,0 +1,72 @@
+"""Reading replies: every layout, every fault, and nothing lost silently."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmgpt.syphus.items import Pair
+from mmgpt.syphus.prompt import write_pairs
+from mmgpt.syphus.replies import parse_reply
+
+from .reply_variants import FAULTY, ODD, whole
+
+VARIANTS = [*whole(), *ODD, *FAULTY]
+MARKS = set(
+    re.findall(
+        r'\w+',
+        """question questions answer answers instruction instructions response q a b qa user human assistant gpt role content
+        from value messages pairs data qa_pairs json reason think 问题 回答""",
+    )
+)
+
+
+def words(text):
+    return {word for word in re.findall(r'[^\W\d_]{2,}', text.lower()) if word not in MARKS}
+
+
+@pytest.mark.parametrize('variant', VARIANTS, ids=[variant.name for variant in VARIANTS])
+def test_reply(variant):
+    found = parse_reply(variant.text, variant.finish)
+    assert [pair[:2] for pair in found.pairs] == variant.pairs
+    reasons = [fault.reason for fault in found.faults]
+    if variant.reason:
+        assert any(variant.reason in reason for reason in reasons)
+    else:
+        assert reasons == []
+
+
+def test_there_are_at_least_two_hundred():
+    assert len({variant.text for variant in VARIANTS}) >= 200
+
+
+@pytest.mark.parametrize('variant', VARIANTS, ids=[variant.name for variant in VARIANTS])
+def test_nothing_is_lost_silently(variant):
+    found = parse_reply(variant.text, variant.finish)
+    told = [*(' '.join((*pair[:2], *pair.extra.values())) for pair in found.pairs), *(f.text for f in found.faults)]
+    told += found.remarks
+    spoken = re.sub(r'(?s)<think>.*?(</think>|\Z)', '', variant.text)
+    lost = words(spoken) - words(' '.join(told))
+    assert lost <= {'true', 'null', 'conversation'} if variant.pairs or found.faults else not lost
+
+
+texts = st.text(st.characters(codec='utf-8', exclude_characters='\r\x00'), max_size=300)
+
+
+@given(texts)
+@settings(max_examples=150, deadline=None)
+def test_any_text_ends_in_pairs_or_in_a_reason(text):
+    found = parse_reply(text)
+    assert found.pairs or found.faults
+    assert all(pair.instruction.strip() and pair.answer.strip() for pair in found.pairs)
+
+
+plain = st.text(st.sampled_from('abc déf. 日本 ,;-()'), min_size=1, max_size=40).map(lambda text: f'x{text}x')
+
+
+@given(st.lists(st.tuples(plain, plain), min_size=1, max_size=5), st.sampled_from(['json', 'text']))
+@settings(max_examples=100, deadline=None)
+def test_what_is_written_is_read(pairs, form):
+    pairs = tuple(Pair(question, answer) for question, answer in pairs)
+    assert parse_reply(write_pairs(pairs, form)).pairs == pairs

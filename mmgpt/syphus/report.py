@@ -14,11 +14,12 @@ from mmgpt.syphus.state import State
 
 SAMPLES = 12  # of what was kept, of what each filter dropped, of each language
 
+_SPREAD = '(({0} * 2654435761) >> 16) & 65535'  # an order that looks like chance and is the same each time
 _UNREAD = 'SELECT items.id, reason, text FROM fragments JOIN items ON items.n = fragments.n LIMIT ?'
 _TRANSLATED = (
     'SELECT t.language, p.instruction, p.answer, t.instruction, t.answer, t.verdict, t.detail '
     'FROM translations t JOIN pairs p ON p.id = t.pair WHERE t.pair IN '
-    '(SELECT DISTINCT pair FROM translations ORDER BY pair * 2654435761 % 4294967296 LIMIT 3) '
+    f'(SELECT DISTINCT pair FROM translations ORDER BY {_SPREAD.format("pair")} LIMIT 3) '
     'ORDER BY t.pair, t.language'
 )
 
@@ -66,7 +67,7 @@ def _samples(state: State, verdict: str) -> list[list[str]]:
     """Pairs that got a verdict, spread over the whole set, the same ones each time."""
     query = (
         'SELECT items.id, instruction, answer, detail, annotation FROM pairs JOIN items ON items.n = pairs.n '
-        'WHERE pairs.id IN (SELECT id FROM pairs WHERE verdict = ? ORDER BY id * 2654435761 % 4294967296 LIMIT ?)'
+        f'WHERE pairs.id IN (SELECT id FROM pairs WHERE verdict = ? ORDER BY {_SPREAD.format("id")} LIMIT ?)'
     )
     rows = state.base.execute(query, (verdict, SAMPLES)).fetchall()
     return [[*row[:4], row[4][:1500]] for row in rows]

@@ -96,6 +96,15 @@ CLEAN = [
 ]  # fmt: skip
 
 
+class Fill(dict):
+    """Puts words into a text whose braces are its own."""
+
+    def __call__(self, text: str) -> str:
+        for name, word in self.items():
+            text = text.replace(f'{{{name}}}', str(word))
+        return text
+
+
 def clean_and_planted(seed: int, half: int, items: int = 400) -> tuple[list[tuple[Candidate, str]], int]:
     """Candidates with the filter that should drop each, '' for clean ones; and how many are clean."""
     draw, words = random.Random(seed), HALVES[half]
@@ -122,9 +131,7 @@ def clean_and_planted(seed: int, half: int, items: int = 400) -> tuple[list[tupl
             kept.append(found[-1][0])
         q, a = (text.format(**told) for text in draw.choice(CLEAN))
         kind = number % 9
-        fill = lambda text, told=told: (
-            text.replace('{p}', told['p']).replace('{s}', told['s']).replace('{t}', told['t'])
-        )
+        fill = Fill(told)
         if kind == 0:
             add(item, facts, q, draw.choice(words['empties']), 'Empty')
         elif kind == 1:

@@ -16,8 +16,8 @@ VARIANTS = [*whole(), *ODD, *FAULTY]
 MARKS = set(
     re.findall(
         r'\w+',
-        """question questions answer answers instruction instructions response q a b qa user human assistant gpt role content
-        from value messages pairs data qa_pairs json reason think 问题 回答""",
+        """question questions answer answers instruction instructions response q a b qa user human assistant gpt role
+        content from value messages pairs data qa_pairs json reason think 问题 回答""",
     )
 )
 

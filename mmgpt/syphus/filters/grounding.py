@@ -19,6 +19,7 @@ NUMBER_WORDS |= {word: 20 + 10 * place for place, word in enumerate(_TENS)}
 NUMBER_WORDS |= {'dozen': 12, 'hundred': 100, 'thousand': 1000, 'million': 1_000_000}
 _NUMBER = re.compile(r'(?<![\w.])\d+(?:[.,]\d{3})*(?:[.,]\d+)?')
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
+_TITLE = re.compile(r'\b(?:Mr|Mrs|Ms|Dr|Prof|St)\.\s*$')
 _SENTENCE_END = re.compile(r'[.!?:;…"“”\n)\]\-–—]\s*$')
 # Written with a capital wherever they stand.
 ORDINARY = set(
@@ -32,10 +33,11 @@ ORDINARY = set(
 # Begin a sentence without an article and are followed by a verb in the third person, as names are.
 _NO_NAMES = set(
     _words(
-        """he she it this that there here what who which everyone everybody someone somebody something nobody nothing
-        anything anyone each one another other nature water light snow rain sand music food traffic smoke steam fire
-        daylight sunlight children people men women police grass bread paper glass wood metal everything neither either both none all most much little
-        then now first next later finally also only still yes no maybe perhaps today work life time dust ice mud"""
+        """he she it this that there here what who which everyone everybody someone somebody something nobody
+        nothing anything anyone each one another other nature water light snow rain sand music food traffic
+        smoke steam fire daylight sunlight children people men women police grass bread paper glass wood
+        metal everything neither either both none all most much little then now first next later finally
+        also only still yes no maybe perhaps today work life time dust ice mud"""
     )
 )
 _SINGULAR = r'\s+(?:is|was|has|does|[a-z]{2,}[^s\W]s)\b'
@@ -86,9 +88,9 @@ def names_in(text: str) -> list[str]:
         if not word[0].isupper() or word.lower() in ORDINARY or len(word) == 1:
             continue
         before = text[: match.start()]
-        if not before.strip() or _SENTENCE_END.search(before.rstrip(' ')):
-            if not _begins_as_name(word, text[match.end() :]):
-                continue
+        begins = not before.strip() or (_SENTENCE_END.search(before) and not _TITLE.search(before))
+        if begins and not _begins_as_name(word, text[match.end() :]):
+            continue
         found.append(word)
     return found
 

@@ -70,7 +70,8 @@ _REFUSAL = re.compile(
     r"|\bi (?:do not|don't|did not) have (?:access|enough|sufficient|the ability|any information|information"
     r'|visual|personal|eyes)\b'
     r"|\b(?:it is|it's) (?:not possible|impossible) (?:to|for me to) (?:answer|determine|say|tell|know|identify|see)\b"
-    r'|\b(?:sorry|apologi[sz]e)\b.{0,80}\b(?:cannot|can\'t|unable|not able|inconvenience|confusion|request)\b'
+    r'|(?:^|[.!?]\s+|\b(?:i am|i\'m|we are|i|we) )(?:sorry|apologi[sz]e|apologies)\b'
+    r'.{0,80}\b(?:cannot|can\'t|unable|not able|inconvenience|confusion|request)\b'
     r'|\bi (?:must|have to|need to) (?:decline|refuse)\b|\b(?:openai|chatgpt|my (?:training|programming|guidelines))\b'
     r"|\b(?:cannot|can't|could not) be (?:determined|answered|seen|inferred)(?: from| based| with|\W*$)"
     r'|\b(?:not|no|insufficient|without more) (?:enough |sufficient )?(?:information|context|details?)'

@@ -23,6 +23,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 PARTS = ('load', 'dialogue', 'abuse')
+SMALL = dict(
+    image=112,
+    patch=16,
+    vision=dict(width=192, layers=6, heads=3, inner=768),
+    text=dict(width=256, layers=4, heads=4, inner=688, vocabulary=32_000),
+    resampler=dict(depth=2, latents=32, heads=4, head_width=64),
+)
 MARGIN = 1e-3  # between the two likeliest logits, below which rounding may choose
 
 
@@ -33,6 +40,7 @@ def parse(argv=None):
     parser.add_argument('--requests', type=int, default=48, help='of a round of load; default: %(default)s')
     parser.add_argument('--tokens', type=int, default=32, help='of an answer; default: %(default)s')
     parser.add_argument('--rounds', type=int, default=2, help='default: %(default)s')
+    parser.add_argument('--small', action='store_true', help='a smaller model, for a machine that is busy')
     parser.add_argument('--flood', type=int, default=3000, help='requests beyond the queue; default: %(default)s')
     parser.add_argument('--json', type=Path, help='where to write the figures')
     return parser.parse_args(argv)
@@ -45,9 +53,14 @@ def main(argv=None, sizes=None) -> int:
     from bench import abuse
     from bench.measure import machine, write
     from bench.site import save_model, served
+    from mmgpt.engine.console import quiet
 
+    quiet()
     results = {'machine': machine()}
     chosen = args.parts or PARTS
+    if args.small:
+        sizes = SMALL
+        results['sizes'] = sizes
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / 'bench'
         save_model(folder, sizes)
@@ -109,6 +122,7 @@ def load(site, folder: Path, args) -> dict:
         latencies += [took for _, _, took in answers]
         steps, rows = (after[name] - before[name] for name in ('mmgpt_decode_steps_total', 'mmgpt_decoded_rows_total'))
         sizes.append(rows / steps)
+        print(f'  round {number}: {rates["server"][-1]:.0f} and {rates["offline"][-1]:.0f} tokens/s', flush=True)
     result = {
         'clients': args.clients,
         'tokens_per_second': {name: spread(values) for name, values in rates.items()},

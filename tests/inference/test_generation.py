@@ -25,6 +25,7 @@ def test_a_temperature_draws():
         {'num_beams': 0},
         {'no_repeat_ngram_size': -1},
         {'num_beams': 2, 'temperature': 1.0},
+        {'stop': 'abc'},
     ],
 )
 def test_values_out_of_range_are_refused(wrong):

@@ -41,6 +41,7 @@ def parse(argv=None):
     parser.add_argument('--tokens', type=int, default=32, help='of an answer; default: %(default)s')
     parser.add_argument('--rounds', type=int, default=2, help='default: %(default)s')
     parser.add_argument('--small', action='store_true', help='a smaller model, for a machine that is busy')
+    parser.add_argument('--still', action='store_true', help='no videos, whose frames offline batches pad pictures to')
     parser.add_argument('--flood', type=int, default=3000, help='requests beyond the queue; default: %(default)s')
     parser.add_argument('--json', type=Path, help='where to write the figures')
     return parser.parse_args(argv)
@@ -77,14 +78,14 @@ def main(argv=None, sizes=None) -> int:
     return 0
 
 
-def mixed(count: int, seed: int, tokens: int, model: str) -> list[dict]:
-    """Requests of all kinds, no two with the same text or picture."""
+def mixed(count: int, seed: int, tokens: int, model: str, still: bool) -> list[dict]:
+    """Requests of all kinds, or without videos; no two with the same text or picture."""
     from bench.site import part, png, video, words
 
     made = []
     for i in range(count):
         own = seed * 10_000 + i * 10
-        kind = i % 10
+        kind = i % (9 if still else 10)
         media = [part(png(own + k), 'image/png') for k in range(kind if 1 <= kind <= 8 else 0)]
         if kind == 9:
             media = [part(video(own), 'video/mp4')]
@@ -106,7 +107,7 @@ def load(site, folder: Path, args) -> dict:
     processor.tokenizer.padding_side = 'left'
     rates, latencies, sizes = {'server': [], 'offline': []}, [], []
     for number in range(-1, args.rounds):  # the first round warms both up
-        requests = mixed(args.requests if number >= 0 else 16, 1 + number, args.tokens, site.model)
+        requests = mixed(args.requests if number >= 0 else 16, 1 + number, args.tokens, site.model, args.still)
         before, start = site.counters(), time.perf_counter()
         with ThreadPoolExecutor(args.clients) as pool:
             answers = list(pool.map(site.send, requests))
@@ -137,7 +138,7 @@ def load(site, folder: Path, args) -> dict:
         f'{result["latency_p50"]:.2f} s, p95 {result["latency_p95"]:.2f} s; mean batch '
         f'{result["mean_batch"]["median"]:.1f}'
     )
-    requests = mixed(32, 77, args.tokens, site.model)
+    requests = mixed(32, 77, args.tokens, site.model, args.still)
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(site.send, requests))
     same, unclear, wrong = 0, [], []

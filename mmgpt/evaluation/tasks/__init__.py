@@ -4,6 +4,27 @@ from mmgpt.evaluation.tasks.base import EvaluationTask
 from mmgpt.evaluation.tasks.captions import Captions
 from mmgpt.evaluation.tasks.hateful_memes import HatefulMemes
 from mmgpt.evaluation.tasks.imagenet import ImageNet
+from mmgpt.evaluation.tasks.judged import MagnifierBenchOpen, MMAGIBench, MMVet, VideoQA
+from mmgpt.evaluation.tasks.math_vista import MathVista
+from mmgpt.evaluation.tasks.multiple_choice import MagnifierBench, MMBench, ScienceQA, SeedBench
 from mmgpt.evaluation.tasks.vqa import VQA
+from mmgpt.evaluation.tasks.yes_no import MME, POPE
 
-__all__ = ['VQA', 'Captions', 'EvaluationTask', 'HatefulMemes', 'ImageNet']
+__all__ = [
+    'MME',
+    'POPE',
+    'VQA',
+    'Captions',
+    'EvaluationTask',
+    'HatefulMemes',
+    'ImageNet',
+    'MMAGIBench',
+    'MMBench',
+    'MMVet',
+    'MagnifierBench',
+    'MagnifierBenchOpen',
+    'MathVista',
+    'ScienceQA',
+    'SeedBench',
+    'VideoQA',
+]

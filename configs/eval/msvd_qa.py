@@ -1,0 +1,13 @@
+"""MSVD-QA: questions about videos, rated by a chat model (OPENAI_BASE_URL, OPENAI_API_KEY)."""
+
+evaluation = dict(
+    type='Evaluation',
+    task=dict(
+        type='VideoQA',
+        name='msvd_qa',
+        records='data/msvd_qa/test.json',
+        videos='data/msvd_qa/videos',
+        judge=dict(model='gpt-4o'),
+    ),
+    shots=[0],
+)

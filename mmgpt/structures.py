@@ -106,6 +106,8 @@ class Media(NamedTuple):
     size: int | None = None  # L, where keys and values stand instead of latents
     marks: Tensor | None = None  # (R,) int64: marks of each row before this call, where it continues a text
     blind: bool = True  # False: it is known that all tokens of a sample with media see some of them
+    weights: dict[int, Tensor] | None = None  # given by one who looks on: each block puts its attention's weights
+    # (R, heads, S, M * L) here, by layer
 
 
 class Part(NamedTuple):

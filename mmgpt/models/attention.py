@@ -48,6 +48,21 @@ def dot_product_attention(
     return F.scaled_dot_product_attention(queries, keys, values, **options)
 
 
+def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``softmax(queries · keysᵀ / √width)``: what ``dot_product_attention`` multiplies the values with.
+
+    Args:
+        queries: (B, heads, Q, width).
+        keys: (B, heads, K, width).
+        mask: bool, False = not seen, or None; broadcast to (B, heads, Q, K).
+
+    Returns:
+        (B, heads, Q, K) float32; each row sums to 1.
+    """
+    scores = queries.float() @ keys.float().transpose(-1, -2) * queries.shape[-1] ** -0.5
+    return (scores if mask is None else scores.masked_fill(~mask, float('-inf'))).softmax(-1)
+
+
 def _products(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float | None
 ) -> Tensor:

@@ -101,3 +101,18 @@ def test_width_of_the_text_is_kept_in_half_precision(block):
     span = torch.tensor([0, 1]).expand(1, 2, 2)
     media = Media(torch.randn(1, 1, 3, 12, dtype=torch.bfloat16), span, torch.ones(1, 2, dtype=torch.bool))
     assert block.bfloat16()(x, media, 0).dtype == torch.bfloat16
+
+
+def test_told_weights_are_those_that_the_block_computes_with(block):
+    x, latents = torch.randn(2, 4, 16), torch.randn(2, 2, 3, 12)
+    span = torch.tensor([[[0, 1], [1, 2], [0, 2], [0, 0]]]).expand(2, 4, 2)
+    media = Media(latents, span, torch.ones(2, 4, dtype=torch.bool))
+    watched = media._replace(weights={})
+    assert torch.equal(block(x, watched, 5), block(x, media, 5))
+    weights = watched.weights[5]
+    keys, values = block.project_media(latents)
+    own = block.attn(x, keys, values, span, span_mask(span, 2, 3))
+    torch.testing.assert_close(block.attn.to_out((weights @ values).transpose(1, 2).flatten(2)), own)
+    torch.testing.assert_close(weights.sum(-1), torch.tensor([1.0, 1.0, 1.0, 0.0]).expand(2, 2, 4))
+    assert not weights[:, :, 0, 3:].any()
+    assert not weights[:, :, 1, :3].any()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mmgpt.models.attention import dot_product_attention
+from mmgpt.models.attention import attention_weights, dot_product_attention
 from mmgpt.models.feedforward import feed_forward
 from mmgpt.registry import CROSS_ATTENTIONS
 from mmgpt.structures import Media, Part
@@ -90,13 +90,27 @@ class MaskedCrossAttention(nn.Module):
             parts: the samples of packed rows, which then attend one by one.
             media: M, for ``parts``.
         """
-        queries = self.norm_q(self._split(self.to_q(self.norm(x))))
+        queries = self._queries(x)
         if parts is None:
             out = dot_product_attention(queries, keys, values, mask)
         else:
             out = _attention_by_parts(queries, keys, values, mask, parts, keys.shape[2] // media)
         out = self.to_out(out.transpose(1, 2).flatten(2))
         return out if mask is None or span is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
+
+    def weights(self, x: Tensor, keys: Tensor, span: Tensor, mask: Tensor | None) -> Tensor:
+        """How much each token looks at each latent, for people to see; arguments as of ``forward``.
+
+        Returns:
+            (R, heads, S, M * L) float32. A token's weights sum to 1 in each head, and are 0 where its span is empty.
+        """
+        weights = attention_weights(self._queries(x), keys, mask)
+        if mask is None:
+            return weights
+        return weights.masked_fill((span[..., 1] <= span[..., 0])[:, None, :, None], 0)
+
+    def _queries(self, x: Tensor) -> Tensor:
+        return self.norm_q(self._split(self.to_q(self.norm(x))))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # plain, since it runs for each token and layer
@@ -166,6 +180,8 @@ class GatedBlock(GradientCheckpointingLayer):
             mask = media.mask
             if mask is None and media.latents is not None:
                 mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
+            if media.weights is not None:
+                media.weights[layer] = self.attn.weights(out, keys, media.span, mask)
             parts = () if media.parts is None else (media.parts, media.latents.shape[1])
             span = media.span if media.blind else None
             out = out + self.attn(out, keys, values, span, mask, *parts) * self.attn_gate.tanh()

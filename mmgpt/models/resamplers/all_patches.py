@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mmgpt.registry import RESAMPLERS
@@ -15,7 +16,6 @@ class AllPatches(nn.Module):
         width: width of the features (D).
 
     Example:
-        >>> import torch
         >>> AllPatches(width=8)(torch.randn(5, 1, 16, 8)).shape  # 5 pictures of 16 patches
         torch.Size([5, 16, 8])
     """
@@ -36,3 +36,10 @@ class AllPatches(nn.Module):
                 'medium: give each picture its own <image> mark'
             )
         return features.squeeze(1)
+
+    def patch_weights(
+        self, features: Tensor, frame_mask: Tensor | None = None, media_index: Tensor | None = None
+    ) -> Tensor:
+        """Which patch each latent was made of: (M, L, 1, P), the identity. Arguments as of ``forward``."""
+        media, frames, patches, _ = features.shape
+        return torch.eye(patches, device=features.device).view(1, patches, frames, patches).expand(media, -1, -1, -1)

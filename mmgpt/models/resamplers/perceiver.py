@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from mmgpt.models.attention import dot_product_attention
+from mmgpt.models.attention import attention_weights, dot_product_attention
 from mmgpt.models.feedforward import feed_forward
 from mmgpt.registry import RESAMPLERS
 
@@ -30,11 +30,19 @@ class PerceiverAttention(nn.Module):
 
     def forward(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
         """Features (M, K, D), latents (M, L, D), mask (M, 1, 1, K + L) or None -> (M, L, D)."""
+        out = dot_product_attention(*self._project(features, latents), mask)
+        return self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
+
+    def weights(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
+        """How much each latent looks at each feature, then at each latent: (M, heads, L, K + L), rows sum to 1."""
+        queries, keys, _ = self._project(features, latents)
+        return attention_weights(queries, keys, mask)
+
+    def _project(self, features: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         latents = self.norm_latents(latents)
         keys, values = self.to_kv(torch.cat((self.norm_media(features), latents), 1)).chunk(2, -1)
         queries = self.norm_q(self._split(self.to_q(latents)))
-        out = dot_product_attention(queries, self.norm_k(self._split(keys)), self._split(values), mask)
-        return self.to_out(rearrange(out, 'b heads n d -> b n (heads d)'))
+        return queries, self.norm_k(self._split(keys)), self._split(values)
 
     def _split(self, x: Tensor) -> Tensor:
         return rearrange(x, 'b n (heads d) -> b heads n d', heads=self.heads)
@@ -123,6 +131,42 @@ class PerceiverResampler(nn.Module):
         Raises:
             ValueError: more frames than ``max_frames`` or a place beyond ``max_media``.
         """
+        features, mask = self._placed(features, frame_mask, media_index)
+        latents = self.latents.expand(len(features), -1, -1)
+        for layer in self.layers:
+            latents = layer(features, latents, mask)
+        return self.norm(latents)
+
+    def patch_weights(
+        self, features: Tensor, frame_mask: Tensor | None = None, media_index: Tensor | None = None
+    ) -> Tensor:
+        """Which patches each latent was made of: attention rollout over all layers (arXiv 2005.00928, section 3).
+
+        A layer adds what a latent attends to to the latent, so half of what it holds is what it held before, and half
+        comes from the patches and latents that it looks at, in the mean of the heads. At the start it holds nothing of
+        the picture. What remains of that start at the end is left out, and the rest scaled to a sum of 1; with one
+        layer this is that layer's attention to the patches. Feed-forward blocks mix no places and change nothing.
+
+        Args:
+            features, frame_mask, media_index: as of ``forward``.
+
+        Returns:
+            (M, L, F, P) float32; the weights of each latent sum to 1 over frames and patches.
+        """
+        frames, patches = features.shape[1:3]
+        features, mask = self._placed(features, frame_mask, media_index)
+        latents = self.latents.expand(len(features), -1, -1)
+        shares = features.new_zeros(*latents.shape[:2], frames * patches, dtype=torch.float32)
+        for layer in self.layers:
+            weights = layer[0].weights(features, latents, mask).mean(1)
+            shares = (shares + weights[..., : frames * patches] + weights[..., frames * patches :] @ shares) / 2
+            latents = layer(features, latents, mask)
+        return (shares / shares.sum(-1, keepdim=True)).unflatten(-1, (frames, patches))
+
+    def _placed(
+        self, features: Tensor, frame_mask: Tensor | None, media_index: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """All patches of a medium in a row (M, F * P, D), with the embeddings of their places, and the mask."""
         media, frames, patches, _ = features.shape
         if self.frame_embs is not None:
             if frames > len(self.frame_embs):
@@ -143,7 +187,4 @@ class PerceiverResampler(nn.Module):
         mask = None
         if frame_mask is not None:
             mask = F.pad(frame_mask.repeat_interleave(patches, 1), (0, self.num_latents), value=True)[:, None, None]
-        latents = self.latents.expand(media, -1, -1)
-        for layer in self.layers:
-            latents = layer(features, latents, mask)
-        return self.norm(latents)
+        return features, mask

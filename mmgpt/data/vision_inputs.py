@@ -82,18 +82,6 @@ class ImageTransform:
             picture = transform(picture, rng)
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
-    def region(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part of a picture of that size that the model sees: left, top, right, bottom as fractions of it.
-
-        Example:
-            >>> ImageTransform(32, 'short_side_crop').region(200, 100)
-            (0.25, 0.0, 0.75, 1.0)
-        """
-        if self.resize == 'squash':
-            return 0.0, 0.0, 1.0, 1.0
-        x, y = (0.5 - min(width, height) / side / 2 for side in (width, height))
-        return x, y, 1 - x, 1 - y
-
     def to_dict(self) -> dict[str, Any]:
         """The arguments that build this transform again."""
         return {'size': self.size, 'resize': self.resize, 'interpolation': self.interpolation}

@@ -18,7 +18,6 @@ from mmgpt.hub.processor import FlamingoProcessor
 from mmgpt.models.cross_attention import GatedBlock
 from mmgpt.models.media import look
 from mmgpt.models.vision_encoders.normalisation import encode_frames
-from mmgpt.structures import Medium
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,11 @@ class MediumMap:
     """Where the words of an answer looked in one medium: a picture, or the frames of a video or set.
 
     Args:
-        frames: the pictures, as they were given.
-        regions: of each frame the part that the model sees: left, top, right, bottom as fractions of it.
+        frames: the pictures, as the model sees them: resized or cropped to its square.
         weights: (T, B, F, rows, columns) of T words or tokens, B gated blocks, F frames and the grid of patches.
     """
 
     frames: tuple[Image.Image, ...]
-    regions: tuple[tuple[float, float, float, float], ...]
     weights: Tensor
 
 
@@ -71,11 +68,11 @@ def look_inside(model: Any, processor: FlamingoProcessor, messages: Conversation
     """Where the model looked when it said each token of its last answer.
 
     The finished conversation runs through the model once more, and each gated block (Flamingo, arXiv 2204.14198,
-    section 2.2) says the weights with which each token attends to the latents; heads are averaged. A token's weights are
-    those of the place from which it was predicted, that of the token before it. Latents are no places in a picture, so
-    their weights are carried on to the patches that each latent was made of: attention rollout (arXiv 2005.00928)
-    through the layers of the resampler, see ``PerceiverResampler.patch_weights``. Attention shows what a block read, not
-    why an answer was given; a block whose gate is near 0 changes nothing, whatever it reads.
+    section 2.2) says the weights with which each token attends to the latents; heads are averaged. A token's weights
+    are those of the place from which it was predicted, that of the token before it. Latents are no places in a
+    picture, so their weights are carried on to the patches that each latent was made of: attention rollout (arXiv
+    2005.00928) through the layers of the resampler, see ``PerceiverResampler.patch_weights``. Attention shows what a
+    block read, not why an answer was given; a block whose gate is near 0 changes nothing, whatever it reads.
 
     Args:
         model: a ``Flamingo``; nothing of it is changed, so others may use it at the same time.
@@ -106,7 +103,8 @@ def look_inside(model: Any, processor: FlamingoProcessor, messages: Conversation
     start = len(prompter.encode(turns[:-1], generate=True).input_ids)
     tokens = prompter.encode(turns, continue_last=True)
     ids = tokens.input_ids.to(model.device)[None]
-    encoded = [_encode(model, prompter, medium, place) for place, medium in enumerate(tokens.media)]
+    seen = [torch.stack([prompter.frame(frame) for frame in medium.frames]) for medium in tokens.media]
+    encoded = [_encode(model, frames, place) for place, frames in enumerate(seen)]
     latents = torch.stack([made for made, _ in encoded], 1) if encoded else None
     weights: dict[int, Tensor] = {}
     media = look(model.config, ids, None, latents)
@@ -114,11 +112,11 @@ def look_inside(model: Any, processor: FlamingoProcessor, messages: Conversation
         model(input_ids=ids, media=media._replace(weights=weights), use_cache=False, logits_to_keep=1)
     blocks = {int(name): block for name, block in model.gated_blocks.items() if isinstance(block, GatedBlock)}
     maps = []
-    for place, (medium, (_, shares)) in enumerate(zip(tokens.media, encoded, strict=True)):
-        of_medium = [_seen(weights[layer], start, len(encoded), place) for layer in blocks]
+    for place, (frames, (_, shares)) in enumerate(zip(seen, encoded, strict=True)):
+        of_medium = [_to_medium(weights[layer], start, len(encoded), place) for layer in blocks]
         spread = torch.einsum('btl,lfp->tbfp', torch.stack(of_medium), shares).cpu()
-        regions = tuple(prompter.image_transform.region(*frame.size) for frame in medium.frames)
-        maps.append(MediumMap(medium.frames, regions, spread.unflatten(-1, _grid(spread.shape[-1]))))
+        pictures = tuple(Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames)
+        maps.append(MediumMap(pictures, spread.unflatten(-1, _grid(spread.shape[-1]))))
     gates = tuple(
         tuple(float(gate.detach().float().tanh().mean()) for gate in (block.attn_gate, block.ff_gate))
         for block in blocks.values()
@@ -164,16 +162,15 @@ def _pieces(processor: FlamingoProcessor, ids: Tensor) -> tuple[str, ...]:
     return tuple(pieces)
 
 
-def _encode(model: Any, prompter: Any, medium: Medium, place: int) -> tuple[Tensor, Tensor]:
-    """Latents (1, L, D) of a medium, and what they are made of (L, F, P)."""
-    frames = torch.stack([prompter.frame(frame) for frame in medium.frames]).to(model.device)
-    features = encode_frames(model.vision_encoder, frames)
+def _encode(model: Any, frames: Tensor, place: int) -> tuple[Tensor, Tensor]:
+    """Latents (1, L, D) of a medium with the frames (F, 3, H, W), and what they are made of (L, F, P)."""
+    features = encode_frames(model.vision_encoder, frames.to(model.device))
     features = features.to(next(model.resampler.parameters(), features).dtype)[None]
     index = torch.tensor([place], device=model.device)
     return model.resampler(features, None, index), model.resampler.patch_weights(features, None, index)[0]
 
 
-def _seen(weights: Tensor, start: int, media: int, place: int) -> Tensor:
+def _to_medium(weights: Tensor, start: int, media: int, place: int) -> Tensor:
     """(T, L): the attention to one medium of the places from which the tokens after ``start`` were predicted."""
     return weights[0, :, start - 1 : -1].mean(0).unflatten(-1, (media, -1))[:, place]
 

@@ -29,10 +29,9 @@ def test_the_attention_of_a_token_is_shared_out_over_what_it_sees(kind):
 
 
 def test_all_media_are_shared_out_where_all_are_seen():
-    model, processor = tiny.model_and_processor()
-    prompts = tiny.prompter()
-    both = tiny.build(prompts, attend='all_previous')
-    found = look_inside(both, processor, [*tiny.conversations()['two images'], assistant('A dog.')])
+    _, processor = tiny.model_and_processor()
+    model = tiny.build(tiny.prompter(), attend='all_previous')
+    found = look_inside(model, processor, [*tiny.conversations()['two images'], assistant('A dog.')])
     shares = torch.stack([medium.weights.sum((2, 3, 4)) for medium in found.media])
     torch.testing.assert_close(shares.sum(0), torch.ones(len(found.pieces), 2))
     assert (shares > 0).all()

@@ -64,7 +64,13 @@ setup(
     packages=[*find_packages(include=['mmgpt', 'mmgpt.*']), *tools()],
     package_dir={'mmgpt_tools': 'tools'},
     package_data={
-        'mmgpt': ['data/browse/page.html', 'syphus/pages/*', 'syphus/prompts/*', 'evaluation/published.json'],
+        'mmgpt': [
+            'data/browse/page.html',
+            'syphus/pages/*',
+            'syphus/prompts/*',
+            'evaluation/published.json',
+            'serving/page/static/*',
+        ],
         'mmgpt_tools': ['*.sh'],
     },
     install_requires=requirements(),

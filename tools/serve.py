@@ -1,4 +1,4 @@
-"""Serves a model to OpenAI's clients: chat completions with pictures and videos, adapters, metrics."""
+"""Serves a model: a web page, and chat completions with pictures and videos for OpenAI's clients."""
 
 from __future__ import annotations
 
@@ -34,10 +34,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--max-waiting', type=int, default=64, metavar='N', help='more get 429; default: 64')
     parser.add_argument('--timeout', type=float, default=300, metavar='S', help='of a request; default: 300 seconds')
     parser.add_argument('--max-tokens', type=int, default=256, metavar='N', help='of an answer, where not said')
+    parser.add_argument('--log-dir', metavar='DIR', help="where the page's votes and flags are kept; default: nowhere")
+    parser.add_argument('--compare', metavar='M', help='an adapter or a model folder, for blind votes at /arena')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the accelerator where there is one')
     parser.add_argument('--dtype', default='auto', help="such as bfloat16; default: the folder's own")
     parser.add_argument('--import', dest='plugins', action='append', default=[], metavar='MODULE', help='a plugin')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.compare and not args.log_dir:
+        parser.error('--compare needs --log-dir: where are the votes to be kept?')
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,8 +66,9 @@ def main(argv: list[str] | None = None) -> int:
             args.max_waiting,
             timeout=args.timeout,
             max_tokens=args.max_tokens,
+            log_dir=args.log_dir,
         )
-        serve(args.model, args.host, args.port, settings, dict(args.adapters), args.device, args.dtype)
+        serve(args.model, args.host, args.port, settings, dict(args.adapters), args.device, args.dtype, args.compare)
     except (OSError, ValueError, ImportError) as error:
         print(f'serve: {error}', file=sys.stderr)
         return 2

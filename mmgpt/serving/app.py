@@ -15,14 +15,14 @@ done ``/health`` and every route below ``/v1/`` and ``/api/`` answer 503. What o
 ``admission``   counts the requests in the house
 ``metrics``     the Prometheus counters
 
-The page of ``mmgpt.serving.page`` and the battles of ``mmgpt.serving.arena`` are included where they are there: each
-module has a ``router``. Below ``/api/`` the same gate holds as below ``/v1/``: key, size, time.
+``log``         the ``mmgpt.serving.log.Log`` of votes; None: nothing is kept
+``arena``       the ``mmgpt.serving.arena.Arena`` of two models; None: there is one
+
+Below ``/api/``, which serves the page, the same gate holds as below ``/v1/``: key, size, time.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import threading
 import time
@@ -36,14 +36,15 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
 from mmgpt.inference.batching import BatchEngine
-from mmgpt.serving import chat_completions, errors
+from mmgpt.serving import arena, chat_completions, errors, page
+from mmgpt.serving.arena import Arena, Rival
 from mmgpt.serving.gate import Admission, Gate
+from mmgpt.serving.log import Log
 from mmgpt.serving.metrics import Metrics
 from mmgpt.serving.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 READERS = 2  # threads that read pictures: each holds one at its full size
-FURTHER = ('mmgpt.serving.page', 'mmgpt.serving.arena')
 
 
 def create_app(
@@ -52,6 +53,7 @@ def create_app(
     settings: ServerSettings | None = None,
     adapters: Mapping[str, str | Path] | None = None,
     on_failure: Callable[[BaseException], None] | None = None,
+    rival: Rival | None = None,
 ) -> FastAPI:
     """The application of one model.
 
@@ -61,9 +63,11 @@ def create_app(
         settings: what the server allows.
         adapters: ids and folders of LoRA adapters, chosen by a request's ``model``.
         on_failure: called where loading fails.
+        rival: what the model is compared with in blind votes; needs ``settings.log_dir``.
 
     Raises:
-        ValueError: an adapter has the model's id.
+        ValueError: an adapter has the model's id, or a rival without a folder for the votes.
+        OSError: the folder for the votes cannot be made.
 
     Example::
 
@@ -74,17 +78,26 @@ def create_app(
     if name in adapters:
         raise ValueError(f'the adapter {name!r} has the id of the model: choose another name')
 
+    if rival is not None and settings.log_dir is None:
+        raise ValueError('two models are compared so that votes are kept: say where (log_dir)')
+
+    def engine_of(model: Any, processor: Any, adapters: Mapping[str, str | Path]) -> BatchEngine:
+        return BatchEngine(
+            model,
+            processor,
+            adapters,
+            max_batch=settings.max_batch,
+            max_waiting=settings.max_requests,  # the gate counts them; a burst waits here between two steps
+            prefix_bytes=settings.prefix_bytes,
+        )
+
     def loading() -> None:
         try:
             state.model, state.processor = load()
-            state.engine = BatchEngine(
-                state.model,
-                state.processor,
-                adapters,
-                max_batch=settings.max_batch,
-                max_waiting=settings.max_requests,  # the gate counts them; a burst waits here between two steps
-                prefix_bytes=settings.prefix_bytes,
-            )
+            engine = engine_of(state.model, state.processor, adapters)
+            if rival is not None:
+                state.arena = Arena(rival.contestants(name, engine, engine_of), state.log)
+            state.engine = engine
         except BaseException as error:  # whatever it is: the server's owner decides
             state.failure = error
             if on_failure is None:
@@ -101,16 +114,20 @@ def create_app(
         state.readers.shutdown(wait=False, cancel_futures=True)
         if state.engine is not None:
             state.engine.close()
+        if state.arena is not None:
+            state.arena.close()
 
     app = FastAPI(title='mmgpt', description='Chat with pictures and videos, as OpenAI clients do.', lifespan=lifespan)
     state = app.state
     state.name, state.settings, state.started = name, settings, int(time.time())
-    state.model = state.processor = state.engine = state.failure = None
+    state.model = state.processor = state.engine = state.arena = state.failure = None
+    state.log = None if settings.log_dir is None else Log(settings.log_dir)
     state.admission = Admission(settings)
     state.metrics = Metrics(lambda: state.engine)
     errors.install(app)
     app.add_middleware(Gate, settings=settings, state=state)
-    app.include_router(chat_completions.router)
+    for part in (chat_completions, page, arena):
+        app.include_router(part.router)
 
     @app.get('/health')
     async def health() -> JSONResponse:
@@ -126,7 +143,4 @@ def create_app(
         """For Prometheus."""
         return Response(state.metrics.text(), media_type='text/plain; version=0.0.4; charset=utf-8')
 
-    for module in FURTHER:
-        if importlib.util.find_spec(module) is not None:
-            app.include_router(importlib.import_module(module).router)
     return app

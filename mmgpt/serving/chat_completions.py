@@ -39,9 +39,13 @@ async def model(name: str, http: Request) -> Model:
 @router.post('/chat/completions', response_model=Completion, responses=ERRORS)
 async def chat_completions(body: ChatRequest, http: Request) -> Any:
     """Answers a conversation; with ``stream`` as server-sent events."""
-    turn = Turn(body, http.app.state, http.state.body)
+    return await respond(Turn(body, http.app.state, http.state.body), http)
+
+
+async def respond(turn: Turn, http: Request) -> Any:
+    """The answer to a request, however it ends: a completion, a stream of events, or an error."""
     try:
-        if body.stream:
+        if turn.body.stream:
             await _unless_gone(turn.begin(), http)
             return EventStream(turn)
         completion = await _unless_gone(turn.whole(), http)

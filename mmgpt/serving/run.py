@@ -10,6 +10,7 @@ import uvicorn
 
 from mmgpt.hub.io import load_folder
 from mmgpt.serving.app import create_app
+from mmgpt.serving.arena import Rival
 from mmgpt.serving.settings import ServerSettings
 
 CONNECTIONS = 1000  # at a time; more get 503
@@ -23,6 +24,7 @@ def serve(
     adapters: Mapping[str, str | Path] | None = None,
     device: str | None = None,
     dtype: str = 'auto',
+    compare: str | None = None,
 ) -> None:
     """Serves a model folder until the process is told to end.
 
@@ -33,6 +35,7 @@ def serve(
         settings: what the server allows.
         adapters: ids and folders of adapters.
         device: see ``load_folder``, as ``dtype``.
+        compare: the name of an adapter, or the folder of a second model, for blind votes.
 
     Raises:
         OSError: the port is taken, or the model cannot be loaded; so do ValueError and ImportError.
@@ -43,8 +46,14 @@ def serve(
         failures.append(error)
         server.should_exit = True
 
+    rival = None
+    if compare in (adapters or {}):
+        rival = Rival(compare)
+    elif compare is not None:
+        own, other = names_of(folder, compare)
+        rival = Rival(other, lambda: load_folder(compare, device, dtype), against=own)
     app = create_app(
-        lambda: load_folder(folder, device, dtype), Path(folder).resolve().name, settings, adapters, failed
+        lambda: load_folder(folder, device, dtype), Path(folder).resolve().name, settings, adapters, failed, rival
     )
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
@@ -59,7 +68,30 @@ def serve(
             app, log_level='warning', limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, server_header=False
         )
         server = uvicorn.Server(config)
-        print(f'http://{host}:{listening.getsockname()[1]}/v1 (API), /docs, /metrics; loading {folder}', flush=True)
+        print(
+            f'http://{host}:{listening.getsockname()[1]}/ (page), /v1 (API), /docs, /metrics; loading {folder}',
+            flush=True,
+        )
         server.run([listening])
     if failures:
         raise failures[0]
+
+
+def names_of(*folders: str | Path) -> list[str]:
+    """The names of folders, with as much of what they lie in as tells them apart.
+
+    Raises:
+        ValueError: they are one.
+
+    Example:
+        >>> names_of('work_dirs/otter_demo/hf', 'work_dirs/multimodal_gpt_demo/hf')
+        ['otter_demo/hf', 'multimodal_gpt_demo/hf']
+    """
+    paths = [Path(folder).resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f'{paths[0]} is to be compared with itself: choose another model')
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ['/'.join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names

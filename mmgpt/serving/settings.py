@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ServerSettings:
         max_tokens: of an answer where the request says nothing.
         temperature: where the request says nothing; 0 = greedy, as ``model.generate``.
         prefix_bytes: memory for texts that may go on, see ``BatchEngine``.
+        log_dir: where votes and flags of the page's users are kept; None: nowhere.
     """
 
     api_key: str | None = None
@@ -36,6 +38,7 @@ class ServerSettings:
     max_tokens: int = 256
     temperature: float = 0.0
     prefix_bytes: int = 2**30
+    log_dir: str | Path | None = None
 
     @property
     def max_requests(self) -> int:

@@ -1,0 +1,133 @@
+"""What the page asks beside chat completions: about the model, the prompt's text, a look inside, a vote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from mmgpt.hub.messages import read_messages
+from mmgpt.inference.look_inside import look_inside
+from mmgpt.serving.errors import ApiError
+from mmgpt.serving.page.inside import inside_as_json
+from mmgpt.serving.prompts import plain_message
+from mmgpt.serving.schema import Message, Strict
+
+router = APIRouter(prefix='/api', tags=['page'])
+
+
+class Conversation(Strict):
+    """Messages as of a chat completion."""
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+
+
+class Feedback(Conversation):
+    """What a user thinks of the last answer of a conversation."""
+
+    verdict: Literal['up', 'down', 'flag']
+    comment: str = Field('', max_length=2000)
+    settings: dict[str, Any] = {}
+
+
+@router.get('/info')
+async def info(http: Request) -> dict[str, Any]:
+    """What the page has to know about the model and the server."""
+    state = http.app.state
+    config, prompter = state.model.config, state.processor.prompter
+    return {
+        'models': [state.name, *state.engine.adapters],
+        'template': prompter.template.to_dict(),
+        'special_tokens': sorted({*prompter.template.special_tokens, *state.processor.tokenizer.all_special_tokens}),
+        'attend': config.attend,
+        'image_size': prompter.image_transform.size,
+        'num_frames': state.processor.num_frames,
+        'context_length': state.engine.context_length,
+        'layers': [int(name) for name in state.model.gated_blocks],
+        'parameters': state.model.num_parameters(),
+        'max_tokens': state.settings.max_tokens,
+        'max_body_bytes': state.settings.max_body_bytes,
+        'logs': state.log is not None,
+        'arena': state.arena is not None,
+    }
+
+
+@router.post('/prompt')
+async def prompt(body: Conversation, http: Request) -> dict[str, Any]:
+    """The exact text that a conversation becomes, and how many tokens it has; a picture is one, its mark."""
+    prompter = http.app.state.processor.prompter
+    try:
+        turns = read_messages([_without_media(message) for message in body.messages], load=False)
+        text, tokens = prompter.text(turns, generate=True), prompter.encode(turns, generate=True)
+    except ValueError as error:
+        raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
+    return {'text': text, 'tokens': len(tokens.input_ids)}
+
+
+@router.post('/look')
+async def look(body: Conversation, http: Request) -> dict[str, Any]:
+    """Where the model looked when it said each word of the last answer."""
+    state = http.app.state
+    if body.model not in (state.name, *state.engine.adapters):
+        raise ApiError(404, f'there is no model {body.model!r}: see /v1/models', 'model_not_found', 'model')
+    adapter = None if body.model == state.name else body.model
+    with _admitted(http):
+        messages = await _in_readers(http, _opened, state.processor, body.messages, state.settings)
+
+        def looking(model: Any) -> dict[str, Any]:
+            return inside_as_json(look_inside(model, state.processor, messages).words())
+
+        try:
+            async with asyncio.timeout(state.settings.timeout):
+                return await asyncio.wrap_future(state.engine.call(looking, adapter))
+        except TimeoutError:
+            raise ApiError(504, f'no result within {state.settings.timeout:g} s', 'timeout') from None
+        except ValueError as error:
+            raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
+
+
+@router.post('/feedback', status_code=204)
+async def feedback(body: Feedback, http: Request) -> None:
+    """Keeps a vote or a flag with its conversation, where the server keeps a log."""
+    log = http.app.state.log
+    if log is None:
+        raise ApiError(404, 'this server keeps no log: start it with --log-dir', 'no_log')
+    with _admitted(http):
+        await _in_readers(http, log.feedback, body.model_dump())
+
+
+@contextmanager
+def _admitted(http: Request) -> Iterator[None]:
+    """Counts a request among those in the house."""
+    admission = http.app.state.admission
+    admission.enter()
+    try:
+        yield
+    finally:
+        admission.leave()
+
+
+async def _in_readers(http: Request, function: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(http.app.state.readers, function, *arguments)
+
+
+def _opened(processor: Any, messages: Sequence[Message], settings: Any) -> list[dict[str, Any]]:
+    return [plain_message(processor, message, place, settings) for place, message in enumerate(messages)]
+
+
+def _without_media(message: Message) -> dict[str, Any]:
+    """A message as ``mmgpt.hub.messages`` reads it where no picture is opened."""
+    role = 'system' if message.role == 'developer' else message.role
+    if isinstance(message.content, str):
+        return {'role': role, 'content': message.content}
+    kinds = {'image_url': 'image', 'video_url': 'video'}
+    parts = [
+        {'type': 'text', 'text': part.text} if part.type == 'text' else {'type': kinds[part.type]}
+        for part in message.content
+    ]
+    return {'role': role, 'content': parts}

@@ -47,6 +47,7 @@ EXTRAS = {
         'hypothesis>=6.100',
         'lingua-language-detector>=2',
         'openai>=2',
+        'playwright>=1.45',  # drives the system's Chromium
         'ruff>=0.6',
         'scikit-learn>=1.4',
         'scipy>=1.11',

@@ -18,9 +18,9 @@ from tests.hub import tiny
 
 
 @contextlib.contextmanager
-def serving(load=tiny.model_and_processor, name='tiny', settings=None, adapters=None, wait=True):
+def serving(load=tiny.model_and_processor, name='tiny', settings=None, adapters=None, wait=True, rival=None):
     """The address of a server and its application."""
-    app = create_app(load, name, settings or ServerSettings(max_tokens=8), adapters)
+    app = create_app(load, name, settings or ServerSettings(max_tokens=8), adapters, rival=rival)
     with socket.socket() as listening:
         listening.bind(('127.0.0.1', 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))

@@ -14,6 +14,7 @@ const TINY_MODEL = 64; // pixels: models of so small pictures are those of the d
 let info = null;
 let turns = []; // {role, text, media} and {role, text, sent, model}
 let editing = null; // the place of the question that is being edited
+let looking = null; // the answer that the look-inside panel shows
 let running = null; // AbortController of the answer that is coming
 
 for (const [id, name] of [['new-chat', 'fresh'], ['theme', 'theme'], ['toggle-panel', 'panel'], ['close-panel', 'close']]) $(id).append(icon(name));
@@ -157,11 +158,15 @@ function fail(error) {
 
 async function look(turn) {
   openPanel('look');
+  if (looking === turn) return;
+  looking = turn;
   hint('look', 'Looking…');
   try {
     const inside = await json('/api/look', { model: turn.model, messages: [...turn.sent, { role: 'assistant', content: turn.text }] });
-    showInside($('pane-look'), inside);
+    if (looking === turn) showInside($('pane-look'), inside);
   } catch (error) {
+    if (looking !== turn) return;
+    looking = null;
     hint('look', error.message);
   }
 }
@@ -189,6 +194,7 @@ async function vote(turn, verdict, comment) {
 $('new-chat').addEventListener('click', () => {
   running?.abort();
   turns = [];
+  looking = null;
   edit(null);
   composer.set({ text: '', media: [] });
   hint('look', 'A new conversation: nothing to look into yet.');

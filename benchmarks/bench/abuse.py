@@ -135,8 +135,8 @@ def bomb(width: int, height: int) -> dict:
 def connect(site: Site, head: str) -> socket.socket:
     """A connection on which a request has begun."""
     made = socket.create_connection(('127.0.0.1', site.port), timeout=60)
-    key = f'Authorization: {KEY["Authorization"]}\r\n'
-    made.sendall(f'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{key}{head}\r\n\r\n'.encode())
+    fields = f'Host: x\r\nContent-Type: application/json\r\nAuthorization: {KEY["Authorization"]}\r\n{head}'
+    made.sendall(f'POST /v1/chat/completions HTTP/1.1\r\n{fields}\r\n\r\n'.encode())
     return made
 
 
@@ -180,9 +180,9 @@ def gone(site: Site, count: int) -> Counter:
     def one(_: int) -> str:
         connection = connect(site, f'Content-Length: {len(body)}')
         connection.sendall(body)
-        connection.recv(100)
+        status = status_of(connection)
         connection.close()
-        return 'went away'
+        return f'{status}, went away'
 
     with ThreadPoolExecutor(16) as pool:
         statuses = Counter(pool.map(one, range(count)))

@@ -41,7 +41,8 @@ def test_all_parts(tmp_path, monkeypatch):
         '408',
         '413',
         '429',
-        'went away',
+        '200, went away',
+        '429, went away',
         'rows still running',
     }
     assert abuse['clients that go away while it answers']['statuses']['rows still running'] == 0

@@ -101,6 +101,26 @@ def test_a_client_that_sends_slowly_is_let_go(site):
     assert site[1].state.admission.bytes == 0
 
 
+@pytest.mark.parametrize('stream', [False, True])
+def test_nothing_runs_on_for_a_client_that_went_away(site, stream):
+    address, app = site
+    host, port = address.removeprefix('http://').split(':')
+    body = json.dumps(asked(question('What?'), max_tokens=2000, stream=stream, stop=['zzz'])).encode()
+    steps = app.state.engine.steps
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        head = f'Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'
+        connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\n' + head.encode() + body)
+        begun = time.monotonic()
+        while app.state.engine.steps < steps + 3:
+            assert time.monotonic() < begun + 20
+            time.sleep(0.005)
+    end = time.monotonic() + 10
+    while (app.state.admission.requests or app.state.engine.running) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (app.state.admission.requests, app.state.engine.running) == (0, 0)
+    assert app.state.engine.steps - steps < 1500
+
+
 def test_beyond_the_queue_comes_429_with_a_time_to_wait(site):
     address, app = site
     release = threading.Event()

@@ -19,6 +19,7 @@ from mmgpt.inference.endpoint_estimate import Estimate, Price, estimate, message
 from mmgpt.inference.endpoint_limits import Budget, RateLimit, pause_before
 
 REFUSING = {401: 'the key was refused', 403: 'access was refused', 404: 'there is no such model or address'}
+CONNECTIONS = 16  # of a client
 PASSING = {408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529}  # statuses that another try may not meet
 
 
@@ -113,7 +114,8 @@ class Endpoint:
         self.cache = ReplyCache(cache)
         spent = self.cache.totals()
         self._budget = Budget(**(budget or {}), tokens=spent.prompt_tokens + spent.completion_tokens, cost=spent.cost)
-        self._client: Any = None
+        self._clients: list[Any] = []
+        self._turn = 0
 
     async def __aenter__(self) -> Endpoint:
         return self
@@ -126,8 +128,7 @@ class Endpoint:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
+        await asyncio.gather(*(client.close() for client in self._clients))
         self.cache.close()
 
     def body(
@@ -262,8 +263,11 @@ class Endpoint:
         return Reply(text, finish, *tokens, self.price.of(*tokens), time.monotonic() - begin)
 
     def _connection(self) -> Any:
-        """The client, made when it is first needed: estimates and cached replies need none."""
-        if self._client is None:
+        """A client, made when first needed: estimates and cached replies need none.
+
+        A client looks through all its connections for each request, so many requests at a time have several clients.
+        """
+        if not self._clients:
             try:
                 import openai
             except ImportError as error:
@@ -276,10 +280,11 @@ class Endpoint:
                     'no endpoint is named: set OPENAI_BASE_URL (such as http://127.0.0.1:8000/v1) and, where it wants '
                     'one, OPENAI_API_KEY'
                 )
-            self._client = openai.AsyncOpenAI(
-                base_url=address, api_key=key or 'none', max_retries=0, timeout=self.timeout
-            )
-        return self._client
+            options = {'base_url': address, 'api_key': key or 'none', 'max_retries': 0, 'timeout': self.timeout}
+            count = -(-self.concurrency // CONNECTIONS)
+            self._clients = [openai.AsyncOpenAI(**options) for _ in range(count)]
+        self._turn = (self._turn + 1) % len(self._clients)
+        return self._clients[self._turn]
 
     def _adapts(self, error: Any, body: dict[str, Any]) -> bool:
         """Whether the endpoint, as it says, does not know a key that it can do without; it is not sent any more."""

@@ -1,7 +1,7 @@
 # The pictures of the digits demo, annotated through Syphus; configs/otter_demo_syphus.py trains on what comes out.
 _base_ = ['_base_/syphus.py']
 input = 'data/syphus_digits/annotations.jsonl'
-task = dict(type='Annotations', name='READ', prompt='configs/syphus/prompts/digits.json', relate='none', pairs=2)
+task = dict(type='Annotations', name='READ', prompt='{{ fileDirname }}/prompts/digits.json', relate='none', pairs=2)
 filters = [
     dict(type='Empty'),
     dict(type='Length'),

@@ -5,7 +5,7 @@ input = 'data/birds/annotations.jsonl'
 task = dict(
     type='Annotations',
     name='BIRD',
-    prompt='configs/syphus/prompts/birds.json',
+    prompt='{{ fileDirname }}/prompts/birds.json',
     template='species: {species}\nplace: {place}\nobserver: {note}',
     pairs=3,
 )

@@ -27,20 +27,20 @@ class Turn:
     Args:
         body: what the client sent.
         state: of the application, see ``mmgpt.serving.app``.
-        bytes_: the request's bytes, released once its pictures are read.
+        received: the request's bytes, released once its pictures are read.
 
     Raises:
         ApiError: 429, there are as many requests as there may be.
     """
 
-    def __init__(self, body: ChatRequest, state: Any, bytes_: Body) -> None:
+    def __init__(self, body: ChatRequest, state: Any, received: Body) -> None:
         self.body = body
         self.state = state
         self.engine: BatchEngine = state.engine
         self.stops = frozenset(self.engine.processor.stop_token_ids)
         self.status: int | None = None  # once events ended by themselves
         self.job: Job | None = None
-        self._bytes = bytes_
+        self._received = received
         self._progress: asyncio.Queue[Progress] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._started = time.perf_counter()
@@ -51,7 +51,7 @@ class Turn:
         self._created = int(time.time())
         state.admission.enter()
 
-    async def begin(self) -> bool:
+    async def begin(self) -> None:
         """Reads the pictures, away from the event loop, and lines the request up.
 
         Raises:
@@ -67,7 +67,7 @@ class Turn:
         except TimeoutError:
             raise self._late() from None
         self.body.messages = []
-        self._bytes.release()
+        self._received.release()
         body = self.body
         logprobs = (body.top_logprobs or 0) if body.logprobs else None
         request = Request(prompt, self._settings(len(prompt.ids)), adapter, body.n or 1, logprobs)
@@ -77,7 +77,6 @@ class Turn:
             raise ApiError(429, str(error), 'queue_full', retry_after=1) from error
         except ValueError as error:
             raise ApiError(400, str(error), 'invalid_value') from error
-        return True
 
     async def whole(self) -> schema.Completion:
         """Begins, and waits for all answers."""
@@ -136,7 +135,7 @@ class Turn:
         self._closed = True
         if self.job is not None:
             self.job.cancel()
-        self._bytes.release()
+        self._received.release()
         self.state.admission.leave()
         metrics = self.state.metrics
         known = self.body.model in (self.state.name, *self.engine.adapters)

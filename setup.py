@@ -39,6 +39,11 @@ EXTRAS = {
     'streaming': ['aiohttp>=3.9'],  # data sets that stay on a web server; hf:// needs nothing
     'pretraining': ['scipy>=1.11'],  # matches the pictures of web pages with their sentences
     'serving': ['fastapi>=0.115', 'uvicorn>=0.30', 'starlette>=0.40', 'pydantic>=2.7', 'prometheus_client>=0.20'],
+    'evaluation': [
+        'lemminflect>=0.2.3',
+        'pycocoevalcap>=1.2',
+        'pycocotools>=2',
+    ],  # stems (OK-VQA); METEOR, SPICE (Java)
     'endpoint': ['openai>=2'],  # asks OpenAI-compatible servers
     'syphus': ['openai>=2', 'lingua-language-detector>=2'],  # instructions by chat models; tells languages
     'dev': [

@@ -14,7 +14,7 @@ ANSWERS = ['dog', 'two', 'yes', 'a red cat', "don't know", 'shoes']
 
 def picture(path: Path, number: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture_bytes(number, format='JPEG' if path.suffix == '.jpg' else 'PNG'))
+    path.write_bytes(picture_bytes(number, format='PNG' if path.suffix == '.png' else 'JPEG'))
 
 
 def write(path: Path, value) -> str:
@@ -59,6 +59,63 @@ def vqa(folder: Path, name: str = 'vqav2', count: int = 10, pool: int = 6) -> di
         task[f'{prefix}annotations'] = write(folder / f'{split}_annotations.json', {**head, 'annotations': annotations})
         task[f'{prefix}images'] = str(folder / split)
     return task
+
+
+def captions(folder: Path, name: str = 'coco', count: int = 7, pool: int = 6) -> dict:
+    """A Karpathy file with its pictures; its task's config."""
+    rng = random.Random(name)
+    images = []
+    for number in range(count + pool):
+        split = 'test' if number < count else ('train', 'restval')[number == count]
+        if name == 'coco':
+            where = 'val2014' if split != 'train' else 'train2014'
+            own = {'filepath': where, 'filename': f'COCO_{where}_{number:012d}.jpg', 'cocoid': number}
+        else:
+            where, own = '', {'filename': f'{number:07d}.jpg'}
+        picture(folder / where / own['filename'], number)
+        said = [{'raw': f'A {rng.choice(ANSWERS)} on the street.', 'tokens': []} for _ in range(5)]
+        images.append({**own, 'split': split, 'sentences': said, 'imgid': number})
+    path = write(folder / f'dataset_{name}.json', {'images': images, 'dataset': name})
+    images = dict(images=str(folder / 'train2014'), val_images=str(folder / 'val2014'))
+    return dict(
+        type='Captions', name=name, annotations=path, **(images if name == 'coco' else dict(images=str(folder)))
+    )
+
+
+def hateful_memes(folder: Path, count: int = 8, pool: int = 6) -> dict:
+    """Lines of memes with their pictures; its task's config."""
+    task = dict(type='HatefulMemes', images=str(folder))
+    for key, name, size in (('annotations', 'dev.jsonl', count), ('train_annotations', 'train.jsonl', pool)):
+        lines = []
+        for number in range(size):
+            id = 1000 * len(key) + number
+            picture(folder / f'img/{id:05d}.png', id)
+            record = {'id': id, 'img': f'img/{id:05d}.png', 'label': number % 2, 'text': QUESTIONS[number % 4]}
+            lines.append(json.dumps(record))
+        (folder / name).write_text('\n'.join(lines) + '\n')
+        task[key] = str(folder / name)
+    return task
+
+
+def imagenet(folder: Path, classes: int = 4, each: int = 2) -> dict:
+    """Folders of pictures by class; its task's config."""
+    names = {f'n{number:08d}': name for number, name in enumerate(('tench', 'great white shark', 'hen', 'red fox'))}
+    for split in ('val', 'train'):
+        for number, wordnet in enumerate(list(names)[:classes]):
+            for i in range(each):
+                file = folder / split / wordnet / f'{wordnet}_{i}.JPEG'
+                picture(file, 10 * number + i)
+    table = write(folder / 'classes.json', names)
+    return dict(type='ImageNet', images=str(folder / 'val'), train_images=str(folder / 'train'), classes=table)
+
+
+TASKS = {
+    'coco': captions,
+    'flickr30k': lambda folder: captions(folder, 'flickr30k'),
+    **{name: lambda folder, name=name: vqa(folder, name) for name in ('vqav2', 'ok_vqa', 'textvqa', 'vizwiz')},
+    'hateful_memes': hateful_memes,
+    'imagenet': imagenet,
+}
 
 
 def config(path: Path, task: dict, **changes) -> Path:

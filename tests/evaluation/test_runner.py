@@ -7,12 +7,13 @@ import json
 import pytest
 
 from mmgpt.evaluation import Evaluation, evaluated
-from mmgpt.evaluation.models.flamingo import FlamingoModel
 from mmgpt.hub.io import save_folder
 from tests.engine.processes import in_processes
 from tests.evaluation import benchmarks
 from tests.hub import tiny
 from tools import test as tool
+
+FEW = dict(seeds=[3], zero_shot='text_only')
 
 
 @pytest.fixture(scope='module')
@@ -34,33 +35,39 @@ def contents(folder) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def test_an_interrupted_run_goes_on_and_ends_the_same(config, model, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize('name', benchmarks.TASKS)
+def test_an_interrupted_run_of_each_task_goes_on_and_ends_the_same(name, model, tmp_path, capsys, monkeypatch):
+    config = benchmarks.config(tmp_path / 'config.py', benchmarks.TASKS[name](tmp_path / 'data'), **FEW)
+    ask, batches = Evaluation._ask, []
+
+    def interrupted(self, subject, prompts):
+        batches.append(len(prompts))
+        if stops_at == len(batches):
+            raise KeyboardInterrupt
+        return ask(self, subject, prompts)
+
+    monkeypatch.setattr(Evaluation, '_ask', interrupted)
+    stops_at = None
     assert run(config, model, tmp_path / 'whole') == 0
     told = capsys.readouterr().out
-    assert 'vqav2, 2 shots: ' in told
-    assert 'OpenFlamingo-9B, random' in told
-    rows = json.loads((tmp_path / 'whole/results.json').read_text())['vqav2']
-    assert [(row['shots'], len(row['trials'])) for row in rows] == [(0, 2), (2, 2)]
-
-    generate, calls = FlamingoModel.generate, []
-
-    def interrupted(self, *arguments):
-        calls.append(arguments)
-        if len(calls) == 7:
-            raise KeyboardInterrupt
-        return generate(self, *arguments)
-
-    monkeypatch.setattr(FlamingoModel, 'generate', interrupted)
+    assert f'{name}, 2 shots: ' in told
+    rows = json.loads((tmp_path / 'whole/results.json').read_text())[name]
+    assert [(row['shots'], len(row['trials'])) for row in rows] == [(0, 1), (2, 1)]
+    whole, stops_at = sum(batches), len(batches) * 2 // 3
+    batches.clear()
     assert run(config, model, tmp_path / 'cut') == 130
     with (tmp_path / 'cut/predictions.jsonl').open('a') as file:
         file.write('{"task": "vqav2", "sho')  # and a line was torn
-    before = sum(len(prompts) for prompts, *_ in calls[:6])
+    before = sum(batches[:-1])
+    assert before
+    batches.clear()
+    stops_at = None
     assert run(config, model, tmp_path / 'cut') == 0
-    assert sum(len(prompts) for prompts, *_ in calls[7:]) == 40 - before
+    assert sum(batches) == whole - before
     assert contents(tmp_path / 'cut') == contents(tmp_path / 'whole')
-    calls.clear()
+    batches.clear()
     assert run(config, model, tmp_path / 'cut') == 0
-    assert not calls
+    assert not batches
 
 
 def test_other_settings_are_asked_anew(config, model, tmp_path, capsys):

@@ -22,6 +22,7 @@ from mmgpt.models.media_cache import stays_valid
 from mmgpt.structures import Media, Medium
 
 LATENTS = 2**30  # bytes of encoded pictures that are kept
+TOGETHER = 16  # pictures that are encoded at a time on an accelerator
 
 
 class _Prefix(NamedTuple):
@@ -35,8 +36,8 @@ class _Prefix(NamedTuple):
 class FlamingoModel(EvaluatedModel):
     """A ``Flamingo`` with its processor.
 
-    Prompts of a batch that are of one length and begin alike, tokens and media, have this beginning computed once, and
-    the next batch goes on with it. Answers are those of plain ``generate``.
+    Demonstrations that all prompts of a batch have, which are then of one length, are computed once, and the next batch
+    goes on with them. Answers are those of plain ``generate``.
 
     Args:
         model: a ``Flamingo``.
@@ -62,7 +63,7 @@ class FlamingoModel(EvaluatedModel):
         """See :meth:`EvaluatedModel.generate`."""
         rows = [self._encode(prompt, writer) for prompt in prompts]
         device = self.model.device
-        prefix = self._shared(rows, writer)
+        prefix = self._shared(rows, prompts, writer)
         begun, seen = (0, 0) if prefix is None else (len(prefix.ids), len(prefix.media))
         length = max(len(row.input_ids) for row in rows)
         pad = self.processor.pad_token_id
@@ -97,7 +98,7 @@ class FlamingoModel(EvaluatedModel):
         rows = [self._encode(prompt, writer) for prompt in prompts]
         if len({len(row.input_ids) for row in rows}) > 1:
             raise ValueError(f'prompts of one length are ranked together, got {[len(row.input_ids) for row in rows]}')
-        prefix = self._shared(rows, writer)
+        prefix = self._shared(rows, prompts, writer)
         begun, seen = (0, 0) if prefix is None else (len(prefix.ids), len(prefix.media))
         ids = torch.stack([row.input_ids[begun:] for row in rows]).to(self.model.device)
         self.computed += ids.numel()
@@ -124,43 +125,32 @@ class FlamingoModel(EvaluatedModel):
 
     # ---- what prompts share
 
-    def _shared(self, rows: Sequence[Tokens], writer: PromptWriter) -> _Prefix | None:
-        """What all rows begin with, computed; None where that is nothing, or may not be used.
+    def _shared(self, rows: Sequence[Tokens], prompts: Sequence[Prompt], writer: PromptWriter) -> _Prefix | None:
+        """The demonstrations of all rows, computed; None where they have not the same ones, or these may not be shared.
 
-        Rows of different lengths share nothing: their pads would come to stand behind it, which ALiBi would see.
+        What is shared depends on the prompts alone, never on what was asked before: answers that depend on it by a
+        rounding would not be the same after an interruption. Rows of different lengths share nothing, as their pads
+        would come to stand behind it, which ALiBi would see.
         """
-        if len({len(row.input_ids) for row in rows}) > 1:
+        query = len(prompts[0].query.media)
+        if not prompts[0].demonstrations or not query or len({len(row.input_ids) for row in rows}) > 1:
             return None
         mark = self.model.config.media_token_id
-        texts = [row.input_ids.tolist() for row in rows]
+        marks = (rows[0].input_ids == mark).nonzero().flatten().tolist()
+        begun, seen = marks[-query], len(marks) - query
+        ids, media = rows[0].input_ids[:begun], rows[0].media[:seen]
+        for row in rows:
+            same = torch.equal(row.input_ids[:begun], ids) and row.media[:seen] == media
+            if not same or not self._may_share(seen, int((row.input_ids == mark).sum())):
+                return None
         known = self._prefix
-        if known is not None and all(
-            tuple(text[: len(known.ids)]) == known.ids
-            and len(text) > len(known.ids)
-            and row.media[: len(known.media)] == known.media
-            and self._may_share(known.ids.count(mark), text.count(mark))
-            for text, row in zip(texts, rows, strict=True)
-        ):
-            return known
-        if len(rows) == 1:
-            return None
-        first, end = texts[0], len(texts[0]) - 1
-        begun = next((i for i in range(end) if any(text[i] != first[i] for text in texts)), end)
-        marks = [i for i, token in enumerate(first[:begun]) if token == mark]
-        for place, medium in zip(marks, rows[0].media, strict=False):
-            if any(row.media[marks.index(place)] != medium for row in rows):
-                begun = place
-                break
-        seen = first[:begun].count(mark)
-        if begun < 2 or not all(self._may_share(seen, text.count(mark)) for text in texts):
-            return None
-        media = rows[0].media[:seen]
-        ids = torch.tensor([first[:begun]], device=self.model.device)
-        cache = DynamicCache(config=self.model.config.text_config)
-        latents = self._media([Tokens(ids[0], ids[0], media, 0)], 0, writer)
-        out = self.model(input_ids=ids, media=latents, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        self.computed += begun
-        self._prefix = _Prefix(tuple(first[:begun]), media, out.past_key_values)
+        if known is None or (known.ids, known.media) != (tuple(ids.tolist()), media):
+            cache = DynamicCache(config=self.model.config.text_config)
+            latents = self._media([Tokens(ids, ids, media, 0)], 0, writer)
+            shown = ids[None].to(self.model.device)
+            out = self.model(input_ids=shown, media=latents, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self.computed += begun
+            self._prefix = _Prefix(tuple(ids.tolist()), media, out.past_key_values)
         return self._prefix
 
     def _may_share(self, seen: int, marks: int) -> bool:
@@ -190,16 +180,28 @@ class FlamingoModel(EvaluatedModel):
         return made
 
     def _encoded(self, keys: Sequence[tuple[Medium, int]], writer: PromptWriter) -> dict[tuple, Tensor]:
-        """The latents (L, D) of media at their places, which are not known yet."""
-        distinct = list(dict.fromkeys(frame for medium, _ in keys for frame in medium.frames))
-        pixels = torch.stack([self.prompter.frame(writer.task.open(frame)) for frame in distinct]).to(self.model.device)
-        numbers = {frame: number for number, frame in enumerate(distinct)}
-        places = torch.full((1, len(keys), max(len(medium.frames) for medium, _ in keys)), -1)
-        for number, (medium, _) in enumerate(keys):
-            places[0, number, : len(medium.frames)] = torch.tensor([numbers[frame] for frame in medium.frames])
-        index = torch.tensor([place for _, place in keys], device=self.model.device)
-        latents = self.model.encode_media(Frames(pixels, None, places.to(self.model.device)), index)[0]
-        return dict(zip(keys, latents, strict=True))
+        """The latents (L, D) of media at their places, which are not known yet.
+
+        Always as many are encoded together, whatever else is known, so that they are the same to the last bit.
+        """
+        device = self.model.device
+        size = 1 if device.type == 'cpu' else TOGETHER
+        found = {}
+        for start in range(0, len(keys), size):
+            few = list(keys[start : start + size])
+            filled = few + few[:1] * (size - len(few))
+            frames = [[self.prompter.frame(writer.task.open(f)) for f in medium.frames] for medium, _ in few]
+            frames += frames[:1] * (size - len(few))
+            places = torch.full((1, size, max(map(len, frames))), -1)
+            count = 0
+            for number, pixels in enumerate(frames):
+                places[0, number, : len(pixels)] = torch.arange(count, count + len(pixels))
+                count += len(pixels)
+            pixels = torch.stack([frame for pixels in frames for frame in pixels]).to(device)
+            index = torch.tensor([place for _, place in filled], device=device)
+            latents = self.model.encode_media(Frames(pixels, None, places.to(device)), index)[0]
+            found |= dict(zip(few, latents, strict=False))
+        return found
 
     def _keep(self, key: tuple, latents: Tensor) -> None:
         """Keeps latents, those that were not used for the longest time leave."""

@@ -15,30 +15,18 @@ from mmgpt.hub.pictures import open_picture
 class EvaluationTask(ABC):
     """The questions of a benchmark, in the published files, and its rules.
 
-    A subclass reads its files when ``queries`` or ``pool`` is asked for the first time, not in its constructor. What it
-    does not define stays as here.
+    A subclass reads its files when ``queries`` or ``pool`` is asked for the first time (``cached_property``), not in its
+    constructor, and raises then: a FileNotFoundError that names the config key, a ValueError that names file and record.
+    What it does not define stays as here.
     """
 
     name: str  # as results.json has it
     kind: str  # which of a style's formats its prompts have, see ``mmgpt.evaluation.prompts``
     main: str  # the figure that results.json holds
     answering: Generation | Ranking  # how answers are made
+    queries: Sequence[Item]  # what is asked
+    pool: Sequence[Item] = ()  # what demonstrations are taken from
     dataset: str = ''  # of published figures, see ``mmgpt.evaluation.published``; '' = the name
-
-    @property
-    @abstractmethod
-    def queries(self) -> Sequence[Item]:
-        """What is asked.
-
-        Raises:
-            FileNotFoundError: a file is missing; the message names the config key and where to get it.
-            ValueError: a file is not as published; the message names file and record.
-        """
-
-    @property
-    def pool(self) -> Sequence[Item]:
-        """What demonstrations are taken from; the default has none."""
-        return ()
 
     @abstractmethod
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:

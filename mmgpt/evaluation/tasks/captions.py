@@ -28,7 +28,8 @@ class Captions(EvaluationTask):
 
     Args:
         annotations: ``dataset_coco.json`` or ``dataset_flickr30k.json``.
-        images: the folder of the pictures, or one for each ``filepath``, such as ``dict(train2014=…, val2014=…)``.
+        images: the folder of the pictures.
+        val_images: of those whose ``filepath`` is ``val2014``, where they lie apart (COCO).
         name: of the data set: 'coco', 'flickr30k', or another.
         split: that is asked.
         metrics: their configs. The first one's first figure is the main one.
@@ -39,7 +40,8 @@ class Captions(EvaluationTask):
     def __init__(
         self,
         annotations: str,
-        images: str | Mapping[str, str],
+        images: str,
+        val_images: str | None = None,
         name: str = 'coco',
         split: str = 'test',
         metrics: Sequence[dict[str, Any]] = (dict(type='CIDEr'), dict(type='BLEU'), dict(type='ROUGEL')),
@@ -48,27 +50,23 @@ class Captions(EvaluationTask):
         self.answering = Generation(max_new_tokens=20, num_beams=3, length_penalty=0.0)
         self.metrics = [METRICS.build(dict(metric)) for metric in metrics]
         self.main = self.metrics[0].main
-        self._annotations, self._images = annotations, images
+        self._annotations, self._images, self._val_images = annotations, images, val_images
 
     @cached_property
     def _records(self) -> dict[str, list[Item]]:
         path = need(self._annotations, 'annotations', WHERE)
-        folders = self._images if isinstance(self._images, Mapping) else {None: self._images}
-        folders = {name: need(folder, 'images', WHERE) for name, folder in folders.items()}
+        folder = need(self._images, 'images', WHERE)
+        val = folder if self._val_images is None else need(self._val_images, 'val_images', WHERE)
         splits: dict[str, list[Item]] = {}
         for record in records_of(read_json(path), path, 'images', ('filename', 'split', 'sentences')):
-            splits.setdefault(record['split'], []).append(self._item(record, folders, path))
+            splits.setdefault(record['split'], []).append(
+                self._item(record, val if record.get('filepath') == 'val2014' else folder)
+            )
         if self.split not in splits:
             raise ValueError(f'{path} has no split {self.split!r}; it has {", ".join(map(repr, splits))}')
         return splits
 
-    def _item(self, record: Mapping[str, Any], folders: Mapping, path: Path) -> Item:
-        folder = folders.get(None) or folders.get(record.get('filepath'))
-        if folder is None:
-            raise ValueError(
-                f'{path}: {record["filename"]} is of {record.get("filepath")!r}, and images names '
-                f'{", ".join(map(repr, folders))}'
-            )
+    def _item(self, record: Mapping[str, Any], folder: Path) -> Item:
         captions = [sentence['raw'] for sentence in record['sentences']]
         return Item(
             id=record.get('cocoid', Path(record['filename']).stem),

@@ -1,0 +1,129 @@
+"""Evaluating few-shot prompts against one ``generate`` call a query, and ranking classes against scoring each alone.
+
+    python benchmarks/evaluation.py [--model work_dirs/otter_demo/hf] [--queries 500]
+
+Without --model a random one of 8 layers and width 256 is asked. Ratios of one run; each class alone is timed on two of
+the ten queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from mmgpt.evaluation import Evaluation, EvaluationTask, Generation, Item, Ranking, Scores
+from mmgpt.evaluation.models import FlamingoModel
+from mmgpt.hub.io import load_folder
+from mmgpt.structures import Medium
+
+QUESTIONS = [
+    'What is this?',
+    'What is it called?',
+    'What digit is this?',
+    'Is this an even digit?',
+    'Which digit is it?',
+]
+
+
+class Questions(EvaluationTask):
+    """Questions about pictures of noise."""
+
+    name, kind, main = 'questions', 'vqa', 'accuracy'
+
+    def __init__(self, queries: int, answering: Generation | Ranking) -> None:
+        self.queries = [self._item(number, '') for number in range(queries)]
+        self.pool = [self._item(10_000 + number, 'seven') for number in range(200)]
+        self.answering = answering
+
+    def _item(self, number: int, answer: str) -> Item:
+        return Item(number, QUESTIONS[number % len(QUESTIONS)], answer, (Medium((number,)),))
+
+    def open(self, frame: int) -> Image.Image:
+        return Image.effect_noise((64, 64), 20 + frame % 100).convert('RGB')
+
+    def score(self, items, answers) -> Scores:
+        return Scores({'accuracy': 0.0})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', help='a model folder')
+    parser.add_argument('--queries', type=int, default=500)
+    parser.add_argument('--shots', type=int, default=4)
+    parser.add_argument('--batch-size', type=int, default=32)
+    args = parser.parse_args()
+    model, processor = load_folder(args.model) if args.model else random_model()
+    task = Questions(args.queries, Generation(max_new_tokens=5))
+    alone = timed(lambda: one_by_one(model, processor, task, args.shots))
+    print(
+        f'{args.queries} queries at {args.shots} shots, 5 new tokens, greedy; one generate call a query: {alone:.1f} s'
+    )
+    for kind in ('Random', 'Fixed'):
+        taken = timed(lambda kind=kind: evaluate(model, processor, task, args, kind))
+        print(f'  evaluation, demonstrations {kind}: {taken:.1f} s, {taken / alone:.2f} of it')
+    classes = tuple(f'class {word}' for word in (f'{a}{b}' for a in 'abcdefghij' for b in 'klmnopqrst'))
+    task = Questions(10, Ranking(classes))
+    together = timed(lambda: evaluate(model, processor, task, args, 'Random'))
+    apart = timed(lambda: scored_alone(model, processor, task, args.shots, classes, 2)) * 5
+    print(
+        f'ranking {len(classes)} classes, 10 queries at {args.shots} shots: {together:.1f} s; each class alone: {apart:.1f} s'
+    )
+    print(f'  {apart / together:.1f} times as fast')
+
+
+def evaluate(model, processor, task, args, kind: str) -> None:
+    evaluation = Evaluation(task, [args.shots], demonstrations=dict(type=kind), batch_size=args.batch_size)
+    with tempfile.TemporaryDirectory() as out:
+        evaluation(FlamingoModel(model, processor), None, Path(out))
+
+
+def prompts(processor, task, shots: int):
+    evaluation = Evaluation(task, [shots])
+    for prompt in evaluation.prompts(task.queries, shots, 42):
+        text = evaluation.writer.render(prompt, processor.prompter.template).text
+        yield text, [task.open(m.frames[0]) for item in (*prompt.demonstrations, prompt.query) for m in item.media]
+
+
+@torch.inference_mode()
+def one_by_one(model, processor, task, shots: int) -> None:
+    for text, pictures in prompts(processor, task, shots):
+        inputs = processor(text=text, images=pictures).to(model.device)
+        model.generate(**inputs, max_new_tokens=5, do_sample=False)
+
+
+@torch.inference_mode()
+def scored_alone(model, processor, task, shots: int, classes, queries: int) -> None:
+    for text, pictures in list(prompts(processor, task, shots))[:queries]:
+        for name in classes:
+            inputs = processor(text=text + name, images=pictures).to(model.device)
+            model(**inputs).logits.log_softmax(-1)
+
+
+def timed(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def random_model():
+    from mmgpt.hub.processor import FlamingoProcessor
+    from tests.hub import tiny
+
+    prompter = tiny.prompter(size=64)
+    vision = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4)
+    text = dict(model_type='llama', hidden_size=256, intermediate_size=512, num_hidden_layers=8, num_attention_heads=4)
+    model = tiny.build(
+        prompter,
+        vision_encoder=dict(type='ClipVision', config=dict(**vision, image_size=64, patch_size=16)),
+        language_decoder=dict(type='CausalLM', config=text),
+    )
+    return model, FlamingoProcessor.for_model(prompter, model)
+
+
+if __name__ == '__main__':
+    main()

@@ -60,20 +60,16 @@ def main() -> None:
     model, processor = load_folder(args.model) if args.model else random_model()
     task = Questions(args.queries, Generation(max_new_tokens=5))
     alone = timed(lambda: one_by_one(model, processor, task, args.shots))
-    print(
-        f'{args.queries} queries at {args.shots} shots, 5 new tokens, greedy; one generate call a query: {alone:.1f} s'
-    )
+    print(f'{args.queries} queries at {args.shots} shots, 5 new tokens; one generate call a query: {alone:.1f} s')
     for kind in ('Random', 'Fixed'):
         taken = timed(lambda kind=kind: evaluate(model, processor, task, args, kind))
-        print(f'  evaluation, demonstrations {kind}: {taken:.1f} s, {taken / alone:.2f} of it')
+        print(f'  evaluation, demonstrations {kind}: {taken:.1f} s, {taken / alone:.2f} of it', flush=True)
     classes = tuple(f'class {word}' for word in (f'{a}{b}' for a in 'abcdefghij' for b in 'klmnopqrst'))
     task = Questions(10, Ranking(classes))
     together = timed(lambda: evaluate(model, processor, task, args, 'Random'))
     apart = timed(lambda: scored_alone(model, processor, task, args.shots, classes, 2)) * 5
-    print(
-        f'ranking {len(classes)} classes, 10 queries at {args.shots} shots: {together:.1f} s; each class alone: {apart:.1f} s'
-    )
-    print(f'  {apart / together:.1f} times as fast')
+    print(f'ranking {len(classes)} classes, 10 queries at {args.shots} shots: {together:.1f} s')
+    print(f'  each class alone: {apart:.1f} s; {apart / together:.1f} times as fast')
 
 
 def evaluate(model, processor, task, args, kind: str) -> None:

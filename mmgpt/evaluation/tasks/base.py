@@ -15,9 +15,9 @@ from mmgpt.hub.pictures import open_picture
 class EvaluationTask(ABC):
     """The questions of a benchmark, in the published files, and its rules.
 
-    A subclass reads its files when ``queries`` or ``pool`` is asked for the first time (``cached_property``), not in its
-    constructor, and raises then: a FileNotFoundError that names the config key, a ValueError that names file and record.
-    What it does not define stays as here.
+    A subclass reads its files when ``queries`` or ``pool`` is asked for the first time (``cached_property``), not in
+    its constructor, and raises then: a FileNotFoundError that names the config key, a ValueError that names file and
+    record. What it does not define stays as here.
     """
 
     name: str  # as results.json has it

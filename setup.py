@@ -76,6 +76,7 @@ setup(
             'syphus/prompts/*',
             'evaluation/published.json',
             'serving/page/static/*',
+            'evaluation/report/page.html',
         ],
         'mmgpt_tools': ['*.sh'],
     },

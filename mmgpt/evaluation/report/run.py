@@ -1,0 +1,51 @@
+"""What an evaluation left in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmgpt.evaluation.predictions import PREDICTIONS
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of a finished evaluation.
+
+    Args:
+        folder: where they lie.
+        metrics: ``metrics.json``.
+        lines: of ``predictions.jsonl``.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    lines: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Run:
+        """Reads a folder.
+
+        Raises:
+            FileNotFoundError: the evaluation that wrote it did not end, or there was none.
+            ValueError: a file is damaged, or another kind of evaluation wrote it.
+        """
+        folder = Path(folder)
+        for name in ('metrics.json', PREDICTIONS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f'{folder / name} is not there: give the folder that tools/test.py wrote to (--out), '
+                    'and let it end; it goes on where it was'
+                )
+        try:
+            metrics = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
+            lines = (folder / PREDICTIONS).read_text(encoding='utf-8').splitlines()
+            rows = tuple(json.loads(line) for line in lines)
+        except ValueError as error:
+            raise ValueError(f'{folder}: metrics.json or {PREDICTIONS} is damaged: {error}') from None
+        if not isinstance(metrics, dict) or not {'task', 'main', 'rows', 'settings'} <= set(metrics):
+            raise ValueError(f"{folder}/metrics.json is not of an evaluation with shots (type='Evaluation')")
+        return cls(folder, metrics, rows)

@@ -1,0 +1,117 @@
+"""The page, the table and the comparison of runs that were really made."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from mmgpt.evaluation.report import Run, compare, markdown, page
+from mmgpt.hub.io import save_folder
+from tests.evaluation import benchmarks
+from tests.hub import tiny
+from tools import test as tool
+from tools.analysis_tools import report_evaluation
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """Two runs of two models over VQA in small."""
+    folder = tmp_path_factory.mktemp('runs')
+    config = benchmarks.config(folder / 'config.py', benchmarks.vqa(folder))
+    for name, seed in (('one', 0), ('two', 1)):
+        model, processor = tiny.model_and_processor()
+        for number, parameter in enumerate(model.resampler.parameters()):
+            parameter.data += 0.3 * seed * np.sin(number)
+        save_folder(folder / f'model_{name}', model, processor)
+        command = [config, folder / f'model_{name}', '--out', folder / name, '--device', 'cpu']
+        assert tool.main([*map(str, command)]) == 0
+    return folder
+
+
+def rewritten(folder, source, change):
+    """A copy of a run whose scores are changed."""
+    folder.mkdir()
+    lines = [json.loads(line) for line in (source / 'predictions.jsonl').read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line['score'] = change(number, line)
+    (folder / 'predictions.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    (folder / 'metrics.json').write_text((source / 'metrics.json').read_text())
+    return Run.read(folder)
+
+
+def test_the_page_has_figures_curve_pictures_and_contexts(place):
+    out = place / 'page.html'
+    command = [place / 'one', '--config', place / 'config.py', '--page', out, '--against', place / 'two']
+    assert report_evaluation.main([*map(str, command)]) == 0
+    text = out.read_text()
+    metrics = json.loads((place / 'one/metrics.json').read_text())
+    for row in metrics['rows']:
+        assert f'{row["mean"]:.2f} ({row["stddev"]:.2f})' in text
+    assert text.count('data:image/png') == 1  # the curve
+    assert text.count('data:image/jpeg') > 3 * text.count('<article') / 2  # the query's, and of two demonstrations
+    assert 'By answer type' in text
+    assert 'paired bootstrap' in text
+    assert not re.search(r'(?:src|href)="(?!data:)', text)  # nothing from elsewhere
+    table = (place / 'one/report.md').read_text()
+    assert table.splitlines()[2].startswith('| figure | 0 shots | 2 shots |')
+    assert 'OpenFlamingo-9B' in table
+
+
+def test_what_people_wrote_is_text(place, tmp_path):
+    run = rewritten(tmp_path / 'odd', place / 'one', lambda number, line: line.get('score'))
+    run.lines[0]['answer'] = '<script>alert(1)</script>'
+    run.lines[-1]['answer'] = '<b>bold</b>'
+    text = page(run, examples=100)
+    assert '<script' not in text
+    assert '<b>bold' not in text
+
+
+def test_a_run_equals_itself(place):
+    run = Run.read(place / 'one')
+    for compared in compare(run, run):
+        assert (compared.difference, compared.interval, compared.p) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_a_difference_is_found_where_there_is_one(place, tmp_path):
+    worse = rewritten(tmp_path / 'worse', place / 'one', lambda number, line: 10.0 + number % 7)
+    better = rewritten(tmp_path / 'better', place / 'one', lambda number, line: 30.0 + number % 5)
+    for compared in compare(better, worse):
+        assert 10 < compared.interval[0] < compared.difference < compared.interval[1] < 30
+        assert compared.p <= 0.001
+    assert '+' in markdown(better, compare(better, worse), worse)
+
+
+def test_noise_is_seldom_taken_for_a_difference(place, tmp_path):
+    rng = np.random.default_rng(0)
+    found = 0
+    for trial in range(40):
+        runs = [
+            rewritten(tmp_path / f'{trial}{side}', place / 'one', lambda number, line: float(rng.normal()))
+            for side in 'ab'
+        ]
+        found += compare(*runs, resamples=500)[0].p < 0.05
+    assert found <= 8  # of 40; a bootstrap over ten questions is a little too sure of itself
+
+
+@pytest.mark.parametrize(
+    ('files', 'told'),
+    [
+        ({}, r'metrics.json is not there: give the folder that tools/test.py wrote to'),
+        ({'metrics.json': '{', 'predictions.jsonl': ''}, 'is damaged'),
+        ({'metrics.json': '{"reading": 0.9}', 'predictions.jsonl': ''}, 'is not of an evaluation with shots'),
+    ],
+)
+def test_a_folder_that_holds_none_is_one_message_and_code_2(tmp_path, capsys, files, told):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert report_evaluation.main([str(tmp_path)]) == 2
+    assert re.search(told, capsys.readouterr().err)
+
+
+def test_runs_of_two_tasks_are_not_compared(place, tmp_path, capsys):
+    other = rewritten(tmp_path / 'other', place / 'one', lambda number, line: 1.0)
+    metrics = {**other.metrics, 'task': 'okvqa'}
+    (tmp_path / 'other/metrics.json').write_text(json.dumps(metrics))
+    assert report_evaluation.main([str(place / 'one'), '--against', str(tmp_path / 'other')]) == 2
+    assert 'runs of one task are compared' in capsys.readouterr().err

@@ -235,12 +235,14 @@ def test_the_heat_lies_where_the_model_looked(opened):
         assert re.match(r'Picture 1: (not looked at|[0-4](\.\d)? % )', labels[0])
         assert re.match(r'Picture 2: (9\d|100) % of the attention, most at row 2, column 1', labels[1])
         page.wait_for_timeout(200)
-        hot = page.evaluate("""() => [...document.querySelectorAll('#pane-look canvas')].map((canvas) =>
-          [[72, 72], [216, 72], [72, 216], [216, 216]].map(([x, y]) =>
-            [...canvas.getContext('2d').getImageData(x, y, 1, 1).data]))""")
+        hot = page.evaluate("""() => [...document.querySelectorAll('#pane-look canvas')].map((canvas) => {
+          const { data } = canvas.getContext('2d').getImageData(0, 0, 288, 288);
+          const places = [[72, 72], [216, 72], [72, 216], [216, 216]];
+          return places.map(([x, y]) => [...data.slice(4 * (288 * y + x))].slice(0, 3));
+        })""")
         red, green, *_ = hot[1][2]
         assert red > 200 > 150 > green
-        assert max(max(pixel[:3]) for place, pixel in enumerate(hot[0] + hot[1]) if place != 6) < 60
+        assert max(max(pixel) for place, pixel in enumerate(hot[0] + hot[1]) if place != 6) < 60
         page.close()
 
 
@@ -390,7 +392,8 @@ LOOK_AND_NAMES = """() => {
     }
     return 'rgb(255, 255, 255)';
   };
-  const texts = [...document.querySelectorAll('p, h1, h2, dt, dd, .meta, .bubble, .button:not(:disabled), [role=tab]')]
+  const kinds = 'p, h1, h2, dt, dd, .meta, .bubble, .button:not(:disabled), [role=tab], [role=radio]';
+  const texts = [...document.querySelectorAll(kinds)]
     .filter((e) => visible(e) && e.textContent.trim() && !e.closest('.hidden'));
   return {
     nameless: controls.filter((e) => !named(e)).map((e) => e.outerHTML),

@@ -5,7 +5,7 @@ import { droppable, part, Tray } from './attachments.js';
 export class Examples {
   constructor(pane, onChange = () => {}) {
     this.rows = [];
-    this.list = el('div', { class: 'field' });
+    this.list = el('div', { class: 'examples' });
     this.onChange = onChange;
     pane.replaceChildren(
       el('p', { class: 'hint', text: 'Demonstrations that the model sees before every question: it learns from them what is wanted, without training.' }),

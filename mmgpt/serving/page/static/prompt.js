@@ -8,6 +8,6 @@ export function showPrompt(pane, { text, tokens }, special) {
   pane.replaceChildren(
     el('p', { class: 'hint', text: 'The text from which this answer was made, as the template of the model writes it. Each <image> stands for one picture or video.' }),
     el('pre', { class: 'prompt', tabindex: '0', 'aria-label': 'Prompt' }, ...pieces.map((piece) => (special.includes(piece) ? el('mark', { text: piece }) : piece))),
-    el('div', { class: 'line' }, copy, el('span', { class: 'hint', text: `${tokens} tokens with the beginning of the text` })),
+    el('div', { class: 'line' }, copy, el('span', { class: 'hint', text: `${tokens} tokens` })),
   );
 }

@@ -15,8 +15,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         description=f'{__doc__} Writes results.json (figures by task and number of shots) and predictions.jsonl.'
     )
     parser.add_argument('config', metavar='CONFIG', help='a config file with an evaluation')
-    parser.add_argument('model', metavar='MODEL', help='a model folder, such as work_dirs/otter_demo/hf')
-    parser.add_argument('--out', metavar='DIR', help='where to write; default: MODEL/evaluation')
+    parser.add_argument(
+        'model',
+        metavar='MODEL',
+        help='a model folder, such as work_dirs/otter_demo/hf; hf:NAME or openai:NAME for models of others',
+    )
+    parser.add_argument(
+        '--out', metavar='DIR', help='where to write; default: MODEL/evaluation, of models of others below work_dirs'
+    )
     parser.add_argument('--limit', type=int, metavar='N', help='at most so many questions of each kind')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the accelerator where there is one')
     parser.add_argument('--dtype', default='auto', help="such as bfloat16; default: the folder's own")
@@ -46,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     from mmengine.dist import get_rank
 
     from mmgpt.engine.strategies.processes import join, leave, report
-    from mmgpt.hub.io import locate
+    from mmgpt.evaluation.models import check_name
 
     try:
-        locate(args.model)  # what is not there is said before the config's parts are imported
+        check_name(args.model)  # what is not there is said before the config's parts are imported
         task = build_task(args.config)
         place = join(args.launcher)
         evaluate(task, args, speaks=place.rank == 0)
@@ -68,10 +74,11 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(task, args: argparse.Namespace, speaks: bool) -> None:
     """Run the task on the model and write its figures; of several processes one speaks."""
     from mmgpt.engine.tasks import run_task
-    from mmgpt.hub.io import load_folder
+    from mmgpt.evaluation.models import load_evaluated
 
-    model, processor = load_folder(args.model, args.device, args.dtype)
-    out = Path(args.out or Path(args.model) / 'evaluation')
+    model, processor = load_evaluated(args.model, args.device, args.dtype)
+    own = Path(args.model) if Path(args.model).is_dir() else Path('work_dirs') / args.model.replace(':', '_')
+    out = Path(args.out or own / 'evaluation')
     out.mkdir(parents=True, exist_ok=True)
     results = task.results(run_task(task, model, processor, out, limit=args.limit))
     if not speaks:

@@ -22,6 +22,7 @@ from mmgpt.models.media_cache import stays_valid
 from mmgpt.structures import Media, Medium
 
 LATENTS = 2**30  # bytes of encoded pictures that are kept
+ROWS = 4096  # prompts that are kept as tokens
 TOGETHER = 16  # pictures that are encoded at a time on an accelerator
 
 
@@ -48,11 +49,12 @@ class FlamingoModel(EvaluatedModel):
         self.model, self.processor = model, processor
         self.prompter = processor.prompter
         self.name = str(getattr(model.config, '_name_or_path', '') or type(model).__name__)
-        self.fingerprint = _fingerprint(self.name)
+        self.fingerprint = fingerprint(self.name)
         self.computed = 0  # tokens of prompts that went through the model
         self._prefix: _Prefix | None = None
         self._latents: OrderedDict[tuple, Tensor] = OrderedDict()
         self._kept = 0  # bytes of them
+        self._rows: dict[int, tuple[Prompt, PromptWriter, Tokens]] = {}
 
     def lengths(self, prompts: Sequence[Prompt], writer: PromptWriter) -> list[int]:
         """Tokens of each prompt."""
@@ -117,8 +119,16 @@ class FlamingoModel(EvaluatedModel):
     # ---- prompts
 
     def _encode(self, prompt: Prompt, writer: PromptWriter) -> Tokens:
+        """The prompt as tokens; what was made to plan the batches is kept for them."""
+        known = self._rows.get(id(prompt))
+        if known is not None and known[0] is prompt and known[1] is writer:
+            return known[2]
         template = self.prompter.template
-        return encode(writer.render(prompt, template), self.prompter.tokenizer, template.media_token)
+        row = encode(writer.render(prompt, template), self.prompter.tokenizer, template.media_token)
+        self._rows[id(prompt)] = (prompt, writer, row)
+        if len(self._rows) > ROWS:
+            del self._rows[next(iter(self._rows))]
+        return row
 
     def _text(self, prompt: Prompt, writer: PromptWriter) -> str:
         return writer.render(prompt, self.prompter.template).pieces[-1].text
@@ -248,7 +258,7 @@ def _before(text: str, stops: Sequence[str]) -> str:
     return text
 
 
-def _fingerprint(folder: str) -> list | None:
+def fingerprint(folder: str) -> list | None:
     """Names, sizes and times of a folder's files of weights."""
     if not Path(folder).is_dir():
         return [folder]

@@ -1,0 +1,4 @@
+"""As vqav2.py, with the demonstrations whose pictures are most similar (RICES)."""
+
+_base_ = ['vqav2.py']
+evaluation = dict(demonstrations=dict(_delete_=True, type='Rices', features=['data/features/coco']), seeds=[42])

@@ -1,14 +1,20 @@
 """Blind votes: nobody learns who is who before, and what is kept is a battle record."""
 
+import copy
 import json
 import random
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
 
 from mmgpt.evaluation.battles import SCORES, read_battles
+from mmgpt.inference.look_inside import look_inside
+from mmgpt.models.adapter_files import save_adapter
+from mmgpt.models.adapters import LoRA, adapter_parameters
 from mmgpt.serving.app import create_app
 from mmgpt.serving.arena import MAX_BATTLES, Arena, Contestant, Rival
 from mmgpt.serving.errors import ApiError
@@ -18,6 +24,7 @@ from mmgpt.serving.settings import ServerSettings
 from tests.hub import tiny
 from tests.serving.site import generated, image, question, serving
 from tests.serving.test_page import ask
+from tools import serve
 
 
 @cache
@@ -90,6 +97,45 @@ def test_votes_wait_for_both_answers(site, log_dir):
     kept = (log_dir / 'battles.jsonl').read_text().splitlines() if lines else []
     assert len(kept) == lines
     assert site[1].state.admission.requests == 0
+
+
+def test_an_adapter_may_be_the_rival_and_is_looked_into(tmp_path):
+    adapted = copy.deepcopy(tiny.model_and_processor()[0])
+    LoRA(slots=['cross_attention', 'decoder_mlp'], r=4).inject(adapted)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for _, parameter in adapter_parameters(adapted):
+            parameter.add_(torch.randn_like(parameter))
+    save_adapter(adapted.eval(), tmp_path / 'birds')
+
+    def load():
+        model, processor = tiny.model_and_processor()
+        return copy.deepcopy(model), processor
+
+    settings = ServerSettings(max_tokens=8, log_dir=tmp_path / 'log')
+    adapters = {'birds': tmp_path / 'birds'}
+    messages = question('What is it?', image(0))
+    with serving(load, settings=settings, adapters=adapters, rival=Rival('birds')) as (address, _):
+        battle, said = fought(address, messages)
+        names = ask(f'{battle}/vote', {'winner': 'tie'})[2]
+        texts = {names[side]: said[side]['choices'][0]['message']['content'] for side in 'ab'}
+        assert texts == {'tiny': generated(messages), 'birds': generated(messages, model=adapted)}
+        finished = [*messages, tiny.assistant('A dog.')]
+        looks = {name: ask(f'{address}/api/look', {'model': name, 'messages': finished})[2] for name in texts}
+        expected = look_inside(adapted, tiny.model_and_processor()[1], finished).words()
+        torch.testing.assert_close(
+            torch.tensor(looks['birds']['peaks']), expected.media[0].weights.amax((2, 3, 4)), atol=1e-4, rtol=0
+        )
+        assert looks['tiny']['media'] != looks['birds']['media']
+    with pytest.raises(ValueError, match='no adapter'):
+        Rival('cats').contestants('x', SimpleNamespace(adapters=('birds',)), None)
+
+
+def test_the_tool_wants_to_know_where_votes_go(capsys):
+    with pytest.raises(SystemExit) as end:
+        serve.parse(['folder', '--compare', 'other'])
+    assert end.value.code == 2
+    assert '--log-dir' in capsys.readouterr().err
 
 
 def test_sides_are_drawn_evenly_and_old_battles_forgotten(tmp_path):

@@ -127,6 +127,7 @@ def test_a_look_inside_is_what_the_model_shows(site):
             400,
             'data:',
         ),
+        ('look', talk(*question(1500 * 'What? '), ANSWER), 400, 'the model takes 2048'),
         ('look', talk(ANSWER, ANSWER), 400, 'expected an optional system turn'),
         ('prompt', talk(ANSWER), 400, 'expected an optional system turn'),
         ('prompt', talk(), 400, 'messages'),

@@ -76,7 +76,11 @@ async def look(body: Conversation, http: Request) -> dict[str, Any]:
     if body.model not in (state.name, *state.engine.adapters):
         raise ApiError(404, f'there is no model {body.model!r}: see /v1/models', 'model_not_found', 'model')
     adapter = None if body.model == state.name else body.model
+    limit = state.engine.context_length
     with _admitted(http):
+        if limit is not None and (length := _length(state.processor.prompter, body.messages)) > limit:
+            message = f'the conversation has {length} tokens; the model takes {limit}'
+            raise ApiError(400, message, 'context_length_exceeded', 'messages')
         messages = await _in_readers(http, _opened, state.processor, body.messages, state.settings)
 
         def looking(model: Any) -> dict[str, Any]:
@@ -118,6 +122,15 @@ async def _in_readers(http: Request, function: Callable[..., Any], *arguments: A
 
 def _opened(processor: Any, messages: Sequence[Message], settings: Any) -> list[dict[str, Any]]:
     return [plain_message(processor, message, place, settings) for place, message in enumerate(messages)]
+
+
+def _length(prompter: Any, messages: Sequence[Message]) -> int:
+    """Tokens of a finished conversation; 0 where it is none, which looking inside tells."""
+    try:
+        turns = read_messages([_without_media(message) for message in messages], load=False)
+        return len(prompter.encode(turns).input_ids)
+    except ValueError:
+        return 0
 
 
 def _without_media(message: Message) -> dict[str, Any]:

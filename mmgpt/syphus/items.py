@@ -30,6 +30,27 @@ class Pair(NamedTuple):
     extra: dict[str, str] = {}
 
 
+class Fault(NamedTuple):
+    """A part of a reply that is no pair, and why."""
+
+    text: str
+    reason: str
+
+
+class Parsed(NamedTuple):
+    """What a reply holds.
+
+    Args:
+        pairs: in their order.
+        faults: what should have been a pair.
+        remarks: what stands around the pairs, such as 'Here are three questions:'.
+    """
+
+    pairs: tuple[Pair, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
 def read_items(path: str | Path, limit: int | None = None) -> Iterator[Item]:
     """The items of a file, one after the other.
 

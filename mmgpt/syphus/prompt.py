@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mmgpt.syphus.items import Pair
-from mmgpt.syphus.replies import QUESTION_KEYS, parse_reply
+from mmgpt.syphus.json_pairs import QUESTION_KEYS
+from mmgpt.syphus.replies import parse_reply
 
 JSON_FORM = (
     'Reply with one JSON object and nothing else: {"pairs": [{"question": "...", "answer": "..."}, ...]}, as many '

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mmgpt.inference.endpoint import Endpoint
 from mmgpt.syphus.filters.language import LANGUAGES, SCRIPTS, wrong_language
-from mmgpt.syphus.json_replies import json_values
+from mmgpt.syphus.json_values import json_values
 
 TARGETS = ('zh', 'ja', 'es', 'de', 'fr', 'ko', 'ar')
 SYSTEM = (

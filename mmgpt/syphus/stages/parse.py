@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 
 from mmgpt.inference.endpoint_cache import ReplyCache
-from mmgpt.syphus.items import Pair
-from mmgpt.syphus.replies import LONGEST, Parsed, parse_reply
+from mmgpt.syphus.items import Pair, Parsed
+from mmgpt.syphus.replies import LONGEST, parse_reply
 from mmgpt.syphus.state import State
 from mmgpt.syphus.tasks import Task
 

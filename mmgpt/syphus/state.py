@@ -85,7 +85,11 @@ class State:
 
     def write(self, statement: str, values: tuple = ()) -> None:
         """A change, on disk within about a second."""
-        self.base.execute(statement, values)
+        self.write_all(statement, [values])
+
+    def write_all(self, statement: str, rows: Iterable[tuple]) -> None:
+        """Changes of which a kill leaves all or none."""
+        self.base.executemany(statement, rows)
         if time.monotonic() - self._committed > SECONDS:
             self.commit()
 

@@ -224,9 +224,10 @@ def test_two_processes_do_not_share_a_work_dir(done, here, capsys):
 
 
 @pytest.mark.slow
-def test_killed_three_times_it_ends_as_if_undisturbed(tmp_path):
-    items, concurrency = 1000, 32
-    config = write_project(tmp_path, items, ('es', 'ko'), concurrency)
+@pytest.mark.parametrize(('items', 'languages'), [(1000, ()), (60, ('es', 'ko'))])
+def test_killed_three_times_it_ends_as_if_undisturbed(tmp_path, items, languages):
+    concurrency = 32
+    config = write_project(tmp_path, items, languages, concurrency)
     options = dict(rule='tests.syphus.rules:syphus', latency=0.02, faults=FAULTS)
     with rule_server(**options) as address:
         undisturbed = tool(config, tmp_path / 'calm', address)

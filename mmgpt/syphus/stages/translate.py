@@ -34,9 +34,8 @@ async def translate(state: State, translator: Translator, endpoint: Endpoint, ti
             found = await translator.translate(instruction, answer, left, endpoint)
         except RequestFailed as error:
             found = {language: translator.failed(str(error)) for language in left}
-        for language, made in found.items():
-            values = (pair, language, made.attempt, made.instruction, made.answer, made.verdict, made.detail)
-            state.write('INSERT OR REPLACE INTO translations VALUES (?, ?, ?, ?, ?, ?, ?)', values)
+        rows = [(pair, name, m.attempt, m.instruction, m.answer, m.verdict, m.detail) for name, m in found.items()]
+        state.write_all('INSERT OR REPLACE INTO translations VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
         tick()
 
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
 from mmgpt.models.layerwise import repeated_layers
@@ -192,8 +191,3 @@ def plan(
         local * (PROCESS + host) + sizes.parameters,  # the first process reads the weights
         notes=notes,
     )
-
-
-def half_of(model: nn.Module) -> nn.Module:
-    """The model with parameters in bfloat16, as they are gathered."""
-    return model.to(torch.bfloat16)

@@ -34,20 +34,24 @@ class Step:
     gradients: int  # of all that is trained
 
 
-def trace_step(model: nn.Module, batch: Batch, precision: str = 'fp32', device: str = 'cuda') -> Step:
+def trace_step(
+    model: nn.Module, batch: Batch, precision: str = 'fp32', device: str = 'cuda', half: bool = False
+) -> Step:
     """Runs a step of a model without computing it.
 
     Args:
-        model: built on the meta device; it cannot be used for anything else afterwards.
+        model: built on the meta device; it can be traced again, and is of no other use afterwards.
         batch: real tensors; values of ``frames`` do not matter.
         precision: 'fp32' or 'bf16', as of the optimiser's wrapper.
+        half: with parameters in bfloat16, as strategies that gather them so compute.
         device: 'cuda' takes the attention and the chunks of logits as they are on a GPU, 'cpu' as on a CPU.
 
     Example:
         >>> step = trace_step(model, plan_batch(model, rows=4, tokens=512), 'bf16')  # doctest: +SKIP
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    _materialise(model, fake)
+    whole = {id(module): dict(module._parameters) for module in model.modules()}
+    _materialise(model, fake, torch.bfloat16 if half else None)
     frames = {name: _like(value, fake) for name, value in batch.items() if name in ('frames', 'vision_features')}
     counting = _Counting(fake, [p for p in model.parameters() if p.requires_grad])
     with ExitStack() as stack:
@@ -60,6 +64,8 @@ def trace_step(model: nn.Module, batch: Batch, precision: str = 'fp32', device: 
             sums.loss_sum.backward()
         del sums
     gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+    for module in model.modules():
+        module._parameters.update(whole[id(module)])
     return Step(counting.peak, counting.peak_of_others, gradients)
 
 
@@ -116,23 +122,25 @@ def plan_batch(
     return batch
 
 
-def _materialise(model: nn.Module, fake: FakeTensorMode) -> None:
+def _materialise(model: nn.Module, fake: FakeTensorMode, dtype: torch.dtype | None) -> None:
     """Gives the modules of a model tensors of that mode; tied ones stay tied."""
     made: dict[int, Tensor] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 if id(parameter) not in made:
-                    made[id(parameter)] = nn.Parameter(_like(parameter, fake), requires_grad=parameter.requires_grad)
+                    made[id(parameter)] = nn.Parameter(
+                        _like(parameter, fake, dtype), requires_grad=parameter.requires_grad
+                    )
                 module._parameters[name] = made[id(parameter)]
         for name, buffer in module._buffers.items():
             if buffer is not None and (buffer.is_floating_point() or buffer.device.type == 'meta'):
                 module._buffers[name] = _like(buffer, fake)
 
 
-def _like(tensor: Tensor, fake: FakeTensorMode) -> Tensor:
+def _like(tensor: Tensor, fake: FakeTensorMode, dtype: torch.dtype | None = None) -> Tensor:
     with fake:
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device='cpu')
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype or tensor.dtype, device='cpu')
 
 
 class _Counting(TorchDispatchMode):
@@ -232,6 +240,9 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func is Tensor.backward:  # activation checkpointing runs the model again in it
+            with self:
+                return func(*args, **kwargs)
         if func is torch.nn.functional.scaled_dot_product_attention and isinstance(args[0], FakeTensor):
             query, key, value = args[:3]
             if torch.is_autocast_enabled('cpu'):

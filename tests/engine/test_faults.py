@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -233,5 +232,6 @@ def test_those_who_lose_another_process_say_so(project, tmp_path):
     told = in_processes(_lost, 2, project, tmp_path, lost=(1,))[0]
     assert 'another process was lost' in told
     assert '--resume auto' in told
+    assert lost_process(RuntimeError('Application timeout caused pair closure')) is not None  # one that hangs
     assert lost_process(ValueError('of something else')) is None
-    assert lost_process(SimpleNamespace()) is None
+    assert lost_process(RuntimeError('mat1 and mat2 shapes timed out')) is None

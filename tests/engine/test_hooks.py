@@ -172,6 +172,7 @@ def test_losses_are_logged_apart_by_kind_and_language():
         iter=0,
         max_iters=2,
         figures={},
+        cfg={},
         train_loop=SimpleNamespace(data_seconds=0.0),
         optim_wrapper=SimpleNamespace(optimizer=SimpleNamespace(param_groups=[{'lr': 1.0}]), grad_norm=None),
         visualizer=SimpleNamespace(add_scalars=lambda figures, step: written.update(figures)),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce, is_main_process
+from mmengine.dist import all_gather_object, all_reduce, is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mmgpt.engine.flops import LinearFlops, peak_flops
 from mmgpt.registry import HOOKS
 from mmgpt.structures import GROUPS
 
@@ -20,26 +23,38 @@ class LoggerHook(Hook):
 
     ``loss`` is Σ w·CE / Σ w over the interval and all processes, ``loss/image`` … the mean CE of a kind of sample and
     ``loss/zh`` … of a language that samples are tagged with;
-    ``tokens_per_second`` counts tokens without padding, ``data_wait`` is the fraction of time spent waiting for data.
+    ``tokens_per_second`` counts tokens without padding, ``data_wait`` is the fraction of time spent waiting for data,
+    ``mfu`` the part of the device's arithmetic that is used (see ``mmgpt.engine.flops``), ``memory_gib`` the most of
+    any process: what PyTorch has allocated on a GPU, else resident memory; of several ``memory_gib/{rank}`` too.
     Sums stay on the device until they are written, and an open interval is part of a checkpoint, so that a resumed
     run logs what an uninterrupted one logs. The newest figures are ``runner.figures``.
 
     Args:
         interval: iterations between two entries.
+        mfu: whether it is counted; a number is the device's FLOP/s, for one that is not known. Compiled layers cannot
+            be counted.
     """
 
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, interval: int = 10):
+    def __init__(self, interval: int = 10, mfu: bool | float = True):
         if interval < 1:
             raise ValueError(f'interval must be at least 1, got {interval}')
         self.interval = interval
+        self.mfu = mfu
+        self._flops: LinearFlops | None = None
+        self._peak = 0.0
         self._sums: Tensor | None = None  # float64: loss, weight, tokens, samples, then losses and counts per kind
         self._waited = 0.0
         self._clock = 0.0
 
     def before_train(self, runner) -> None:
-        """Start the clock."""
+        """Start the clock and the counters."""
+        if self.mfu and not runner.cfg.get('compile'):
+            device = next(runner.model.parameters()).device.type
+            measured = self.mfu is True
+            self._peak = peak_flops(device, runner.optim_wrapper.precision) if measured else float(self.mfu)
+            self._flops = LinearFlops(runner.bare_model)
         self._waited, self._clock = 0.0, time.perf_counter()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -56,6 +71,12 @@ class LoggerHook(Hook):
         self._waited += runner.train_loop.data_seconds
         if self.every_n_train_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
             self._write(runner)
+
+    def on_exit(self, runner) -> None:
+        """Count no more."""
+        if self._flops is not None:
+            self._flops.close()
+            self._flops = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep the open interval."""
@@ -76,19 +97,33 @@ class LoggerHook(Hook):
         seconds = max(now - self._clock, 1e-9)
         figures = loss_figures(loss, weight, kinds)
         figures['lr'] = runner.optim_wrapper.optimizer.param_groups[0]['lr']
-        if runner.optim_wrapper.grad_norm is not None:
-            figures['grad_norm'] = float(runner.optim_wrapper.grad_norm)
+        norm = runner.optim_wrapper.grad_norm
+        if norm is not None and bool(torch.isfinite(norm)):
+            figures['grad_norm'] = float(norm)
         figures['tokens_per_second'] = tokens / seconds
         figures['samples_per_second'] = samples / seconds
         figures['data_wait'] = min(self._waited / seconds, 1.0)
-        if torch.cuda.is_available():
-            figures['memory_gib'] = torch.cuda.max_memory_allocated() / 2**30
+        if self._flops is not None:
+            figures['mfu'] = self._flops.total / seconds / self._peak
+            self._flops.total = 0
+        held = all_gather_object(memory_gib())
+        figures['memory_gib'] = max(held)
+        if len(held) > 1:
+            figures |= {f'memory_gib/{rank}': value for rank, value in enumerate(held)}
         measured = {name: value for name, value in runner.figures.items() if name.startswith('val/')}
         runner.figures = {**measured, **figures}
         runner.visualizer.add_scalars(figures, step=runner.iter + 1)
         for name, value in figures.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._sums, self._waited, self._clock = None, 0.0, now
+
+
+def memory_gib() -> float:
+    """The most that PyTorch had allocated on this process's GPU; without one, what the process holds now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    statm = Path('/proc/self/statm')
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**30 if statm.exists() else 0.0
 
 
 def loss_figures(loss: float, weight: float, kinds: Sequence[float]) -> dict[str, float]:

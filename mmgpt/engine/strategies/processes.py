@@ -198,6 +198,7 @@ LOST = (
     'Broken pipe',
     'Timed out waiting',
     'timed out',
+    'timeout caused pair closure',
     'Connection refused',
     'aborted',
 )
@@ -212,7 +213,7 @@ def lost_process(error: BaseException | str) -> str | None:
     if isinstance(error, str):
         return error if error.startswith(_LOST) else None
     of_an_exchange = isinstance(error, distributed.DistError) or (
-        isinstance(error, RuntimeError) and ('gloo' in str(error) or 'NCCL' in str(error))
+        isinstance(error, RuntimeError) and any(text in str(error) for text in ('gloo', 'NCCL', 'pair closure'))
     )
     if not of_an_exchange or not any(text in str(error) for text in LOST):
         return None

@@ -47,7 +47,7 @@ EXTRAS = {
     'endpoint': ['openai>=2'],  # asks OpenAI-compatible servers
     'syphus': ['openai>=2', 'lingua-language-detector>=2'],  # instructions by chat models; tells languages
     'wandb': ['wandb>=0.17'],  # log viewers beside TensorBoard
-    'mlflow': ['mlflow-skinny>=2.14'],
+    'mlflow': ['mlflow>=2.14'],
     'dev': [
         'pytest>=8',
         'av>=13',

@@ -14,7 +14,7 @@ those of a run that nothing has disturbed. On one process they must be the same 
     hung           one of two processes is stopped for good: the other ends after its time-out
     full disk      a tmpfs of a few MiB, filled for a while, and to the end (needs root)
     corrupt        each file of the newest checkpoint cut
-    not finite     a sample whose loss is NaN
+    not finite     samples whose loss is NaN
     unreadable     broken pictures, with and without a worker
     memory         a process that may not have more memory
 
@@ -296,15 +296,15 @@ class Drills:
         return {'files': len(files), 'found': 2 * len(files), 'difference': difference}
 
     def not_finite(self) -> dict:
-        """The loss of one sample is NaN; killed on the way, the run comes to the same weights."""
+        """The loss of some samples is NaN; killed on the way, the run comes to the same weights."""
         weights = []
         for name, killed in (('nan', False), ('nan_killed', True)):
-            runs = self.start(name, 100, before=lambda: _poison(digit=7))
+            runs = self.start(name, 100, before=lambda: _poison())
             if killed:
                 _wait_for(self.folder / name, runs, 1.0)
                 runs[0].kill()
                 runs[0].wait()
-                runs = self.start(name, 100, before=lambda: _poison(digit=7))
+                runs = self.start(name, 100, before=lambda: _poison())
             outcome = runs[0].wait()
             require(outcome.code == 0, f'{outcome.code}: {outcome.text[-2000:]}')
             weights.append(self.drill.final_weights(self.folder / name))
@@ -315,7 +315,7 @@ class Drills:
         ]
         require(bool(entries), 'no step was left out')
         require(all(tensor.isfinite().all() for tensor in weights[0].values()), 'weights are not finite')
-        require(all(any(_is_poisoned(id, 7) for id in entry['samples']) for entry in entries), 'samples are not named')
+        require(all(any(_is_poisoned(id) for id in entry['samples']) for entry in entries), 'samples are not named')
         return {'steps left out': len(entries), 'of': 100, 'difference': self.drill.difference(*weights)}
 
     def unreadable(self) -> dict:
@@ -373,11 +373,11 @@ def _end_after(iteration: int) -> None:
     CheckpointHook.after_train_iter = ending
 
 
-def _is_poisoned(id: str, digit: int) -> bool:
-    return id.startswith('NAME') and id.endswith(str(digit))
+def _is_poisoned(id: str) -> bool:
+    return id.startswith('NAME') and id.endswith('_wug')
 
 
-def _poison(digit: int) -> None:
+def _poison() -> None:
     """Makes the loss of some samples NaN."""
     from mmgpt.models import Flamingo
 
@@ -385,7 +385,7 @@ def _poison(digit: int) -> None:
 
     def poisoned(self, batch):
         sums = compute_loss(self, batch)
-        hit = any(_is_poisoned(id, digit) for row in batch['sample_ids'] for id in row)
+        hit = any(_is_poisoned(id) for row in batch['sample_ids'] for id in row)
         return sums._replace(loss_sum=sums.loss_sum * float('nan')) if hit else sums
 
     Flamingo.compute_loss = poisoned

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -224,31 +224,27 @@ def _tensors(values: Any) -> list[Tensor]:
 @contextmanager
 def _as_on_a_gpu() -> Iterator[None]:
     """A context in which attention and logits take the memory that they take on a GPU."""
-    precision, chunks = torch.get_float32_matmul_precision(), loss.LOGITS_AT_ONCE
+    precision, chunks, attention = (
+        torch.get_float32_matmul_precision(),
+        loss.LOGITS_AT_ONCE,
+        F.scaled_dot_product_attention,
+    )
     torch.set_float32_matmul_precision('highest')
     loss.LOGITS_AT_ONCE = (chunks[0], chunks[0])
+    F.scaled_dot_product_attention = _fused_attention  # a mode would not be there where activations are made again
     try:
-        with _FusedAttention():
-            yield
+        yield
     finally:
+        F.scaled_dot_product_attention = attention
         loss.LOGITS_AT_ONCE = chunks
         torch.set_float32_matmul_precision(precision)
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Gives attention the memory of the fused kernels of GPUs: no weights are kept, only a number for each query."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func is Tensor.backward:  # activation checkpointing runs the model again in it
-            with self:
-                return func(*args, **kwargs)
-        if func is torch.nn.functional.scaled_dot_product_attention and isinstance(args[0], FakeTensor):
-            query, key, value = args[:3]
-            if torch.is_autocast_enabled('cpu'):
-                query, key, value = (part.to(torch.bfloat16) for part in (query, key, value))
-            return _Fused.apply(query, key, value)
-        return func(*args, **kwargs)
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Attention with the memory of the fused kernels of GPUs: no weights are kept, only a number for each query."""
+    if torch.is_autocast_enabled('cpu'):
+        query, key, value = (part.to(torch.bfloat16) for part in (query, key, value))
+    return _Fused.apply(query, key, value)
 
 
 class _Fused(torch.autograd.Function):

@@ -45,8 +45,9 @@ def test_the_trace_counts_what_a_step_holds(name):
     precision = case.get('precision', 'fp32')
     model = built(case)
     batch = plan_batch(model, **sizes, real=True)
-    with LiveBytes() as live, torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bf16'):
-        sums = model.compute_loss(batch)
+    with LiveBytes() as live:
+        with torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bf16'):
+            sums = model.compute_loss(batch)
         sums.loss_sum.backward()
     with torch.device('meta'):
         other = built(case)
@@ -56,13 +57,12 @@ def test_the_trace_counts_what_a_step_holds(name):
     assert 0 < step.activations <= step.peak
 
 
-def test_a_gpu_keeps_no_weights_of_attention_and_recomputing_keeps_less():
+def test_recomputing_and_half_precision_keep_less_on_a_gpu():
     with torch.device('meta'):
         model = built({})
     batch = plan_batch(model, rows=2, tokens=256)
     first = trace_step(model, batch, 'bf16').activations
     assert first < trace_step(model, batch, 'fp32').activations
-    assert first < trace_step(model, batch, 'bf16', device='cpu').activations
     assert trace_step(model, batch, 'bf16').activations == first  # it can be traced again
     checkpoint_activations(model)
     assert trace_step(model, batch, 'bf16').activations < first

@@ -175,8 +175,12 @@ class Drills:
         """kill -9, every third inside a save."""
         self.undisturbed(iterations, processes)
         work_dir, inside, moments, ended = self.folder / name, 0, [], []
+        runner = self.drill.built(self.folder, name, iterations, []) if processes == 1 else None
         while len(moments) < number:
-            runs = self.start(name, iterations, processes)
+            if runner is None:
+                runs = self.start(name, iterations, processes)
+            else:
+                runs = [self.drill.BuiltRun(self.folder, runner)]
             victim = self.random.randrange(processes)
             in_save = len(moments) % 3 == 2
             require(_wait_for(work_dir, runs, self._moment(in_save, processes)), 'the run was over before its kill')
@@ -199,11 +203,11 @@ class Drills:
 
     def _moment(self, in_save: bool, processes: int) -> float:
         """Seconds after the first iteration."""
-        return 0.0 if in_save else self.random.uniform(0.0, 2.5 * processes)
+        return 0.0 if in_save else self.random.uniform(0.0, 2.0 * processes)
 
     def kills_of_one(self) -> dict:
         """Of a run on one process."""
-        return self.kills_at_random('killed', 1, self.kills, 40 * self.kills)
+        return self.kills_at_random('killed', 1, self.kills, 25 * self.kills)
 
     def kills_of_two(self) -> dict:
         """Of one of two processes."""

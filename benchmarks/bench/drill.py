@@ -81,6 +81,8 @@ class Run:
         if place is not None:
             arguments += ['--launcher', 'pytorch']
         arguments += ['--cfg-options', *SMALL, f'max_iters={iterations}', f'train_cfg.max_iters={iterations}', *options]
+        self.outcome: Outcome | None = None
+        self.begun = time.time()
         self.start = time.perf_counter()
         self.pid = os.fork()
         if self.pid == 0:
@@ -120,8 +122,10 @@ class Run:
 
     def over(self) -> Outcome | None:
         """What came of it; None while it runs."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return self._outcome(status) if pid else None
+        if self.outcome is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.outcome = self._outcome(status) if pid else None
+        return self.outcome
 
     def wait(self, timeout: float = 300) -> Outcome:
         """Let it end."""
@@ -143,8 +147,9 @@ class Run:
         return self.saving() or self.over() is not None
 
     def saving(self) -> bool:
-        """Whether a checkpoint is being written, or was when it was killed."""
-        return next(self.work_dir.glob('checkpoints/.iter_*'), None) is not None
+        """Whether this run is writing a checkpoint, or was when it was killed; what older ones left does not count."""
+        partial = self.work_dir.glob('checkpoints/.iter_*')
+        return any(folder.stat().st_mtime > self.begun for folder in partial)
 
 
 class BuiltRun(Run):

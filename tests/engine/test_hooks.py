@@ -178,7 +178,7 @@ def test_losses_are_logged_apart_by_kind_and_language():
         visualizer=SimpleNamespace(add_scalars=lambda figures, step: written.update(figures)),
         message_hub=SimpleNamespace(update_scalar=lambda *_: None),
     )
-    hook = LoggerHook(interval=10)
+    hook = LoggerHook(interval=10, mfu=False)
     hook.before_train(runner)
     for cells in ({('text', ''): (4.0, 2), ('image', 'zh'): (3.0, 3)}, {('text', 'zh'): (9.0, 1)}):
         hook.after_train_iter(runner, runner.iter, outputs={'sums': sums(cells), 'samples': 1})

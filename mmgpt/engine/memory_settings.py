@@ -218,14 +218,14 @@ def _cost(one: Plan) -> tuple[bool, bool, int]:
 def table(plans: Plans, memory: int) -> str:
     """The plans as a text."""
     head = ('', 'weights', 'gradients', 'optimiser', 'gathered', 'activations', 'reserve', 'GPU', 'host')
-    lines = ['{:<46}{:>9}{:>10}{:>10}{:>9}{:>12}{:>8}{:>8}{:>7}'.format(*head)]
+    lines = ['{:<58}{:>9}{:>10}{:>10}{:>9}{:>12}{:>8}{:>8}{:>7}'.format(*head)]
     for one in plans.plans:
         name = one.strategy + (', activations made again' if one.gradient_checkpointing else '')
         parts = (one.parameters, one.gradients, one.optimizer, one.buffers, one.activations, one.reserve, one.peak)
         parts = [*(part / GIB for part in parts), one.host / GIB]
         mark = 'fits' if one.fits else ''
         lines.append(
-            '{:<46}{:>9.1f}{:>10.1f}{:>10.1f}{:>9.1f}{:>12.1f}{:>8.1f}{:>8.1f}{:>7.0f}  {}'.format(name, *parts, mark)
+            '{:<58}{:>9.1f}{:>10.1f}{:>10.1f}{:>9.1f}{:>12.1f}{:>8.1f}{:>8.1f}{:>7.0f}  {}'.format(name, *parts, mark)
         )
     return '\n'.join(lines)
 

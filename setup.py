@@ -88,7 +88,10 @@ setup(
         'quantization': QUANTIZATION,
         'all': sorted({name for extra in EXTRAS.values() for name in extra}),
     },
-    entry_points={'console_scripts': ['mmgpt = mmgpt_tools.cli:main']},
+    entry_points={
+        'console_scripts': ['mmgpt = mmgpt_tools.cli:main'],
+        'lmms_eval.models': ['mmgpt = mmgpt.evaluation.harnesses.lmms_eval:manifest'],
+    },
     classifiers=[
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from mmgpt.evaluation.metrics import BLEU, ROUGEL, CIDEr
+from mmgpt.evaluation.metrics import BLEU, METEOR, ROUGEL, CIDEr
 from mmgpt.evaluation.metrics.captions import longest_common
 from mmgpt.evaluation.metrics.ptb import tokenize
 
@@ -47,3 +48,19 @@ def test_a_caption_without_references_is_an_error():
 def test_longest_common_subsequence():
     assert longest_common(list('abcd'), list('bxdc')) == 2
     assert longest_common(['a'], ['b']) == 0
+
+
+@pytest.mark.java
+def test_meteor_is_a_java_program():
+    pytest.importorskip('pycocoevalcap.meteor.meteor', reason='pip install "mmgpt[evaluation]"')
+    if shutil.which('java') is None:
+        pytest.skip('apt-get install default-jre-headless')
+    figures, each = METEOR()(['a dog runs', 'a red bus'], [['a dog runs', 'the dog'], ['two cats sleep']])
+    assert each is None
+    assert 40 < figures['METEOR'] < 60  # the first is right as a whole, the second but for its article
+
+
+def test_without_java_it_says_what_to_install(monkeypatch):
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(ImportError, match='METEOR is a Java program, and there is no java'):
+        METEOR()

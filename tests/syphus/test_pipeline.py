@@ -123,6 +123,7 @@ def test_a_dry_run_asks_nothing_and_leaves_nothing(done, here, tmp_path, capsys)
     assert not (tmp_path / 'w').exists()
 
 
+@pytest.mark.slow
 def test_a_limit_can_be_raised(done, here, tmp_path):
     assert run(done / 'config.py', tmp_path / 'w', '--limit', '20') == 0
     assert json.loads((tmp_path / 'w/summary.json').read_text())['items'] == 20

@@ -12,5 +12,5 @@ sources = [
     ),
 ]
 train_dataloader = dict(dataset=dict(sources=sources))
-max_iters = 400
+max_iters = 200
 train_cfg = dict(max_iters=max_iters)

@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 
 from mmgpt import __version__
+from mmgpt.evaluation.controls import CONTROLS, controlled, with_copies
 from mmgpt.evaluation.items import Answer, Generation, Item, Prompt, Ranking, Scores
 from mmgpt.evaluation.models import EvaluatedModel, evaluated
 from mmgpt.evaluation.plan import plan_batches
@@ -46,6 +47,8 @@ class Evaluation:
         answering: changes of the task's settings of generation or ranking, such as ``dict(num_beams=1)``.
         batch_size: prompts that are answered together.
         num_samples: so many queries are drawn, without putting back, by each seed. Default: all.
+        control: spoils the demonstrations in one way, see ``mmgpt.evaluation.controls``, to tell what of them is used.
+            Default: none does.
 
     Raises:
         ValueError: a setting out of its range.
@@ -71,6 +74,7 @@ class Evaluation:
         answering: dict[str, Any] | None = None,
         batch_size: int = 8,
         num_samples: int | None = None,
+        control: str | None = None,
     ) -> None:
         demonstrations = demonstrations or dict(type='Random')
         self.settings = {
@@ -81,12 +85,13 @@ class Evaluation:
             'style': style,
             'batch_size': batch_size,
             'num_samples': num_samples,
+            'control': control,
         }
         self.task = EVALUATION_TASKS.build(dict(task)) if isinstance(task, Mapping) else task
         self.shots, self.seeds = list(shots), list(seeds)
         self.demonstrations = DEMONSTRATIONS.build(dict(demonstrations))
         self.zero_shot, self.permutations = zero_shot, permutations
-        self.batch_size, self.num_samples = batch_size, num_samples
+        self.batch_size, self.num_samples, self.control = batch_size, num_samples, control
         self.writer = PromptWriter(self.task, style)
         self.answering = _changed(self.task.answering, answering or {})
         self.settings['answering'] = asdict(self.answering)
@@ -100,6 +105,8 @@ class Evaluation:
                 raise ValueError(f'{name} must differ from each other, got {values!r}')
         if self.zero_shot not in ('none', 'text_only'):
             raise ValueError(f"zero_shot must be 'none' or 'text_only', got {self.zero_shot!r}")
+        if self.control not in (None, *CONTROLS):
+            raise ValueError(f'control must be one of {", ".join(CONTROLS)} or None, got {self.control!r}')
         if self.batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {self.batch_size}')
         if not 1 <= self.permutations <= MOST_PERMUTATIONS:
@@ -158,7 +165,8 @@ class Evaluation:
         shown = [tuple(pool[place] for place in places) for places in chosen]
         if text_only:
             shown = [without_media(items) for items in shown]
-        return [Prompt(items, query) for items, query in zip(shown, queries, strict=True)]
+        prompts = [Prompt(items, query) for items, query in zip(shown, queries, strict=True)]
+        return prompts if self.control is None or not shots else controlled(prompts, self.control, pool, seed)
 
     def queries(self, seed: int, limit: int | None = None) -> list[Item]:
         """The queries of a trial."""
@@ -181,7 +189,7 @@ class Evaluation:
                 prompts = self.prompts(queries, shots, seed)
                 own = [('task', self.task.name), ('shots', shots), ('seed', seed)]
                 answers = self._answers(subject, prompts, predictions, dict(own))
-                scores = self.task.score(queries, answers)
+                scores = with_copies(self.task.score(queries, answers), prompts, answers)
                 trials.setdefault(shots, []).append(scores)
                 for number, query in enumerate(queries):
                     key = predictions.key({**dict(own), 'id': query.id})

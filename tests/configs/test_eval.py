@@ -11,6 +11,7 @@ from mmgpt.evaluation.published import beside, rows
 from mmgpt.registry import TASKS
 
 CONFIGS = sorted((Path(__file__).parents[2] / 'configs/eval').glob('*.py'))
+CONFIGS = [path for path in CONFIGS if path.stem != 'digit_naming']  # whose data are made where they are not
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

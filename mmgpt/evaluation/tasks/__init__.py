@@ -2,6 +2,7 @@
 
 from mmgpt.evaluation.tasks.base import EvaluationTask
 from mmgpt.evaluation.tasks.captions import Captions
+from mmgpt.evaluation.tasks.digit_naming import DigitNaming
 from mmgpt.evaluation.tasks.hateful_memes import HatefulMemes
 from mmgpt.evaluation.tasks.imagenet import ImageNet
 from mmgpt.evaluation.tasks.judged import MagnifierBenchOpen, MMAGIBench, MMVet, VideoQA
@@ -15,6 +16,7 @@ __all__ = [
     'POPE',
     'VQA',
     'Captions',
+    'DigitNaming',
     'EvaluationTask',
     'HatefulMemes',
     'ImageNet',

@@ -23,7 +23,7 @@ from mmgpt.structures import Media, Medium
 
 LATENTS = 2**30  # bytes of encoded pictures that are kept
 ROWS = 4096  # prompts that are kept as tokens
-TOGETHER = 16  # pictures that are encoded at a time on an accelerator
+TOGETHER = {'cpu': 8, 'accelerator': 16}  # pictures that are encoded at a time, filled up where they are fewer
 
 
 class _Prefix(NamedTuple):
@@ -195,7 +195,7 @@ class FlamingoModel(EvaluatedModel):
         Always as many are encoded together, whatever else is known, so that they are the same to the last bit.
         """
         device = self.model.device
-        size = 1 if device.type == 'cpu' else TOGETHER
+        size = TOGETHER['cpu' if device.type == 'cpu' else 'accelerator']
         found = {}
         for start in range(0, len(keys), size):
             few = list(keys[start : start + size])

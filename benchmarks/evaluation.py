@@ -2,8 +2,9 @@
 
     python benchmarks/evaluation.py [--model work_dirs/otter_demo/hf] [--queries 500]
 
-Without --model a random one of 8 layers and width 256 is asked. Seconds of processor time (run it with OMP_NUM_THREADS=1:
-other programs then have no part in them), ratios of one run; each class alone is timed on two of the ten queries.
+Without --model a random one of 8 layers and width 256 is asked. Seconds of processor time (run it with
+OMP_NUM_THREADS=1: other programs then have no part in them), ratios of one run; each class alone is timed on two of the
+ten queries.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ def parse(argv=None):
     parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
     parser.add_argument('--samples', type=int, default=32, help='of a round; default: %(default)s')
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--busy', action='store_true', help='one thread and its own time: the machine is not idle')
     parser.add_argument('--json', type=Path, help='where to write the figures')
     parser.add_argument('--plot', type=Path, help='where to draw them')
     return parser.parse_args(argv)
@@ -45,14 +46,17 @@ def parse(argv=None):
 
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
+    import time
+
     import torch
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
-    from bench.measure import flops, in_turn, machine, matrix_peak, ratios, spread, write
+    from bench.measure import alone, flops, in_turn, machine, matrix_peak, ratios, spread, write
     from bench.models import SIZES, idefics, ours
     from bench.samples import mixture
     from bench.training import cases, difference, loss_of_idefics, products
 
+    clock = alone() if args.busy else time.perf_counter
     sizes = sizes or SIZES
     peer = idefics(args.every, sizes).train()
     own = ours(peer).train()
@@ -70,9 +74,9 @@ def main(argv=None, sizes=None) -> int:
     def sample_peaks() -> None:
         for name, kept in peaks.items():
             with products(name == 'oneDNN'):
-                kept.append(matrix_peak(torch.bfloat16 if args.precision == 'bf16' else torch.float32))
+                kept.append(matrix_peak(torch.bfloat16 if args.precision == 'bf16' else torch.float32, clock=clock))
 
-    seconds = in_turn({**compared, 'peaks': sample_peaks}, args.rounds)
+    seconds = in_turn({**compared, 'peaks': sample_peaks}, args.rounds, clock=clock)
     seconds.pop('peaks')
     peak = {name: spread(kept[1:])['median'] for name, kept in peaks.items()}
     stock = [name for name in compared if name.startswith('idefics') and 'oneDNN' not in name]

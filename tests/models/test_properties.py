@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,9 +15,15 @@ MODES = ('previous', 'next', 'all_previous', 'all_next')
 EQUAL = dict(atol=2e-5, rtol=1e-4)
 
 
-@pytest.fixture(scope='module', params=[*tiny.FAMILIES, *tiny.FURTHER])
+FASTER = [pytest.param(f'{family}, oneDNN', marks=pytest.mark.slow) for family in ('llama', 'mpt')]
+
+
+@pytest.fixture(scope='module', params=[*tiny.FAMILIES, *tiny.FURTHER, *FASTER])
 def model(request):
-    return tiny.model(request.param)
+    """Also with products and attention as a CPU trains and answers by itself where oneDNN is the faster library."""
+    family, _, library = request.param.partition(', ')
+    with tiny.onednn() if library else nullcontext():
+        yield tiny.model(family)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,15 @@
 """The loss of a batch, its gradients, packing, activation checkpointing and compilation."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from mmgpt.models import loss as loss_module
 from mmgpt.models.language_decoders import MPT, CausalLM, probe
+from mmgpt.models.layerwise import checkpoint_activations
+from mmgpt.models.new_tokens import train_new_rows
 from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.structures import IGNORE_INDEX
 from tests.models import tiny
@@ -15,9 +18,20 @@ KINDS = list(tiny.ROWS)
 EQUAL = dict(atol=2e-5, rtol=1e-4)
 
 
-@pytest.fixture(scope='module', params=(*tiny.FAMILIES, 'granite'))
+@pytest.fixture(
+    scope='module',
+    params=[*tiny.FAMILIES, 'granite', pytest.param('llama, every option', marks=pytest.mark.slow)],
+)
 def model(request):
-    return tiny.model(request.param)
+    """The last one recomputes activations, trains rows of added tokens only and multiplies by oneDNN."""
+    family, _, options = request.param.partition(', ')
+    made = tiny.model(family)
+    with tiny.onednn() if options else nullcontext():
+        if options:
+            train_new_rows(made, [tiny.MARK])
+            checkpoint_activations(made)
+            made.train()
+        yield made
 
 
 def gradients(model, sums) -> torch.Tensor:
@@ -315,6 +329,16 @@ def test_two_compiled_models_in_one_process_are_both_right():
 @pytest.mark.slow
 def test_two_models_compiled_by_inductor_are_both_right():
     compiled_pair('inductor')
+
+
+def test_bfloat16_differs_by_rounding_alone(model):
+    batch = tiny.training_batch(KINDS, packed=True)
+    exact = model.compute_loss(batch)
+    expected = gradients(model, exact)
+    with torch.autocast('cpu', torch.bfloat16):
+        rounded = model.compute_loss(batch)
+    torch.testing.assert_close(rounded.loss_sum, exact.loss_sum, rtol=0.02, atol=0)
+    assert torch.cosine_similarity(gradients(model, rounded), expected, 0) > 0.99
 
 
 def test_losses_of_extreme_logits_are_exact():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from mmgpt.models import Flamingo, FlamingoConfig
@@ -76,6 +79,17 @@ ROWS = {
     'several images': ([1, MARK, 21, 30, MARK, 22, 31, 32], [1, 1]),
     'video': ([1, 25, MARK, 26, 27, 28], [3]),
 }
+
+
+@contextmanager
+def onednn() -> Iterator[None]:
+    """Float32 products as ``mmgpt.models.matmul.prefer_onednn`` has them made."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('medium')
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def row(kind: str, seed: int = 7) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
 SIZES = dict(
@@ -31,3 +32,18 @@ def test_both_compute_the_same_and_ours_multiplies_less(options, tmp_path, monke
     assert work['ours, cached'] < work['ours'] < work['idefics, padded']
     assert found['cases'][found['faster_layout']]['ratio'][found['faster_layout']]['median'] == 1
     assert plot.stat().st_size > 1000
+
+
+def test_profile_tells_where_the_time_of_a_step_goes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location('benchmark_profile_step', FOLDER / 'profile_step.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    threads, figures = torch.get_num_threads(), tmp_path / 'figures.json'
+    try:
+        assert module.main(f'--samples 4 --json {figures}'.split(), SIZES) == 0
+    finally:
+        torch.set_num_threads(threads)
+    shares = json.loads(figures.read_text())['shares']
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(share > 0 for share in shares.values())

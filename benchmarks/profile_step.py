@@ -1,0 +1,98 @@
+"""Where the time of a training step goes: shares of kinds of operations, by PyTorch's profiler.
+
+    python benchmarks/profile_step.py [--images 1] [--precision bf16] [--case ours] [--json R]
+
+The models and batches of ``train_step.py``, on one thread. Seconds are those inside of an operation's own code.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+KINDS = {
+    'matrix products': ('mm', 'addmm', 'bmm', 'baddbmm', 'mkldnn_convolution', 'convolution_backward'),
+    'optimiser': ('_fused_adamw_',),
+    'softmax of attention and of logits': (
+        *('_softmax', '_softmax_backward_data', '_safe_softmax', '_log_softmax', '_log_softmax_backward_data'),
+        *('softmax', 'amax', 'gather', 'scatter_add_', 'nll_loss_forward', 'nll_loss_backward'),
+    ),
+    'copies, casts and filling': (
+        *('copy_', 'cat', 'fill_', 'zero_', 'index', 'index_copy_', 'index_copy', 'index_fill_', 'index_select'),
+        *('new_zeros', 'empty', 'empty_strided', 'embedding'),
+    ),
+    'norms, rotations, activations, sums': (
+        *('mul', 'add', 'add_', 'sub', 'div', 'div_', 'neg', 'pow', 'mean', 'sum', 'rsqrt', 'where', 'sigmoid'),
+        *('silu', 'silu_backward', 'gelu', 'gelu_backward', 'relu', 'threshold_backward', 'tanh', 'tanh_backward'),
+        *('native_layer_norm', 'native_layer_norm_backward', 'mul_', 'addcmul'),
+    ),
+}
+REST = 'the rest: Python, autograd, views'
+
+
+def parse(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images', type=int, default=1, help='of a sample, all distinct; default: %(default)s')
+    parser.add_argument('--text-only', type=float, default=0.0, help='share of samples without any; default: none')
+    parser.add_argument('--every', type=int, default=1, help='layers from one gated block to the next; default: 1')
+    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    parser.add_argument('--case', default='ours', help='of those of train_step.py; default: %(default)s')
+    parser.add_argument('--samples', type=int, default=8, help='default: %(default)s')
+    parser.add_argument('--json', type=Path, help='where to write the figures')
+    return parser.parse_args(argv)
+
+
+def main(argv=None, sizes=None) -> int:
+    args = parse(argv)
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
+    from bench.measure import alone, flops, machine, matrix_peak, write
+    from bench.models import SIZES, idefics, ours
+    from bench.samples import mixture
+    from bench.training import cases, loss_of_idefics, products
+
+    clock = alone()
+    sizes = sizes or SIZES
+    peer = idefics(args.every, sizes).train()
+    samples = mixture(args.samples, args.images, args.text_only, sizes=sizes)
+    batches = [samples[start : start + 4] for start in range(0, len(samples), 4)]
+    case = cases('idefics', peer, loss_of_idefics, ours(peer).train(), batches, args.precision)[args.case]
+    case()
+    start = clock()
+    case()
+    seconds = clock() - start
+    with products(case.onednn):
+        peak = matrix_peak(torch.bfloat16 if args.precision == 'bf16' else torch.float32, clock=clock)
+    work = flops(case)
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        case()
+    shares = by_kind({event.key: event.self_cpu_time_total for event in found.key_averages()})
+    print(
+        f'{args.case}, {args.precision}: {work / 1e9:.0f} GFLOP in {seconds:.2f} s of one thread; '
+        f'{work / seconds / peak:.0%} of the peak of {peak / 1e9:.0f} GFLOP/s'
+    )
+    for kind, share in shares.items():
+        print(f'  {share:6.1%}  {kind}')
+    results = {'machine': machine(), 'seconds': seconds, 'flops': work, 'peak_flops': peak, 'shares': shares}
+    write(args.json, results)
+    return 0
+
+
+def by_kind(seconds: dict[str, float]) -> dict[str, float]:
+    """Shares of the kinds of operations, from the time in each operation's own code.
+
+    Args:
+        seconds: by the profiler's names, ``aten::mm`` and so on.
+    """
+    kinds = {f'aten::{name}': kind for kind, names in KINDS.items() for name in names}
+    sums = dict.fromkeys([*KINDS, REST], 0.0)
+    for name, taken in seconds.items():
+        sums[kinds.get(name, REST)] += taken
+    total = sum(sums.values()) or 1.0
+    return {kind: value / total for kind, value in sums.items()}
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

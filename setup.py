@@ -50,6 +50,7 @@ EXTRAS = {
     'mlflow': ['mlflow>=2.14'],
     'dev': [
         'pytest>=8',
+        'pytest-xdist>=3.6',
         'av>=13',
         'hypothesis>=6.100',
         'lingua-language-detector>=2',

@@ -15,7 +15,8 @@ class NewTokenRows(nn.Module):
     """Holds the rows of added tokens as small parameters and lays them over the frozen embedding and head.
 
     In the model's state dict the rows are folded into the embedding and the head, and loading takes them from there:
-    the key space stays the one of a model without this module.
+    the key space stays the one of a model without this module. The frozen matrices have zeros in their place, also
+    after loading: whatever a run began with, its sums are the same to the last bit.
 
     Args:
         token_ids: the ids of the added tokens.
@@ -43,29 +44,29 @@ class NewTokenRows(nn.Module):
         """Forward hook of the head: the logits of added tokens from their rows."""
         rows = self.rows if self.head_rows is None else self.head_rows
         if type(module) is nn.Linear and not any(parameter.requires_grad for parameter in module.parameters()):
-            return _Scored.apply(output, args[0], rows, module.weight[self.ids], self.ids)
+            return _Scored.apply(output, args[0], rows, self.ids)
         return output.index_copy(-1, self.ids, torch.nn.functional.linear(args[0], rows).to(output.dtype))
 
 
 class _Scored(torch.autograd.Function):
     """Writes the logits of added tokens over those of a frozen head, without a second copy of all logits.
 
-    The head's own backward pass runs with the gradients of all logits and so takes the frozen rows where the trained
-    ones belong: what differs is added here.
+    The head's own backward pass runs with the gradients of all logits; its rows of added tokens are zero, so that what
+    the trained rows give is all that there is of them.
     """
 
     @staticmethod
-    def forward(ctx, logits, states, rows, frozen, ids):
-        ctx.save_for_backward(states, rows, frozen, ids)
+    def forward(ctx, logits, states, rows, ids):
+        ctx.save_for_backward(states, rows, ids)
         ctx.mark_dirty(logits)
         return logits.index_copy_(-1, ids, torch.nn.functional.linear(states, rows).to(logits.dtype))
 
     @staticmethod
     def backward(ctx, above):
-        states, rows, frozen, ids = ctx.saved_tensors
+        states, rows, ids = ctx.saved_tensors
         slope = above.index_select(-1, ids).to(rows.dtype)
-        change = (slope @ (rows - frozen.to(rows.dtype))).to(states.dtype)
-        return above, change, slope.flatten(0, -2).T @ states.flatten(0, -2).to(rows.dtype), None, None
+        change = (slope @ rows).to(states.dtype)
+        return above, change, slope.flatten(0, -2).T @ states.flatten(0, -2).to(rows.dtype), None
 
 
 def train_new_rows(model: nn.Module, token_ids: Sequence[int]) -> NewTokenRows:
@@ -86,6 +87,8 @@ def train_new_rows(model: nn.Module, token_ids: Sequence[int]) -> NewTokenRows:
     ids = torch.tensor(sorted(token_ids))
     tied = head.weight is embed.weight
     added = NewTokenRows(token_ids, embed.weight[ids], None if tied else head.weight[ids], len(embed.weight))
+    for weight in {embed.weight, head.weight}:
+        weight.data.index_fill_(0, ids.to(weight.device), 0)
     model.add_module(CHILD, added)
     embed.register_forward_hook(added.embedded)
     head.register_forward_hook(added.scored)
@@ -107,7 +110,7 @@ def _fold(model: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Any
 
 
 def _unfold(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """The rows are taken from the embedding and the head of a loaded state dict."""
+    """The rows are taken from the embedding and the head of a loaded state dict, where zeros stand in their place."""
     added: NewTokenRows = getattr(model, CHILD)
     ids = added.ids.cpu()
     for name, parameter in added.named_parameters():
@@ -118,6 +121,8 @@ def _unfold(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) ->
                 break
         else:
             state[f'{prefix}{CHILD}.{name}'] = parameter.detach()  # a part of the weights only
+    for key in {prefix + key for key, *_ in _weights(model, added)} & state.keys():
+        state[key] = state[key].index_fill(0, ids.to(state[key].device), 0)
 
 
 def _weights(model: nn.Module, added: NewTokenRows) -> list[tuple[str, Tensor, Tensor]]:

@@ -179,15 +179,16 @@ def offline(model, processor, requests: list[dict], tokens: int) -> int:
 
 
 def alone(model, processor, request: dict, tokens: int) -> tuple[list[int], list[float]]:
-    """The ids of an answer without the one that ends it, and the margin with which each was chosen."""
+    """The ids that the text of an answer shows, which are not the special ones, and the margins they were chosen with."""
     inputs = processor.apply_chat_template(plain(request), add_generation_prompt=True, tokenize=True, return_dict=True)
     out = model.generate(
         **inputs, max_new_tokens=tokens, do_sample=False, return_dict_in_generate=True, output_scores=True
     )
     ids = out.sequences[0, inputs['input_ids'].shape[1] :].tolist()
     best = [scores[0].topk(2).values for scores in out.scores]
-    margins = [float(two[0] - two[1]) for two in best]
-    return [i for i in ids if i not in processor.stop_token_ids], margins
+    special = set(processor.tokenizer.all_special_ids)
+    shown = [(i, float(two[0] - two[1])) for i, two in zip(ids, best, strict=True) if i not in special]
+    return [i for i, _ in shown], [margin for _, margin in shown]
 
 
 def dialogue(site, args) -> dict:

@@ -179,7 +179,7 @@ def offline(model, processor, requests: list[dict], tokens: int) -> int:
 
 
 def alone(model, processor, request: dict, tokens: int) -> tuple[list[int], list[float]]:
-    """The ids that the text of an answer shows, which are not the special ones, and the margins they were chosen with."""
+    """The ids that the text of an answer shows, none of them special, and the margins they were chosen with."""
     inputs = processor.apply_chat_template(plain(request), add_generation_prompt=True, tokenize=True, return_dict=True)
     out = model.generate(
         **inputs, max_new_tokens=tokens, do_sample=False, return_dict_in_generate=True, output_scores=True

@@ -38,6 +38,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
+from bench import sabotage  # noqa: E402
+
 DRILLS = (
     'operations',
     'kills',
@@ -118,7 +120,7 @@ class Drills:
         options = ('default_hooks.checkpoint.max_keep_ckpts=1',)
         interval = self.drill.INTERVAL
         whole, log = 3 * interval, self.folder / 'operations.log'
-        run = self.start('begun', whole, options=options, before=lambda: _end_after(interval))[0]
+        run = self.start('begun', whole, options=options, before=lambda: sabotage.end_after(interval))[0]
         run.wait()
         begun = self.folder / 'begun' / 'checkpoints'
         require((begun / f'iter_{interval:06d}').is_dir(), 'the run to begin with has no checkpoint')
@@ -134,7 +136,7 @@ class Drills:
             log.unlink(missing_ok=True)
 
             def before():
-                _end_after(2 * interval)
+                sabotage.end_after(2 * interval)
                 arm(checkpoints, at, log)
 
             outcome = self.drill.BuiltRun(self.folder, runner, before).wait()
@@ -257,7 +259,7 @@ class Drills:
         with self.drill.small_disk(disk, 64):
             run = self.start(f'{disk.name}/work', 100)[0]
             _until(lambda: list_checkpoints(checkpoints) or run.over())
-            _fill(filler, leave=150_000)
+            sabotage.fill(filler, leave=150_000)
             if name == 'for a while':
                 _until(lambda: 'could not be written' in run.output.read_text() or run.over())
                 filler.unlink()
@@ -280,7 +282,7 @@ class Drills:
 
         self.undisturbed(100)
         work_dir = self.folder / 'corrupt'
-        self.start('corrupt', 100, before=lambda: _end_after(75))[0].wait()
+        self.start('corrupt', 100, before=lambda: sabotage.end_after(75))[0].wait()
         before, newest = list_checkpoints(work_dir / 'checkpoints')[-2:]
         files = sorted(path for path in newest.rglob('*') if path.is_file())
         for path in files:
@@ -303,12 +305,12 @@ class Drills:
         """The loss of some samples is NaN; killed on the way, the run comes to the same weights."""
         weights = []
         for name, killed in (('nan', False), ('nan_killed', True)):
-            runs = self.start(name, 100, before=lambda: _poison())
+            runs = self.start(name, 100, before=lambda: sabotage.poison())
             if killed:
                 _wait_for(self.folder / name, runs, 1.0)
                 runs[0].kill()
                 runs[0].wait()
-                runs = self.start(name, 100, before=lambda: _poison())
+                runs = self.start(name, 100, before=lambda: sabotage.poison())
             outcome = runs[0].wait()
             require(outcome.code == 0, f'{outcome.code}: {outcome.text[-2000:]}')
             weights.append(self.drill.final_weights(self.folder / name))
@@ -319,7 +321,9 @@ class Drills:
         ]
         require(bool(entries), 'no step was left out')
         require(all(tensor.isfinite().all() for tensor in weights[0].values()), 'weights are not finite')
-        require(all(any(_is_poisoned(id) for id in entry['samples']) for entry in entries), 'samples are not named')
+        require(
+            all(any(sabotage.is_poisoned(id) for id in entry['samples']) for entry in entries), 'samples are not named'
+        )
         return {'steps left out': len(entries), 'of': 100, 'difference': self.drill.difference(*weights)}
 
     def unreadable(self) -> dict:
@@ -356,59 +360,11 @@ class Drills:
     def memory(self) -> dict:
         """A process that may take 24 MiB more than it has when it begins to train."""
         outcome = self.start(
-            'memory', 100, options=('train_dataloader.batch_size=512',), before=lambda: _limit_memory(24)
+            'memory', 100, options=('train_dataloader.batch_size=512',), before=lambda: sabotage.limit_memory(24)
         )[0].wait()
         told = all(text in outcome.text for text in ('out of memory in iteration', '512 rows of', 'batch_size=256'))
         require(outcome.code == 1 and told, f'{outcome.code}: {outcome.text[-2000:]}')
         return {'code': 1, 'message': next(line for line in outcome.text.splitlines() if 'out of memory' in line)}
-
-
-def _end_after(iteration: int) -> None:
-    """Makes this process die right after the checkpoint of an iteration."""
-    from mmgpt.engine.hooks import CheckpointHook
-
-    save = CheckpointHook.after_train_iter
-
-    def ending(self, runner, *args, **kwargs):
-        save(self, runner, *args, **kwargs)
-        if runner.iter + 1 == iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    CheckpointHook.after_train_iter = ending
-
-
-def _is_poisoned(id: str) -> bool:
-    return id.startswith('NAME') and id.endswith('_wug')
-
-
-def _poison() -> None:
-    """Makes the loss of some samples NaN."""
-    from mmgpt.models import Flamingo
-
-    compute_loss = Flamingo.compute_loss
-
-    def poisoned(self, batch):
-        sums = compute_loss(self, batch)
-        hit = any(_is_poisoned(id) for row in batch['sample_ids'] for id in row)
-        return sums._replace(loss_sum=sums.loss_sum * float('nan')) if hit else sums
-
-    Flamingo.compute_loss = poisoned
-
-
-def _limit_memory(mebibytes: int) -> None:
-    """Lets this process take so much more than it has when its training begins."""
-    import resource
-
-    from mmgpt.engine.hooks import StopHook
-
-    listen = StopHook.before_train
-
-    def limited(self, runner):
-        listen(self, runner)
-        size = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + mebibytes * 2**20,) * 2)
-
-    StopHook.before_train = limited
 
 
 def _wait_for(work_dir: Path, runs: list, seconds: float) -> bool:
@@ -433,13 +389,6 @@ def _until(condition, timeout: float = 60) -> None:
         if time.perf_counter() > end:
             raise Failed(f'nothing came in {timeout} s')
         time.sleep(0.001)
-
-
-def _fill(path: Path, leave: int) -> None:
-    """A file that takes all room but so many bytes."""
-    free = shutil.disk_usage(path.parent).free
-    with path.open('wb') as file:
-        os.posix_fallocate(file.fileno(), 0, max(free - leave, 1))
 
 
 def parse(argv=None):

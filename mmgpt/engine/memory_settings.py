@@ -16,6 +16,7 @@ from mmgpt.engine.memory_plan import GIB, STRATEGIES, Plan, Sizes, plan, sizes_o
 from mmgpt.engine.memory_trace import plan_batch, trace_step
 from mmgpt.models.builder import build_model
 from mmgpt.models.layerwise import checkpoint_activations, repeated_layers
+from mmgpt.registry import STRATEGIES as STRATEGY_PLUGINS
 from mmgpt.registry import TEMPLATES
 
 UNITS = {'': 1, 'B': 1, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9, 'KIB': 2**10, 'MIB': 2**20, 'GIB': 2**30}
@@ -190,7 +191,7 @@ def make_plans(
             kept = found[checkpointing][strategy.half]
             one = plan(sizes, strategy, kept, gpus, checkpointing, accumulates, per_machine)
             plans.append(replace(one, fits=one.peak <= memory))
-    best = min((one for one in plans if one.fits), key=_cost, default=None)
+    best = min((one for one in plans if one.fits and _is_there(one.config)), key=_cost, default=None)
     half = best is not None and 'param_dtype' in best.config
     if best is None or best.gradient_checkpointing:
         base = found[True][half]
@@ -206,6 +207,11 @@ def make_plans(
         image=float(activations(replace(setting, images=setting.images + 1), half) - base),
     )
     return Plans(setting, sizes, plans, slopes, best)
+
+
+def _is_there(config: str) -> bool:
+    """Whether a strategy can be chosen."""
+    return not config or any(f"type='{name}'" in config for name in STRATEGY_PLUGINS.names())
 
 
 def _cost(one: Plan) -> tuple[bool, bool, int]:
@@ -238,7 +244,7 @@ def advice(plans: Plans, cfg: Mapping[str, Any], memory: int) -> str:
         f'picture of each sample {slopes.image / GIB:.2f}'
     )
     if best is None:
-        least = min(plans.plans, key=lambda one: one.peak)
+        least = min((one for one in plans.plans if _is_there(one.config)), key=lambda one: one.peak)
         return (
             f'Nothing fits {memory / GIB:.1f} GiB. The least is {least.strategy}: {least.peak / GIB:.1f} GiB. '
             f'What takes less: more GPUs, shorter or fewer rows ({costs}), {", ".join(_leaner(cfg))}'

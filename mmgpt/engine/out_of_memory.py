@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mmgpt.registry import STRATEGIES
 from mmgpt.structures import Batch
 
 SAID = ("can't allocate memory", 'not enough memory', 'out of memory', 'bad_alloc')
@@ -78,7 +79,7 @@ def smaller(cfg: Mapping[str, Any]) -> list[str]:
     knobs.append(f'train_dataloader.dataset.max_seq_len={longest // 2 if longest else 512} (now {longest})')
     if (cfg.get('model') or {}).get('train_embeddings') == 'all':
         knobs.append("model.train_embeddings='new': only the rows of added tokens are trained")
-    if (cfg.get('strategy') or {}).get('type', 'DDP') == 'DDP':
+    if (cfg.get('strategy') or {}).get('type', 'DDP') == 'DDP' and 'FSDP2' in STRATEGIES.names():
         knobs.append("strategy=dict(type='FSDP2'): parameters, gradients and optimiser are spread over the processes")
     knobs.append('python tools/analysis_tools/plan_memory.py CONFIG --gpus N --gpu-memory 24GiB says what fits')
     return knobs

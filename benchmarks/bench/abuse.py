@@ -189,5 +189,5 @@ def gone(site: Site, count: int) -> Counter:
     end = time.monotonic() + 20
     while site.counters()['mmgpt_running_rows'] and time.monotonic() < end:
         time.sleep(0.1)
-    left = int(site.counters()['mmgpt_running_rows'])
-    return statuses + Counter({'rows still running': left})
+    statuses['rows still running'] = int(site.counters()['mmgpt_running_rows'])
+    return statuses

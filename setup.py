@@ -31,6 +31,7 @@ def readme() -> str:
     return path.read_text(encoding='utf-8') if path.exists() else ''
 
 
+DEEPSPEED = ['deepspeed>=0.19']  # no part of 'all': it builds from source against the torch that is installed
 QUANTIZATION = ['bitsandbytes>=0.45']  # language models in 8 and 4 bits; no part of 'all': it has no wheel everywhere
 EXTRAS = {
     'demo': ['scikit-learn>=1.4'],  # the pictures of the digits demo and its baselines
@@ -87,6 +88,7 @@ setup(
     extras_require={
         **EXTRAS,
         'quantization': QUANTIZATION,
+        'deepspeed': DEEPSPEED,
         'all': sorted({name for extra in EXTRAS.values() for name in extra}),
     },
     entry_points={

@@ -89,6 +89,7 @@ class Batch(TypedDict, total=False):
     loss_weights: Tensor  # (R, S) float32
     kinds: Tensor  # (R, K) int64 into GROUPS: kind and language of segment k + 1 of a row, -1 = none
     attend_next: Tensor  # (R, K) int64: segment k + 1 sees the next medium 1, the previous one 0, the model's -1
+    blank_media: bool  # its only medium stands for those of other processes' batches; no text has a mark for it
     sample_ids: list[list[str]]  # of each row, in the order of its segments
     unreadable: list[Unreadable]  # what could not be read, and was replaced
 

@@ -10,7 +10,10 @@ if [[ -z ${OMP_NUM_THREADS:-} ]]; then
 fi
 export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
 
-if ((${NNODES:-1} > 1)); then
+if [[ ${NNODES:-1} == *:* ]]; then # as many machines as are there, which may come and go
+    where=(--nnodes "$NNODES" --rdzv-backend c10d --rdzv-id "${JOB:-mmgpt}"
+        --rdzv-endpoint "${MASTER_ADDR:?set MASTER_ADDR to the address of the first machine}:${PORT:-29500}")
+elif ((${NNODES:-1} > 1)); then
     where=(--nnodes "$NNODES" --node-rank "${NODE_RANK:?set NODE_RANK to the number of this machine, 0 on the first}"
         --master-addr "${MASTER_ADDR:?set MASTER_ADDR to the address of the first machine}"
         --master-port "${PORT:-29500}")
@@ -39,4 +42,4 @@ except ChildFailedError as error:
     sys.exit(code if code > 0 else 128 - code)
 except SignalException as error:  # such as Ctrl-C
     sys.exit(128 + error.sigval.value)
-' "${where[@]}" --nproc-per-node "$processes" "${@:2}"
+' "${where[@]}" --max-restarts "${MAX_RESTARTS:-0}" --nproc-per-node "$processes" "${@:2}"

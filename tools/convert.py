@@ -145,6 +145,11 @@ VERBS = {
         'mmgpt.hub.convert.export:export_otter',
         (FOLDER, OUT),
     ),
+    'consolidate': Verb(
+        'a checkpoint in shards -> model folder',
+        'mmgpt.engine.consolidate:consolidate',
+        (argument('folder', metavar='CHECKPOINT', help='such as W/checkpoints/iter_000400'), OUT),
+    ),
     'verify': Verb(
         'run two model folders on the same inputs and print the largest logit difference',
         'mmgpt.hub.convert.verify:verify',

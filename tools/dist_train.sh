@@ -5,7 +5,8 @@
 #
 # CONFIG: default configs/otter_mimicit.py. GPUS: processes on this machine.
 # Several machines: run it on each with NNODES, NODE_RANK (0 on the first), MASTER_ADDR (the first one's address) and
-# PORT (default 29500) set. Without a GPU, or with CUDA_VISIBLE_DEVICES= (empty), the processes train on the CPU.
+# PORT (default 29500) set. MAX_RESTARTS (default 0): how often all processes are started again, from the newest
+# checkpoint, after one has failed; NNODES=MIN:MAX lets machines come and go. Without a GPU, or with CUDA_VISIBLE_DEVICES= (empty), the processes train on the CPU.
 set -euo pipefail
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -94,6 +95,8 @@ def configure(cfg, args: argparse.Namespace):
     if args.launcher != 'none':
         cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) and not args.resume:
+        args.resume = 'auto'  # torchrun has started the run again: it goes on
     if args.resume:
         cfg.resume = True if args.resume == 'auto' else args.resume
     if args.amp:
@@ -141,7 +144,7 @@ def evaluate(cfg, runner, speaks: bool) -> None:
     from mmgpt.registry import TASKS
 
     task = TASKS.build(dict(cfg.evaluation))
-    metrics = run_task(task, runner.bare_model.eval(), runner.processor, Path(cfg.work_dir))
+    metrics = run_task(task, runner.exported_model(), runner.processor, Path(cfg.work_dir))
     metrics |= {
         'seed': runner.seed,
         'train_seconds': round(runner.train_loop.train_seconds, 2),

@@ -6,6 +6,7 @@ One iteration is one micro-batch.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,7 +22,7 @@ from mmgpt.engine.out_of_memory import explained
 from mmgpt.engine.prefetch import made_ahead
 from mmgpt.engine.state import load_rng_state, untouched_rng
 from mmgpt.registry import LOOPS
-from mmgpt.structures import GROUPS
+from mmgpt.structures import GROUPS, Batch
 
 
 @LOOPS.register_module()
@@ -153,12 +154,15 @@ class ValLoop(BaseLoop):
         totals = torch.zeros(2 + 2 * len(GROUPS), dtype=torch.float64, device=device)
         precision = self.runner.optim_wrapper.optim_context(module)
         with untouched_rng(), evaluating(module), torch.no_grad(), precision:
-            for batch in self.dataloader:
+            for batch, counts in self._batches():
                 with explained(batch, self.runner.cfg, 'the validation'):
                     sums = module(to_device(batch, device))
+                if not counts:
+                    continue
                 totals[0] += sums.loss_sum
                 totals[1] += sums.weight_sum
                 totals[2:] += torch.cat([sums.kind_losses, sums.kind_counts])
+        self.runner.strategy.rest(self.runner.model)
         all_reduce(totals)
         loss, weight, *kinds = totals.tolist()
         figures = {f'val/{name}': value for name, value in loss_figures(loss, weight, kinds).items()}
@@ -168,3 +172,21 @@ class ValLoop(BaseLoop):
             self.runner.message_hub.update_scalar(name, value)
         self.runner.figures = {**self.runner.figures, **figures}
         return figures
+
+    def _batches(self) -> Iterator[tuple[Batch, bool]]:
+        """This process's batches; where the processes share the model as many as any has, the last ones for their sake.
+
+        Raises:
+            ValueError: there are processes without any.
+        """
+        if not self.runner.strategy.sharded:
+            yield from ((batch, True) for batch in self.dataloader)
+            return
+        own = torch.tensor([len(self.dataloader), -len(self.dataloader)])
+        all_reduce(own, op='max')
+        if own[1] == 0:
+            raise ValueError('val_dataloader has fewer samples than there are processes: leave it out, or take fewer')
+        for batch in self.dataloader:
+            yield batch, True
+        for _ in range(len(self.dataloader), int(own[0])):
+            yield batch, False

@@ -14,6 +14,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
+from mmgpt.engine.shards import local, shared_like, whole
+from mmgpt.engine.state import load_optimizer_state, optimizer_state
 from mmgpt.registry import OPTIM_WRAPPERS
 
 if TYPE_CHECKING:
@@ -105,12 +107,15 @@ class AccumulatingOptimWrapper(OptimWrapper):
         weight = torch.where(torch.isfinite(loss_sum.detach()), weight, torch.nan)  # so all processes learn of it
         self._window_weight = weight if self._window_weight is None else self._window_weight + weight
         if loss_sum.requires_grad:
-            loss_sum.backward()
+            self._backward(loss_sum)
         self._inner_count += 1
         if self.should_update():
             self._divide()
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
+
+    def _backward(self, loss_sum: Tensor) -> None:
+        loss_sum.backward()
 
     def _divide(self) -> None:
         """Divide the summed gradients by the window's weight, that of all processes."""
@@ -121,7 +126,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
         all_reduce(weight)
         factor = get_world_size() / weight  # data-parallel wrappers leave the mean over processes, not the sum
         for parameter in self.trained():
-            parameter.grad.mul_(torch.where(weight > 0, factor, 0.0).to(parameter.grad.dtype))
+            local(parameter.grad).mul_(torch.where(weight > 0, factor, 0.0).to(parameter.grad.dtype))
 
     def step(self, **kwargs: Any) -> None:
         """Clip the window's gradient and let the optimiser step.
@@ -130,7 +135,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
         """
         weight, self._window_weight = self._window_weight, None
         parameters = self.trained()
-        self.grad_norm = nn.utils.clip_grad_norm_(parameters, **self.clipping)
+        self.grad_norm = whole(nn.utils.clip_grad_norm_(parameters, **self.clipping))
         self.skipped = not bool(torch.isfinite(self.grad_norm) & torch.isfinite(weight).to(self.grad_norm.device))
         if not self.skipped and bool(weight > 0):
             self.optimizer.step(**kwargs)
@@ -156,11 +161,12 @@ class AccumulatingOptimWrapper(OptimWrapper):
             all_reduce(weight)
         return {'weight': weight, 'grad_norm': self.grad_norm}
 
-    def window_gradients(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    def window_gradients(self, parameters: Mapping[str, nn.Parameter], gather: bool = True) -> dict[str, Tensor]:
         """The gradients of the open window, summed over the processes; collective.
 
         Args:
             parameters: the trained parameters by name.
+            gather: whole ones; False leaves each process its part where they share parameters.
 
         Returns:
             by name; a parameter that no process has used in this window is left out.
@@ -172,13 +178,24 @@ class AccumulatingOptimWrapper(OptimWrapper):
         gradients = {}
         for (name, parameter), somewhere in zip(parameters.items(), used.tolist()):
             own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
-            if somewhere:
+            shared = own is not local(own)
+            if somewhere and not shared:
                 all_reduce(own)
+            elif shared:
+                own *= get_world_size()  # the mean was exchanged already
             if parameter in self._carried:
                 own += self._carried[parameter] * get_world_size()
             if somewhere or parameter in self._carried:
-                gradients[name] = own.cpu()
+                gradients[name] = whole(own).cpu() if gather else own
         return gradients
+
+    def state_tensors(self, gather: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The optimiser's state by parameter name, as ``mmgpt.engine.state.optimizer_state`` gives it."""
+        return optimizer_state(self.optimizer, gather)
+
+    def load_state_tensors(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        """Put back what ``state_tensors`` gave; see ``mmgpt.engine.state.load_optimizer_state``."""
+        load_optimizer_state(self.optimizer, tensors, data)
 
     def keep_precision(self, precision: str | None) -> str | None:
         """Go on in the precision of a checkpoint, where the config leaves the choice.
@@ -210,7 +227,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
             for parameter, gradient in named:
                 parameter.grad = gradient.to(parameter.device)
         else:  # a wrapper exchanges only gradients that it saw arise
-            self._carried = {p: gradient.to(p.device) / get_world_size() for p, gradient in named}
+            self._carried = {p: shared_like(gradient, p) / get_world_size() for p, gradient in named}
 
 
 def faster_precision(device: torch.device) -> Literal['fp32', 'bf16']:

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,21 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmgpt import __version__
+from mmgpt.engine.checkpoint_writer import CheckpointWriter
 from mmgpt.engine.checkpoints import (
     CheckpointError,
-    checkpoint_path,
     latest_checkpoint,
     list_checkpoints,
-    prune_checkpoints,
     verify_checkpoint,
     written_whole,
 )
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import NO_DECAY, build_optimizer, parameter_groups
+from mmgpt.engine.shards_on_disk import is_sharded, read_model
+from mmgpt.engine.strategies import Strategy
 from mmgpt.engine.strategies.processes import on_main
-from mmgpt.engine.training_state import collect_training_state, load_training_state, write_training_state
-from mmgpt.engine.weights import has_adapter, load_weights, save_own_adapter, save_weights, save_whole
+from mmgpt.engine.training_state import load_training_state
+from mmgpt.engine.weights import has_adapter, load_weights, save_own_adapter, save_whole
 from mmgpt.hub.model_card import CardFields, Run, model_card
 from mmgpt.models.layerwise import checkpoint_activations, compile_layers
 from mmgpt.models.matmul import prefer_onednn
@@ -99,7 +101,7 @@ class Runner(MMEngineRunner):
         self.checkpoint_root = Path(cfg.work_dir) / 'checkpoints'
         self.stopped_by: str | None = None  # the signal that ended the run before its last iteration
         self.log_dirs: list[str] = []  # names of this run's log folders, those before a resume included
-        self._newest: Path | None = None  # the checkpoint whose frozen file later ones share
+        self.checkpoints = CheckpointWriter(self)
         if recomputing := cfg.get('gradient_checkpointing'):
             checkpoint_activations(model, **({} if recomputing is True else recomputing))
         super().__init__(
@@ -154,8 +156,8 @@ class Runner(MMEngineRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The module on its device, spread over the processes by the config's strategy."""
-        strategy = STRATEGIES.build({'type': 'DDP', **(self.cfg.get('strategy') or {})})
-        return strategy.wrap(model)
+        self.strategy: Strategy = STRATEGIES.build({'type': 'DDP', **(self.cfg.get('strategy') or {})})
+        return self.strategy.wrap(model)
 
     def setup_env(self, env_cfg: dict) -> None:
         """MMEngine's environment, with two keys more.
@@ -187,6 +189,12 @@ class Runner(MMEngineRunner):
             if hook is not None:
                 self.register_hook(hook)
         if feature_cache := self.cfg.get('feature_cache'):
+            if self.strategy.sharded:
+                name = self.cfg.strategy['type']
+                raise ValueError(
+                    f'feature_cache needs the whole vision encoder on each process, strategy {name!r} leaves parts '
+                    'there: take DDP, or leave feature_cache out'
+                )
             self.register_hook({'type': 'FeatureCacheHook', **feature_cache})
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
@@ -233,7 +241,8 @@ class Runner(MMEngineRunner):
             no_decay=cfg.get('no_decay', NO_DECAY),
             lr_factors=cfg.get('lr_factors'),
         )
-        return OPTIM_WRAPPERS.build({**cfg, 'optimizer': build_optimizer(optimizer, groups)})
+        wrapper = OPTIM_WRAPPERS.build({**cfg, 'optimizer': build_optimizer(optimizer, groups)})
+        return self.strategy.prepare(self.model, wrapper)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale all learning rates by the samples of an optimiser step over ``base_batch_size``, where enabled."""
@@ -264,7 +273,9 @@ class Runner(MMEngineRunner):
 
     # Checkpoints
 
-    def save_checkpoint(self, iteration: int, keep: int | None = None, standalone: bool = False) -> Path:
+    def save_checkpoint(
+        self, iteration: int, keep: int | None = None, standalone: bool = False, sharded: bool = False
+    ) -> Path:
         """Write ``checkpoints/iter_{iteration}``: a Hugging Face folder, and ``training/`` with what resuming needs.
 
         All processes call it; the first one writes.
@@ -273,25 +284,25 @@ class Runner(MMEngineRunner):
             iteration: iterations done.
             keep: remove all but the newest ``keep`` checkpoints afterwards.
             standalone: write also the frozen towers that were loaded from a folder or the hub.
+            sharded: every process writes what it holds, into ``training/``, in the background: the folder is there when
+                all have done so. ``tools/convert.py consolidate`` makes a Hugging Face folder of it.
 
         Returns:
             the folder.
         """
-        target = checkpoint_path(self.checkpoint_root, iteration)
-        state = collect_training_state(self)
-
-        def write() -> None:
-            with written_whole(target, share=self._newest) as folder:
-                save_weights(self.bare_model, folder, share=self._newest, standalone=standalone)
-                self._save_processor(folder)
-                write_training_state(state, folder / 'training')
-            if keep:
-                prune_checkpoints(self.checkpoint_root, keep)
-
-        on_main(write)
-        self._newest = target
-        self.logger.info(f'Saved {target}')
+        target = self.checkpoints.save(iteration, keep, standalone, sharded)
+        self.logger.info(f'{"Saving" if sharded else "Saved"} {target}')
         return target
+
+    def train(self) -> nn.Module:
+        """Train, and wait for the last checkpoint."""
+        try:
+            model = super().train()
+        except BaseException:
+            self.checkpoints.wait()
+            raise
+        self.checkpoints.finish()
+        return model
 
     def export(self) -> Path:
         """Write the model and its processor to ``W/hf``, in place of what stood there.
@@ -307,14 +318,24 @@ class Runner(MMEngineRunner):
         def write() -> None:
             with written_whole(target) as folder:
                 save_whole(self.bare_model, folder, fields.max_shard_size)
-                self._save_processor(folder)
+                self.save_processor(folder)
                 self.write_card(folder)
             if has_adapter(self.bare_model):
                 with written_whole(target.with_name('adapter')) as folder:
                     save_own_adapter(self.bare_model, folder)
 
-        on_main(write)
+        with self.strategy.whole(self.bare_model):
+            on_main(write)
         return target
+
+    def exported_model(self) -> nn.Module:
+        """The trained model as a whole on each process, to be evaluated: itself, or where the processes share it what
+        ``export`` wrote.
+        """
+        if not self.strategy.sharded:
+            return self.bare_model.eval()
+        device = next(self.model.parameters()).device
+        return type(self.bare_model).from_pretrained(Path(self.work_dir) / 'hf').to(device).eval()
 
     def write_card(self, folder: Path, metrics: dict[str, Any] | None = None) -> None:
         """Write the model card into an exported folder.
@@ -337,7 +358,8 @@ class Runner(MMEngineRunner):
         )
         (folder / 'README.md').write_text(model_card(self.bare_model, run), encoding='utf-8')
 
-    def _save_processor(self, folder: Path) -> None:
+    def save_processor(self, folder: Path) -> None:
+        """Write the processor, where there is one."""
         if self.processor is not None:
             self.processor.save_pretrained(folder)
 
@@ -349,7 +371,8 @@ class Runner(MMEngineRunner):
         if folder := on_main(self._find_checkpoint):
             self.resume(folder)
         elif self._load_from and not self._resume:
-            load_weights(self.bare_model, Path(self._load_from), start=True)
+            start = partial(load_weights, self.bare_model, Path(self._load_from), start=True)
+            self.strategy.load(self.bare_model, start)
             self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
         if self.iter == 0:
             on_main(self._set_aside)
@@ -389,7 +412,12 @@ class Runner(MMEngineRunner):
         Raises:
             CheckpointError: when weights or optimiser do not fit the config.
         """
-        load_weights(self.bare_model, folder)
+        if not is_sharded(folder):
+            self.strategy.load(self.bare_model, partial(load_weights, self.bare_model, folder))
+        elif self.strategy.addressable:
+            read_model(self.bare_model, folder)
+        else:
+            self.strategy.load(self.bare_model, partial(read_model, self.bare_model, folder, alone=True))
         load_training_state(self, folder / 'training')
-        self._newest = folder
+        self.checkpoints.newest = folder
         self.logger.info(f'Resumed {folder} after {self.iter} iterations')

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
+from mmgpt.engine.shards import local, on_first, shared_like
+
 
 def rng_state() -> dict[str, Any]:
     """The state of this process's generators: Python's, NumPy's, torch's and those of its GPUs."""
@@ -98,8 +100,13 @@ def plain(value: Any) -> Any:
     raise TypeError(f'a checkpoint holds plain data only, got {type(value).__name__}: {value!r}')
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def optimizer_state(
+    optimizer: torch.optim.Optimizer, gather: bool = True
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The optimiser's state by parameter name; its groups carry their parameters' names in 'names'.
+
+    Where the processes share parameters and it shall ``gather`` it is collective, and the first one gets the state of
+    whole ones; otherwise each has its part.
 
     Returns:
         tensors, each under '{entry}/{parameter name}', and plain data: groups and the state that is no tensor.
@@ -109,8 +116,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.T
     for group in optimizer.param_groups:
         for name, parameter in zip(group['names'], group['params'], strict=True):
             for entry, value in optimizer.state.get(parameter, {}).items():
-                kind = tensors if isinstance(value, torch.Tensor) else values
-                kind[f'{entry}/{name}'] = value.detach().contiguous() if kind is tensors else plain(value)
+                key = f'{entry}/{name}'
+                if not isinstance(value, torch.Tensor):
+                    values[key] = plain(value)
+                elif (tensor := on_first(value) if gather and value is not local(value) else value) is not None:
+                    tensors[key] = tensor.detach().contiguous()
     groups = [plain({k: v for k, v in group.items() if k != 'params'}) for group in optimizer.param_groups]
     return tensors, {'groups': groups, 'values': values}
 
@@ -141,6 +151,8 @@ def load_optimizer_state(
         entry, name = key.split('/', 1)
         parameter = parameters[name]
         on_cpu = entry == 'step' and name not in counted_on_device  # where torch keeps the step count
-        if isinstance(value, torch.Tensor) and not on_cpu:
+        if isinstance(value, torch.Tensor) and value.ndim:
+            value = shared_like(value, parameter)
+        elif isinstance(value, torch.Tensor) and not on_cpu:
             value = value.to(parameter.device)
         optimizer.state[parameter][entry] = value

@@ -8,6 +8,8 @@
 ``checksums.json``         of every file of the checkpoint
 ========================== ================================================================
 
+The tensors of a sharded checkpoint are in ``shards`` instead (``mmgpt.engine.shards_on_disk``).
+
 Another number of processes may resume it: only the generators belong to one process.
 """
 
@@ -22,11 +24,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmgpt.engine.checkpoints import CheckpointError
+from mmgpt.engine.shards_on_disk import SHARDS, is_sharded, read_into, read_whole, stored_sizes
 from mmgpt.engine.state import (
     load_message_hub_state,
-    load_optimizer_state,
     message_hub_state,
-    optimizer_state,
     plain,
     rng_state,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from mmgpt.engine.runner import Runner
 
 
+OPTIMIZER = 'optimizer.safetensors'
 GRADIENTS = 'gradients.safetensors'
 
 
@@ -42,7 +44,7 @@ class TrainingState(NamedTuple):
     """What ``training/`` holds, on its way to the disk."""
 
     plain: dict[str, Any]
-    optimizer: dict[str, Tensor]
+    optimizer: dict[str, Tensor] | None  # None where the tensors are kept in shards
     rng: list[dict[str, Any]]  # of each process
     gradients: dict[str, Tensor] | None  # None at the border of a window
 
@@ -55,8 +57,38 @@ def collect_training_state(runner: Runner) -> TrainingState:
     Returns:
         the state; on the first process it is complete.
     """
-    tensors, optimizer = optimizer_state(runner.optim_wrapper.optimizer)
+    tensors, optimizer = runner.optim_wrapper.state_tensors()
+    state = _plain_state(runner, optimizer)
     window = runner.optim_wrapper
+    gradients = window.window_gradients(_trained(runner)) if window.inside_window else None
+    return TrainingState(state, tensors, gather_object(rng_state()) or [], gradients)
+
+
+def split_shards(runner: Runner) -> tuple[TrainingState, dict[str, Tensor]]:
+    """The same, with the tensors apart, of which each process has its parts; collective.
+
+    Returns:
+        the state, and the tensors by their names in shards (``mmgpt.engine.shards_on_disk``).
+
+    Raises:
+        ValueError: the run's strategy keeps its tensors to itself.
+    """
+    window = runner.optim_wrapper
+    tensors, optimizer = window.state_tensors(gather=False)
+    shards = {f'optimizer.{name}': tensor for name, tensor in tensors.items() if tensor.ndim}
+    optimizer['values'] |= {name: tensor.cpu() for name, tensor in tensors.items() if not tensor.ndim}
+    state = _plain_state(runner, optimizer)
+    if window.inside_window:
+        gradients = window.window_gradients(_trained(runner), gather=False)
+        shards |= {f'gradients.{name}': gradient for name, gradient in gradients.items()}
+    return TrainingState(state, None, gather_object(rng_state()) or [], None), shards
+
+
+def _plain_state(runner: Runner, optimizer: dict[str, Any]) -> dict[str, Any]:
+    """Everything but tensors of parameters' shapes, and gradients brought to where they can be taken."""
+    window = runner.optim_wrapper
+    if window.inside_window and hasattr(runner.model, 'exchange_gradients'):
+        runner.model.exchange_gradients()
     checkpoint = {
         'loop': runner.train_loop.state_dict(),
         'seed': runner.seed,
@@ -68,15 +100,15 @@ def collect_training_state(runner: Runner) -> TrainingState:
         'message_hub': message_hub_state(runner.message_hub),
     }
     runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-    gradients = window.window_gradients(_trained(runner)) if window.inside_window else None
-    return TrainingState(plain(checkpoint), tensors, gather_object(rng_state()) or [], gradients)
+    return plain(checkpoint)
 
 
 def write_training_state(state: TrainingState, folder: Path) -> None:
     """Write ``training/``."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     torch.save(state.plain, folder / 'state.pt')
-    save_file(state.optimizer, folder / 'optimizer.safetensors')
+    if state.optimizer is not None:
+        save_file(state.optimizer, folder / OPTIMIZER)
     for rank, rng in enumerate(state.rng):
         torch.save(rng, folder / _rng_file(rank))
     if state.gradients is not None:
@@ -95,8 +127,8 @@ def load_training_state(runner: Runner, folder: Path) -> None:
     if len(schedulers) != len(states):
         raise CheckpointError(f'{folder}: it has {len(states)} schedulers, the config has {len(schedulers)}')
     try:
-        tensors = load_file(folder / 'optimizer.safetensors')
-        load_optimizer_state(runner.optim_wrapper.optimizer, tensors, checkpoint['optimizer'])
+        tensors = _tensors(runner, folder, 'optimizer', OPTIMIZER)
+        runner.optim_wrapper.load_state_tensors(tensors, checkpoint['optimizer'])
         rng = folder / _rng_file(get_rank())  # a process that was not there before goes on with its fresh ones
         rng = torch.load(rng, weights_only=True) if rng.is_file() else None
         runner.train_loop.load_state_dict(checkpoint['loop'], rng)
@@ -110,8 +142,23 @@ def load_training_state(runner: Runner, folder: Path) -> None:
         runner.logger.warning(note)
     device = next(runner.bare_model.parameters()).device
     window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
-    gradients = load_file(folder / GRADIENTS) if window['weight'] is not None else {}
+    gradients = _tensors(runner, folder, 'gradients', GRADIENTS) if window['weight'] is not None else {}
     runner.optim_wrapper.load_window_state(window, gradients, _trained(runner))
+
+
+def _tensors(runner: Runner, folder: Path, kind: str, file: str) -> dict[str, Tensor]:
+    """The optimiser's tensors or the gradients, of a file or of shards; of shards the parts of this process."""
+    if not is_sharded(folder.parent):
+        return load_file(folder / file)
+    if not runner.strategy.addressable:
+        return read_whole(folder.parent / SHARDS, f'{kind}.')
+    parameters, tensors = _trained(runner), {}
+    for name, (_, dtype) in stored_sizes(folder.parent / SHARDS).items():
+        own = name.rsplit('/', 1)[-1].removeprefix(f'{kind}.')
+        if name.startswith(f'{kind}.') and own in parameters:
+            tensors[name] = torch.zeros_like(parameters[own], dtype=dtype, requires_grad=False)
+    read_into(tensors, folder.parent / SHARDS)
+    return {name.removeprefix(f'{kind}.'): tensor for name, tensor in tensors.items()}
 
 
 def _trained(runner: Runner) -> dict[str, nn.Parameter]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgpt.engine.checkpoints import CheckpointError
+from mmgpt.models.loading import SHARDS
 from mmgpt.models.sources import (
     WHOLE,
     SourceError,
@@ -190,6 +191,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: when the folder holds no weights.
     """
+    if (folder / SHARDS).is_dir():
+        raise CheckpointError(
+            f'{folder} is a checkpoint in shards; make a model folder of it: '
+            f'python tools/convert.py consolidate {folder} --out DIR'
+        )
     if not (state := stored_state(folder)):
         raise CheckpointError(f'{folder} holds no weights: expected {SINGLE} or {INDEX} in it')
     return state

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from torch import Tensor
 
 NOT_FIGURES = ('baselines', 'counts', 'intervals', 'seed', 'train_seconds', 'config')
 USE = """```python
@@ -117,11 +118,16 @@ def _parts(model: Any, config: Mapping[str, Any]) -> Iterator[tuple[str, str | N
             yield part, config.get('load_from') or found.get('weights'), found.get('revision')
 
 
+def _size(parameter: Tensor) -> int:
+    """Elements of a parameter, of one that DeepSpeed has taken apart those of the whole."""
+    return getattr(parameter, 'ds_numel', parameter.numel())
+
+
 def _part_rows(model: Any, config: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for part, source, revision in _parts(model, config):
         parameters = list(getattr(model, part).parameters())
-        count = sum(parameter.numel() for parameter in parameters)
-        trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        count = sum(map(_size, parameters))
+        trained = sum(_size(parameter) for parameter in parameters if parameter.requires_grad)
         shown = '' if source is None else source if _is_on_the_hub(source) else Path(source).name
         yield part, f'{count:,}', f'{trained:,}', f'{shown} {revision or ""}'.strip()
 

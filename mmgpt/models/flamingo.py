@@ -162,13 +162,14 @@ class Flamingo(LoadedStrictly, Switchable, Generating):
         places = batch.get('media_frames')
         if places is not None and places.numel() == 0:
             places = None
-        token = self.config.media_token_id
-        check_marks(input_ids, None if places is None else (places >= 0).any(-1), token)
+        token, blank = self.config.media_token_id, batch.get('blank_media', False)
+        check_marks(input_ids, None if places is None or blank else (places >= 0).any(-1), token)
         latents = None
         if places is not None and bool((places >= 0).any()):
             frames = Frames(batch.get('frames'), batch.get('vision_features'), places)
-            latents = self.encode_media(frames, media_index(input_ids, segment_ids, token))
-        media = look(self.config, input_ids, segment_ids, latents, batch.get('attend_next'), self.decoder.whole_rows)
+            latents = self.encode_media(frames, None if blank else media_index(input_ids, segment_ids, token))
+        whole_rows = blank or self.decoder.whole_rows
+        media = look(self.config, input_ids, segment_ids, latents, batch.get('attend_next'), whole_rows)
         targets = supervised(batch['labels'], segment_ids, batch.get('loss_weights'), batch.get('kinds'))
         text = dict(input_ids=input_ids, position_ids=batch.get('position_ids'), segment_ids=segment_ids)
         if self.decoder.traits.head_outside:

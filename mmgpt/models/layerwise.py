@@ -28,6 +28,27 @@ def repeated_layers(model: nn.Module) -> dict[str, list[nn.Module]]:
     }
 
 
+def sharding_units(model: nn.Module) -> list[nn.Module]:
+    """The modules that are best gathered one by one where several processes share a model: the repeated layers.
+
+    Of a part that has no layers of Hugging Face's kind, as open_clip's towers, they are the longest list of modules of
+    one class; of the language model they are its decoder layers.
+    """
+    decoder = getattr(model, 'decoder', None)
+    units = []
+    for name, layers in repeated_layers(model).items():
+        if name == 'language_model' and decoder is not None:
+            layers = list(decoder.layers)
+        units += layers or _longest_list(getattr(model, name))
+    return units
+
+
+def _longest_list(module: nn.Module) -> list[nn.Module]:
+    lists = [[*m.children()] for m in module.modules() if isinstance(m, (nn.ModuleList, nn.Sequential))]
+    alike = [layers for layers in lists if len(layers) > 1 and len({type(layer) for layer in layers}) == 1]
+    return max(alike, key=len, default=[])
+
+
 def checkpoint_activations(model: nn.Module, every: int = 1) -> None:
     """Keep only the inputs of layers for the backward pass and compute the rest again there (arXiv 1604.06174).
 

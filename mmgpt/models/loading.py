@@ -10,6 +10,8 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from mmgpt.models.sources import Source, find_sources, read_references, referenced_state, stored_state
 
+SHARDS = Path('training') / 'shards'  # where a checkpoint holds its tensors in parts (``mmgpt.engine.shards_on_disk``)
+
 
 class LoadedStrictly(PreTrainedModel):
     """Hugging Face's ``from_pretrained``, but strict, and with towers that a checkpoint only names.
@@ -40,10 +42,15 @@ class LoadedStrictly(PreTrainedModel):
             kwargs: as Hugging Face takes them: ``dtype``, ``device_map``, ``quantization_config``, …
 
         Raises:
-            ValueError: weights are missing or unexpected; the message lists them.
+            ValueError: weights are missing or unexpected; the message lists them. Or they are in shards.
             SourceError: a tower that a checkpoint refers to is not there, or has changed.
         """
         load = super().from_pretrained
+        if name is not None and (Path(name) / SHARDS).is_dir():
+            raise ValueError(
+                f'{name} is a checkpoint in shards; make a model folder of it: '
+                f'python tools/convert.py consolidate {name} --out DIR'
+            )
         if name is not None and read_references(name):
             where = find_sources(name, {part: Source(path) for part, path in (sources or {}).items()})
             kwargs = {'config': cls.config_class.from_pretrained(name), **kwargs}

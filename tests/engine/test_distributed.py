@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, is_main_process
 
 from mmgpt.engine.build import build_runner
 from mmgpt.engine.config import load_config
@@ -41,7 +41,10 @@ def train(path: Path, work_dir: Path, batch_size: int, stop: int | None = None, 
 
     runner.train_loop.run_iter = noted
     run(runner, stop)
-    weights = {name: tensor.numpy().copy() for name, tensor in runner.bare_model.state_dict().items()}
+    with runner.strategy.whole(runner.bare_model):
+        weights = {}
+        if is_main_process() or not runner.strategy.sharded:
+            weights = {name: tensor.numpy().copy() for name, tensor in runner.bare_model.state_dict().items()}
     return seen, weights, torch.rand(1).item()
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,44 @@ def test_one_process_that_fails_ends_the_run_with_one_message(tmp_path, how, cod
     assert done.stderr.count(told) == 1
     assert done.stderr.count('the device is on fire') == (how == 'raise') * done.stderr.count('RuntimeError')
     assert time.monotonic() - begin < 120
+
+
+ONCE = FAILING.replace('== 1:', "== 1 and not os.path.exists('failed'):\n            open('failed', 'w').close()")
+
+
+@pytest.mark.slow
+def test_a_run_that_torchrun_starts_again_goes_on(tmp_path):
+    """Process 1 is killed in its third iteration, the first time; both go on from the second one's checkpoint."""
+    (tmp_path / 'failing.py').write_text(ONCE)
+    config = write_project(tmp_path / 'project', imports=('failing',))
+    done = launch(
+        'dist_train.sh', config, 2, '--work-dir', tmp_path / 'w', '--no-validate',
+        '--cfg-options', f'custom_hooks={[dict(type="Failing", how="kill")]}', 'train_cfg.max_iters=4',
+        'default_hooks.checkpoint.interval=2', plugins=tmp_path, MAX_RESTARTS='1',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'failed').exists()
+    assert done.stdout.count('continuing after iteration 2') == 1
+    assert (tmp_path / 'w' / 'hf' / 'config.json').is_file()
+
+
+@pytest.mark.slow
+def test_two_machines_are_two_launchers(tmp_path):
+    config = write_project(tmp_path / 'project')
+    where = {'NNODES': '2', 'MASTER_ADDR': '127.0.0.1', 'PORT': str(free_port())}
+    given = config, 1, '--work-dir', tmp_path / 'w', '--no-validate', '--cfg-options', 'train_cfg.max_iters=4'
+    with ThreadPoolExecutor(2) as pool:
+        nodes = [
+            pool.submit(
+                launch, 'dist_train.sh', *given, 'strategy.type=FSDP2', plugins=tmp_path, NODE_RANK=rank, **where
+            )
+            for rank in '01'
+        ]
+    first, second = (node.result() for node in nodes)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert first.stdout.count('the model is in') == 1
+    assert second.stdout == ''
+    assert len(list((tmp_path / 'w' / 'checkpoints' / 'iter_000004' / 'training').glob('rng_*'))) == 2
 
 
 TASK = '''

@@ -21,6 +21,8 @@ class CheckpointHook(Hook):
         save_last: whether one is written after the last iteration.
         standalone: write also the frozen towers that were loaded from a folder or the hub. Default: a checkpoint names
             them, and is of use only while they are where they were (``train.py --standalone`` sets it).
+        sharded: every process writes what it holds, in the background, instead of one Hugging Face folder
+            (``Runner.save_checkpoint``); ``tools/convert.py consolidate`` makes one of it.
         max_failures: so many in a row may fail; one more ends the run.
 
     Raises:
@@ -35,6 +37,7 @@ class CheckpointHook(Hook):
         max_keep_ckpts: int | None = 3,
         save_last: bool = True,
         standalone: bool = False,
+        sharded: bool = False,
         max_failures: int = 3,
     ):
         for name, value in (('interval', interval), ('max_keep_ckpts', max_keep_ckpts)):
@@ -44,6 +47,7 @@ class CheckpointHook(Hook):
         self.max_keep_ckpts = max_keep_ckpts
         self.save_last = save_last
         self.standalone = standalone
+        self.sharded = sharded
         self.max_failures = max_failures
         self.failures = 0  # in a row
 
@@ -54,7 +58,7 @@ class CheckpointHook(Hook):
         if not (due or runner.stopped_by or (self.save_last and last)):
             return
         try:
-            runner.save_checkpoint(runner.iter + 1, keep=self.max_keep_ckpts, standalone=self.standalone)
+            runner.save_checkpoint(runner.iter + 1, self.max_keep_ckpts, self.standalone, self.sharded)
             self.failures = 0
         except SaveError as error:
             self.failures += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from torch import nn
 
+from mmgpt.engine.shards import whole
 from mmgpt.registry import HOOKS
 
 
@@ -32,7 +33,7 @@ def gate_values(model: nn.Module) -> dict[str, float]:
 
     Of a gate per channel it is the mean.
     """
-    gates = [(name, gate.detach().float()) for name, gate in model.named_parameters() if name.endswith('_gate')]
+    gates = [(name, whole(gate.detach()).float()) for name, gate in model.named_parameters() if name.endswith('_gate')]
     return {
         f'gates/{name.removeprefix("gated_blocks.").removesuffix("_gate")}': gate.tanh().mean().item()
         for name, gate in gates

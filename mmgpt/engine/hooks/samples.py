@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 
@@ -42,21 +42,29 @@ class SamplesHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch: Batch | None = None, outputs=None) -> None:
         """Ask and log where it is due."""
         due = self.every_n_train_iters(runner, self.interval) and runner.processor is not None
-        if not (due and is_main_process()):
+        together = runner.strategy.sharded  # a process has only a part of the model: all answer, the first one writes
+        if not (due and (together or is_main_process())):
             return
         model, tokenizer = runner.bare_model, runner.processor.tokenizer
+        rows = range(min(self.num, len(data_batch['input_ids'])))
+        asked = [
+            (data_batch['sample_ids'][row][0], *question(data_batch, row, model.config.media_token_id)) for row in rows
+        ]
+        if together:
+            broadcast_object_list(asked := [asked])
+            (asked,) = asked
         entries = []
-        with untouched_rng(), evaluating(model), torch.no_grad():
-            for row in range(min(self.num, len(data_batch['input_ids']))):
-                prompt, expected = question(data_batch, row, model.config.media_token_id)
+        with untouched_rng(), evaluating(model), torch.no_grad(), runner.strategy.generating(runner.model):
+            for sample_id, prompt, expected in asked:
                 answer = self._answer(model, prompt)
                 texts = {
                     'prompt': tokenizer.decode(prompt['input_ids'][0]),
                     'expected': tokenizer.decode(expected, skip_special_tokens=True),
                     'generated': tokenizer.decode(answer, skip_special_tokens=True),
                 }
-                entries.append({'step': runner.iter + 1, 'id': data_batch['sample_ids'][row][0], **texts})
-        self._write(runner, entries)
+                entries.append({'step': runner.iter + 1, 'id': sample_id, **texts})
+        if is_main_process():
+            self._write(runner, entries)
 
     def _answer(self, model: nn.Module, prompt: dict[str, Tensor]) -> Tensor:
         device = next(model.parameters()).device

@@ -9,13 +9,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmgpt.engine.module import TrainedModule
+from mmgpt.engine.strategies.base import Strategy
 from mmgpt.models.loss import LossSums
 from mmgpt.registry import STRATEGIES
 from mmgpt.structures import Batch
 
 
 @STRATEGIES.register_module()
-class DDP:
+class DDP(Strategy):
     """torch's ``DistributedDataParallel``, on CPUs (gloo) and GPUs (nccl); on one process the module itself.
 
     The processes' batches may use different parts of the model: a process whose rows are all text-only runs no

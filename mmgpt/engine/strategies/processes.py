@@ -105,10 +105,10 @@ def join(launcher: str, backend: str | None = None, timeout: float = 1800.0) -> 
 
 
 @functools.cache
-def meet(launcher: str) -> distributed.TCPStore:
+def meet(launcher: str) -> distributed.Store:
     """The values that the processes of a run share; it is there before they have joined, and after.
 
-    torchrun holds it, or else the first process.
+    torchrun holds it, or else the first process. When torchrun starts the processes again, they begin with none.
 
     Args:
         launcher: what started them.
@@ -119,7 +119,7 @@ def meet(launcher: str) -> distributed.TCPStore:
     """
     place = find_place(launcher)
     held_by_torchrun = os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
-    return distributed.TCPStore(
+    store = distributed.TCPStore(
         os.environ.get('MASTER_ADDR') or _meeting_place(launcher),
         int(os.environ.get('MASTER_PORT') or os.environ.get('PORT') or 29500),
         place.world_size,
@@ -127,6 +127,7 @@ def meet(launcher: str) -> distributed.TCPStore:
         timeout=PATIENCE,
         wait_for_workers=False,
     )
+    return distributed.PrefixStore(f'attempt_{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)
 
 
 def leave() -> None:

@@ -109,7 +109,8 @@ class FrozenFeatures:
                 module.training = mode
             for buffer, value in buffers.items():
                 buffer.copy_(value)
-        if not (given - expected).abs().max() <= 1e-3 * expected.abs().max():
+        # in bfloat16, layers compiled for one of both modes round otherwise; what is looked for changes far more
+        if not (given - expected).abs().max() <= 2e-2 * expected.abs().max():
             raise ValueError(
                 'features of this vision encoder cannot be kept: it gives other ones in training than in evaluation '
                 '(dropout, batch normalisation): switch that off in its config, or leave feature_cache out'

@@ -7,6 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +33,11 @@ class Random(Demonstrations):
 
     Args:
         pool_size: None = the whole pool.
+        same: only such items are shown whose ``about`` says the same under this key as the query's. Default: all.
     """
 
-    def __init__(self, pool_size: int | None = 2048) -> None:
-        self.pool_size = pool_size
+    def __init__(self, pool_size: int | None = 2048, same: str | None = None) -> None:
+        self.pool_size, self.same = pool_size, same
 
     def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
         """See :meth:`Demonstrations.choose`."""
@@ -45,7 +47,60 @@ class Random(Demonstrations):
             places = np.random.RandomState(seed).choice(len(pool), self.pool_size, replace=False).tolist()
             _enough(places, shots)
         rng = random.Random(seed)
-        return [rng.sample(places, shots) for _ in queries]
+        if self.same is None:
+            return [rng.sample(places, shots) for _ in queries]
+        among = _by([self.same], pool, places)
+        return [rng.sample(_enough(among.get((_told(query, self.same),), ()), shots), shots) for query in queries]
+
+
+@DEMONSTRATIONS.register_module()
+class Together(Demonstrations):
+    """Random ones of which several make a shot: those whose ``about`` says the same under a key, in their order.
+
+    Args:
+        by: the key.
+    """
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """See :meth:`Demonstrations.choose`."""
+        groups = _enough([*_by([self.by], pool).values()], shots)
+        rng = random.Random(seed)
+        return [[place for group in rng.sample(groups, shots) for place in group] for _ in queries]
+
+
+@DEMONSTRATIONS.register_module()
+class Ways(Demonstrations):
+    """A shot is one example of each of several kinds in turn, the query's kind among them (few-shot episodes).
+
+    The ``about`` of a query names its ``episode``, its ``way`` and all ``ways`` there are; that of an item of the pool
+    its ``episode`` and its ``way``. The other kinds and their order are drawn, examples come in their order.
+
+    Args:
+        ways: how many kinds are shown.
+    """
+
+    def __init__(self, ways: int = 2) -> None:
+        if ways < 1:
+            raise ValueError(f'ways must be at least 1, got {ways}')
+        self.ways = ways
+
+    def choose(self, queries: Sequence[Item], pool: Sequence[Item], shots: int, seed: int) -> list[list[int]]:
+        """See :meth:`Demonstrations.choose`."""
+        if not shots:
+            return [[] for _ in queries]
+        examples = _by(['episode', 'way'], pool)
+        rng = random.Random(seed)
+        chosen = []
+        for query in queries:
+            own, episode = _told(query, 'way'), _told(query, 'episode')
+            others = _enough([way for way in _told(query, 'ways') if way != own], self.ways - 1, 'kinds')
+            shown = rng.sample([own, *rng.sample(others, self.ways - 1)], self.ways)
+            each = [_enough(examples.get((episode, way), ()), shots) for way in shown]
+            chosen.append([places[number] for number in range(shots) for places in each])
+        return chosen
 
 
 @DEMONSTRATIONS.register_module()
@@ -146,9 +201,25 @@ class Rices(Demonstrations):
         )
 
 
-def _enough(pool: Sequence, shots: int) -> None:
+def _enough(pool: Sequence, shots: int, what: str = 'demonstrations') -> Sequence:
     if len(pool) < shots:
-        raise ValueError(f'{shots} demonstrations are to be shown, and there are {len(pool)} to choose from')
+        raise ValueError(f'{shots} {what} are to be shown, and there are {len(pool)} to choose from')
+    return pool
+
+
+def _told(item: Item, key: str) -> Any:
+    if key not in item.about:
+        told = ', '.join(map(repr, item.about)) or 'nothing'
+        raise ValueError(f'of the item {item.id!r} must be known its {key!r}, and its task tells {told}')
+    return item.about[key]
+
+
+def _by(keys: Sequence[str], pool: Sequence[Item], places: Sequence[int] | None = None) -> dict[tuple, list[int]]:
+    """Places of the pool by what their items tell under ``keys``."""
+    groups: dict[tuple, list[int]] = {}
+    for place in range(len(pool)) if places is None else places:
+        groups.setdefault(tuple(_told(pool[place], key) for key in keys), []).append(place)
+    return groups
 
 
 def _places(ids: Sequence, pool: Sequence[Item], shots: int, where: str) -> list[int]:

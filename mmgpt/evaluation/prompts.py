@@ -22,9 +22,11 @@ class Format:
     question: str
     answer: str = '{answer}<|endofchunk|>'
     separator: str = ''  # between examples
+    head: str = ''  # before the first one; ``{preamble}`` is the task's
 
 
-# style -> kind of task -> format. What OpenFlamingo (arXiv 2308.01390) and Otter's fork of its evaluation write
+# style -> kind of task -> format. What OpenFlamingo (arXiv 2308.01390), Otter's fork of its evaluation and VL-ICL Bench
+# (arXiv 2403.13164) write
 STYLES: dict[str, dict[str, Format]] = {
     'openflamingo': {
         'caption': Format('{media}Output:', separator='\n'),
@@ -32,6 +34,7 @@ STYLES: dict[str, dict[str, Format]] = {
         'classification': Format('{media}Output:'),
         'hateful_memes': Format("{media}is an image with: '{question}' written on it. Is it hateful? Answer:"),
         'instruction': Format('{media}Question:{question} Short answer:', separator='\n'),
+        'vl_icl': Format('{media}{question}\nAnswer:', ' {answer}<|endofchunk|>', head='{preamble}\n'),
     },
     'otter': {
         'caption': Format('{media}User: What does the image describe? GPT:<answer>'),
@@ -41,6 +44,7 @@ STYLES: dict[str, dict[str, Format]] = {
             "{media}User: is an image with: '{question}' written on it. Is it hateful? GPT:<answer>"
         ),
         'instruction': Format('{media}User: {question} GPT:<answer>'),
+        'vl_icl': Format('{media}User: {question}\nGPT:<answer>', ' {answer}<|endofchunk|>', head='{preamble}\n'),
     },
 }
 BY_TEMPLATE = {'OpenFlamingo': 'openflamingo', 'Interleaved': 'openflamingo', 'Otter': 'otter'}
@@ -71,7 +75,10 @@ class PromptWriter:
         turns = []
         for item in prompt.demonstrations:
             turns += [Turn('user', self.task.instruction(item), item.media), Turn('assistant', item.answer)]
-        return [*turns, Turn('user', self.task.instruction(prompt.query), prompt.query.media)]
+        turns.append(Turn('user', self.task.instruction(prompt.query), prompt.query.media))
+        if self.task.preamble:
+            turns[0] = replace(turns[0], text=f'{self.task.preamble}\n{turns[0].text}')
+        return turns
 
     def render(self, prompt: Prompt, template: Template) -> Rendered:
         """The prompt as text with marks, for a model with that template."""
@@ -86,6 +93,7 @@ class PromptWriter:
             for item in prompt.demonstrations
         ]
         text = form.separator.join([*parts, self._write(form.question, prompt.query, template)])
+        text = form.head.replace('{preamble}', _unmarked(self.task.preamble, template)) + text
         media = tuple(medium for item in (*prompt.demonstrations, prompt.query) for medium in item.media)
         return Rendered((Piece(text, bos=getattr(template, 'bos', True), eos=False),), media)
 

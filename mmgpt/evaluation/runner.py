@@ -20,7 +20,7 @@ from mmgpt.evaluation.plan import plan_batches
 from mmgpt.evaluation.predictions import Predictions
 from mmgpt.evaluation.progress import Progress
 from mmgpt.evaluation.prompts import PromptWriter, without_media
-from mmgpt.evaluation.published import beside
+from mmgpt.evaluation.published import beside, label
 from mmgpt.evaluation.tasks.base import EvaluationTask
 from mmgpt.registry import DEMONSTRATIONS, EVALUATION_TASKS, TASKS
 
@@ -38,7 +38,8 @@ class Evaluation:
         task: the task, or its config.
         shots: numbers of demonstrations.
         seeds: of what is drawn, one trial for each; figures are their mean with its standard deviation.
-        demonstrations: config of how they are chosen (``Random``, ``Rices``, ``Fixed``, ``FromFile``).
+        demonstrations: config of how they are chosen (``Random``, ``Rices``, ``Fixed``, ``FromFile``, …). Default: as
+            the task has it, which is ``Random`` of most.
         zero_shot: what stands before the query where ``shots`` is 0: nothing ('none'), or two demonstrations without
             their pictures ('text_only', as Flamingo and OpenFlamingo have it).
         permutations: the choices of a ranking are scored behind so many orders of the demonstrations, at most 6, and
@@ -76,7 +77,8 @@ class Evaluation:
         num_samples: int | None = None,
         control: str | None = None,
     ) -> None:
-        demonstrations = demonstrations or dict(type='Random')
+        self.task = EVALUATION_TASKS.build(dict(task)) if isinstance(task, Mapping) else task
+        demonstrations = demonstrations or self.task.demonstrations
         self.settings = {
             'task': dict(task) if isinstance(task, Mapping) else repr(task),
             'demonstrations': dict(demonstrations),
@@ -87,7 +89,6 @@ class Evaluation:
             'num_samples': num_samples,
             'control': control,
         }
-        self.task = EVALUATION_TASKS.build(dict(task)) if isinstance(task, Mapping) else task
         self.shots, self.seeds = list(shots), list(seeds)
         self.demonstrations = DEMONSTRATIONS.build(dict(demonstrations))
         self.zero_shot, self.permutations = zero_shot, permutations
@@ -313,8 +314,10 @@ def table(metrics: Mapping[str, Any]) -> str:
     for published in metrics['published']:
         cells = [published['figures'].get(str(row['shots'])) for row in rows]
         if any(cell is not None for cell in cells):
-            label = f'{published["model"]}, {published["demonstrations"]}'
-            lines.append(f'{label:>30.30} ' + ' '.join(f'{"" if cell is None else cell:>11}' for cell in cells))
+            lines.append(
+                f'{label(published, metrics["main"]):>30.30} '
+                + ' '.join(f'{"" if cell is None else cell:>11}' for cell in cells)
+            )
     return '\n'.join(lines)
 
 

@@ -109,12 +109,79 @@ def imagenet(folder: Path, classes: int = 4, each: int = 2) -> dict:
     return dict(type='ImageNet', images=str(folder / 'val'), train_images=str(folder / 'train'), classes=table)
 
 
+def vl_icl(folder: Path, kind: str, name: str, count: int = 4, pool: int = 5) -> dict:
+    """A task of VL-ICL Bench, in its folder; its config."""
+    rng = random.Random(name)
+
+    def image(part: str) -> str:
+        path = f'{name}/{part}/{rng.getrandbits(32):08x}.png'
+        picture(folder / path, rng.getrandbits(16))
+        return path
+
+    def record(number: int, part: str, question: str, answer, pictures: int = 1) -> dict:
+        shown = [image(part) for _ in range(pictures)]
+        return {'id': f'{name}_{part}_{number}', 'image': shown, 'question': question, 'answer': answer}
+
+    if name == 'open_mi':
+        queries = []
+        for number in range(count):
+            classes = rng.sample(['dax', 'blicket', 'perpo', 'slation', 'shously'], 3)
+            support = {
+                each: {'images': [image('support') for _ in range(3)], 'caption': f'This is a {each}'}
+                for each in classes
+            }
+            queries.append({**record(number, 'query', 'This is a', classes[number % 3]), 'classes': classes})
+            queries[-1]['support'] = support
+        supports = []
+    elif name == 'matching_mi':
+        queries = [record(number, 'query', 'Do they match?', ('yes', 'no')[number % 2], 2) for number in range(count)]
+        supports = [
+            {
+                'same': record(number, 'support', 'Do they match?', 'yes', 2),
+                'diff': record(number, 'support', 'Do they match?', 'no', 2),
+            }
+            for number in range(pool)
+        ]
+    elif name.startswith('operator_induction'):
+        pictures, question = (2 if name.endswith('interleaved') else 1), 'What comes of it?'
+        queries = []
+        for number in range(count):
+            one, other, operator = rng.randrange(10), rng.randrange(10), '+-x'[number % 3]
+            result = {'+': one + other, '-': one - other, 'x': one * other}[operator]
+            queries.append({**record(number, 'query', question, result, pictures), 'operator': operator})
+        pairs = [(rng.randrange(10), rng.randrange(10)) for _ in range(pool)]
+        supports = [
+            record(number, 'support', question, [one + other, one - other, one * other], pictures)
+            for number, (one, other) in enumerate(pairs)
+        ]
+    else:
+        said = {'clevr': lambda: ('shape: cube', rng.randrange(9)), 'textocr': lambda: ('Which word?', 'EXIT')}[name]
+        queries = [record(number, 'query', *said()) for number in range(count)]
+        supports = [record(number, 'support', *said()) for number in range(pool)]
+    write(folder / name / 'query.json', queries)
+    write(folder / name / 'support.json', supports)
+    interleaved = dict(interleaved=True) if name.endswith('interleaved') else {}
+    return dict(type=kind, folder=str(folder), **interleaved)
+
+
+VL_ICL = {
+    'open_mi': 'OpenMiniImageNet',
+    'matching_mi': 'MatchingMiniImageNet',
+    'operator_induction': 'OperatorInduction',
+    'operator_induction_interleaved': 'OperatorInduction',
+    'clevr': 'CLEVRCount',
+    'textocr': 'TextOCR',
+}
 TASKS = {
     'coco': captions,
     'flickr30k': lambda folder: captions(folder, 'flickr30k'),
     **{name: lambda folder, name=name: vqa(folder, name) for name in ('vqav2', 'ok_vqa', 'textvqa', 'vizwiz')},
     'hateful_memes': hateful_memes,
     'imagenet': imagenet,
+    **{
+        f'vl_icl_{name}': lambda folder, kind=kind, name=name: vl_icl(folder, kind, name)
+        for name, kind in VL_ICL.items()
+    },
 }
 
 

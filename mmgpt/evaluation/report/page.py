@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmgpt.evaluation.items import Item
+from mmgpt.evaluation.published import label
 from mmgpt.evaluation.report.comparison import Comparison
 from mmgpt.evaluation.report.run import Run
 from mmgpt.evaluation.tasks.base import EvaluationTask
@@ -83,8 +84,12 @@ def _table(metrics: Mapping[str, Any]) -> list[list[str]]:
     for published in metrics.get('published', []):
         cells = [published['figures'].get(str(row['shots'])) for row in rows]
         if any(cell is not None for cell in cells):
-            label = ', '.join(str(published[key]) for key in ('model', 'demonstrations') if published.get(key))
-            table.append([f'{label} (published)', *('' if cell is None else f'{cell:g}' for cell in cells)])
+            table.append(
+                [
+                    f'{label(published, metrics["main"])} (published)',
+                    *('' if cell is None else f'{cell:g}' for cell in cells),
+                ]
+            )
     return table
 
 
@@ -120,9 +125,9 @@ def _curve(run: Run, against: Run | None) -> str | None:
             axes.errorbar(places, means, errors, marker='o', capsize=3, label=str(each.metrics['model']))
     for published in run.metrics.get('published', []):
         points = sorted((int(shots), value) for shots, value in published['figures'].items() if value is not None)
-        if len(points) > 1:
-            label = ', '.join(str(published[key]) for key in ('model', 'demonstrations') if published.get(key))
-            axes.plot(*zip(*points), '--', linewidth=1, alpha=0.6, label=label)
+        if len(points) > 1 and published['metric'] == run.metrics['main']:
+            name = label(published, run.metrics['main'])
+            axes.plot(*zip(*points), '--', linewidth=1, alpha=0.6, label=name)
     axes.set(xlabel='shots', ylabel=run.metrics['main'], title=run.metrics['task'])
     axes.grid(alpha=0.3)
     axes.legend(fontsize='xx-small')

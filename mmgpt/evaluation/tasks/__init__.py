@@ -8,6 +8,7 @@ from mmgpt.evaluation.tasks.imagenet import ImageNet
 from mmgpt.evaluation.tasks.judged import MagnifierBenchOpen, MMAGIBench, MMVet, VideoQA
 from mmgpt.evaluation.tasks.math_vista import MathVista
 from mmgpt.evaluation.tasks.multiple_choice import MagnifierBench, MMBench, ScienceQA, SeedBench
+from mmgpt.evaluation.tasks.vl_icl import CLEVRCount, MatchingMiniImageNet, OpenMiniImageNet, OperatorInduction, TextOCR
 from mmgpt.evaluation.tasks.vqa import VQA
 from mmgpt.evaluation.tasks.yes_no import MME, POPE
 
@@ -15,6 +16,7 @@ __all__ = [
     'MME',
     'POPE',
     'VQA',
+    'CLEVRCount',
     'Captions',
     'DigitNaming',
     'EvaluationTask',
@@ -25,8 +27,12 @@ __all__ = [
     'MMVet',
     'MagnifierBench',
     'MagnifierBenchOpen',
+    'MatchingMiniImageNet',
     'MathVista',
+    'OpenMiniImageNet',
+    'OperatorInduction',
     'ScienceQA',
     'SeedBench',
+    'TextOCR',
     'VideoQA',
 ]

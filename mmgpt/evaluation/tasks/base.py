@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -26,6 +27,8 @@ class EvaluationTask(ABC):
     answering: Generation | Ranking  # how answers are made
     queries: Sequence[Item]  # what is asked
     pool: Sequence[Item] = ()  # what demonstrations are taken from
+    demonstrations: Mapping[str, Any] = MappingProxyType({'type': 'Random'})  # how they are, where nothing else is said
+    preamble: str = ''  # what stands before the first example
     dataset: str = ''  # of published figures, see ``mmgpt.evaluation.published``; '' = the name
 
     @abstractmethod

@@ -66,9 +66,20 @@ def records_of(data: Any, path: Path, name: str, keys: Sequence[str]) -> list[Ma
     if not isinstance(data, Mapping) or not isinstance(data.get(name), list):
         found = f'an object with {", ".join(map(repr, data))}' if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(f'{path} should be an object with the list {name!r}, and is {found}')
-    for number, record in enumerate(data[name]):
-        _check(record, keys, f'{path}, {name}[{number}]')
-    return data[name]
+    return list_of(data[name], f'{path}, {name}', keys)
+
+
+def list_of(data: Any, where: str | Path, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    """``data``, if it is a list of records that all have ``keys``.
+
+    Raises:
+        ValueError: it is none, or a record lacks a key.
+    """
+    if not isinstance(data, list):
+        raise ValueError(f'{where} should be a list of records, and is {type(data).__name__}')
+    for number, record in enumerate(data):
+        _check(record, keys, f'{where}[{number}]')
+    return data
 
 
 def _check(record: Any, keys: Sequence[str], place: str) -> None:

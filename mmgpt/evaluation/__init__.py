@@ -1,5 +1,6 @@
 """Evaluation: benchmarks with few-shot prompts, and the demos' own tasks with their baselines."""
 
+from mmgpt.evaluation.characters import CharactersEvaluation
 from mmgpt.evaluation.digit_instructions import DigitInstructionsEvaluation
 from mmgpt.evaluation.digits import DigitsEvaluation
 from mmgpt.evaluation.items import Answer, Generation, Item, Prompt, Ranking, Scores
@@ -9,6 +10,7 @@ from mmgpt.evaluation.tasks.base import EvaluationTask
 
 __all__ = [
     'Answer',
+    'CharactersEvaluation',
     'DigitInstructionsEvaluation',
     'DigitsEvaluation',
     'EvaluatedModel',

@@ -80,7 +80,7 @@ class DigitsEvaluation:
             for name, episodes in tasks.items()
         }
         print(table(figures), flush=True)
-        _write_predictions(out / 'predictions.jsonl', tasks, answers)
+        write_predictions(out / 'predictions.jsonl', tasks, answers)
         (out / 'names.json').write_text(json.dumps(NAMES) + '\n', encoding='utf-8')
         metrics = nested({name: row['accuracy'] for name, row in figures.items()})
         for part in ('baselines', 'counts', 'intervals'):
@@ -109,7 +109,8 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def _write_predictions(path: Path, tasks: Mapping[str, Sequence[Episode]], answers: Mapping[str, list[str]]) -> None:
+def write_predictions(path: Path, tasks: Mapping[str, Sequence[Episode]], answers: Mapping[str, list[str]]) -> None:
+    """Writes a line of JSON for each episode with what was answered."""
     with path.open('w', encoding='utf-8') as file:
         for name, episodes in tasks.items():
             for number, (episode, given) in enumerate(zip(episodes, answers[name], strict=True)):

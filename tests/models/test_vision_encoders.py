@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import SiglipConfig, SiglipModel
 
-from mmgpt.models.vision_encoders import ClipVision, Dinov2Vision, OpenClipVision, SiglipVision
+from mmgpt.models.vision_encoders import ClipVision, ConvVision, Dinov2Vision, OpenClipVision, SiglipVision
 from mmgpt.models.vision_encoders.normalisation import normalise
 from tests.models.published import FOLDER
 
@@ -132,3 +132,29 @@ def test_siglip_is_taken_out_of_the_whole_model(tmp_path):
     encoder.load_weights(str(tmp_path))
     for name, value in encoder.tower.state_dict().items():
         assert torch.equal(value, whole.vision_model.state_dict()[name])
+
+
+@torch.no_grad()
+def test_convolutions_see_every_place_and_tell_places_apart():
+    torch.manual_seed(0)
+    encoder = ConvVision(channels=(8, 16), image_size=32, groups=4)
+    patches = encoder(FRAMES)
+    assert patches.shape == (3, 64, encoder.width)
+    for row, column in ((0, 0), (31, 31), (13, 18)):
+        changed = FRAMES.clone()
+        changed[:, :, row, column] += 3
+        change = (encoder(changed) - patches).norm(dim=(0, 2)).view(8, 8)
+        at = int(change.argmax())
+        assert abs(at // 8 - row / 4) <= 1
+        assert abs(at % 8 - column / 4) <= 1
+    blank = encoder(torch.zeros(1, 3, 32, 32))[0].view(8, 8, -1)
+    assert not torch.allclose(blank[3, 3], blank[4, 4])
+
+
+def test_convolutions_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match='image_size 30'):
+        ConvVision(channels=(8, 16), image_size=30)
+    with pytest.raises(ValueError, match='multiples of groups'):
+        ConvVision(channels=(8, 18))
+    with pytest.raises(ValueError, match='no published weights'):
+        ConvVision(channels=(8, 16)).load_weights('openai/clip-vit-base-patch32')

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from mmgpt.data.builders import digit_instructions, digit_tasks
 from mmgpt.data.builders.digit_instructions import text_instructions
 from mmgpt.data.builders.digit_pictures import NUM_TRAIN, Digits, load_digit_pictures, png
 from mmgpt.data.builders.digit_tasks import NAMES, Task, image_id
+from mmgpt.data.builders.made_folder import MADE_BY, MadeFolder, write_json
 from mmgpt.data.image_stores.parquet import write_parquet_images
 from mmgpt.data.templates import MultiModalGPT, Otter, Template
 from mmgpt.registry import BUILDERS
@@ -26,12 +24,11 @@ META = {'version': '1', 'time': '1998-07', 'author': 'E. Alpaydin, C. Kaynak: op
 
 TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME', 'SMALL', 'SPELL', 'TALK')
 TEXT_INSTRUCTIONS = 'text_instructions.json'  # in Alpaca's format
-MADE_BY = 'made_by.json'  # the arguments that a folder was built with
 VERSION = 4  # of what the arguments make; a new one makes folders anew
 
 
 @BUILDERS.register_module()
-class DigitsBuilder:
+class DigitsBuilder(MadeFolder):
     """Writes the digits demo as MIMIC-IT files, with a sentencepiece tokenizer trained on its own text.
 
     ::
@@ -45,8 +42,7 @@ class DigitsBuilder:
         folder/names.json               the made-up names
         folder/made_by.json             the arguments of this builder
 
-    The folder is written beside its place and renamed when it is whole. Its content depends on the arguments alone.
-    The held-out pictures are not in it.
+    Its content depends on the arguments alone. The held-out pictures are not in it.
 
     Args:
         folder: where to write. Default: ``'data/otter_demo'``.
@@ -72,7 +68,7 @@ class DigitsBuilder:
             raise ValueError(f'episodes and size must be at least 1, got {episodes} and {size}')
         if not 0 <= held_back < NUM_TRAIN // 2:
             raise ValueError(f'held_back must be at least 0 and below {NUM_TRAIN // 2}, got {held_back}')
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.seed = seed
         self.episodes = episodes
         self.size = size
@@ -85,44 +81,18 @@ class DigitsBuilder:
             self.folder / name for name in (*names, TEXT_INSTRUCTIONS, 'DG.parquet', 'names.json', 'tokenizer', MADE_BY)
         ]
 
-    def is_built(self) -> bool:
-        """Whether the folder was built with these arguments; a folder is never there in part."""
-        made_by = self.folder / MADE_BY
-        return made_by.is_file() and json.loads(made_by.read_text(encoding='utf-8')) == self._arguments()
-
-    def build(self) -> None:
-        """Writes the folder.
-
-        Raises:
-            ImportError: scikit-learn is missing; the message says what to install.
-            FileExistsError: the folder is there already, perhaps built with other arguments.
-        """
-        if self.folder.exists():
-            raise FileExistsError(
-                f'{self.folder} is there already, and was not built by {self._arguments()}: delete it, or name another'
-            )
+    def _write(self, folder: Path) -> None:
         digits = load_digit_pictures()
         kept = slice(len(digits.pictures) - self.held_back)
         digits = Digits(digits.pictures[kept], digits.labels[kept])
-        partial = self.folder.with_name(f'.{self.folder.name}.{os.getpid()}.part')
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            self._write(partial, digits)
-            partial.rename(self.folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def _write(self, folder: Path, digits: Digits) -> None:
         images = {image_id(index): picture for index, picture in enumerate(digits.pictures)}
         tasks = self._tasks(digits, images)
         write_parquet_images(folder / 'DG.parquet', ((key, png(picture)) for key, picture in images.items()))
         for task in tasks:
-            _write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
-            _write_json(folder / f'{task.name}_train.json', task.contexts)
-        _write_json(folder / TEXT_INSTRUCTIONS, [text._asdict() for text in text_instructions()])
-        _write_json(folder / 'names.json', list(NAMES))
-        _write_json(folder / MADE_BY, self._arguments())
+            write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
+            write_json(folder / f'{task.name}_train.json', task.contexts)
+        write_json(folder / TEXT_INSTRUCTIONS, [text._asdict() for text in text_instructions()])
+        write_json(folder / 'names.json', list(NAMES))
         write_tokenizer(folder / 'tokenizer', _texts(tasks))
 
     def _arguments(self) -> dict[str, int]:
@@ -145,7 +115,7 @@ class DigitsBuilder:
         ]
 
 
-def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
+def write_tokenizer(folder: Path, texts: Iterable[str], vocab_size: int = 1000) -> None:
     """Trains a small sentencepiece model on texts and writes it as a LLaMA tokenizer.
 
     Pieces may span words, so that a question that occurs often is few tokens; bytes cover what the texts do not hold.
@@ -153,6 +123,7 @@ def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
     Args:
         folder: to write, with ``tokenizer.model`` and ``tokenizer_config.json``.
         texts: without special tokens.
+        vocab_size: pieces at most; every character of the texts is one.
     """
     import sentencepiece
     from transformers import LlamaTokenizer
@@ -163,7 +134,7 @@ def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
         sentence_iterator=iter(texts),
         model_writer=model,
         model_type='bpe',
-        vocab_size=1000,
+        vocab_size=vocab_size,
         hard_vocab_limit=False,
         split_by_whitespace=False,
         split_by_unicode_script=False,
@@ -179,7 +150,7 @@ def write_tokenizer(folder: Path, texts: Iterable[str]) -> None:
     )
     (folder / 'tokenizer.model').write_bytes(model.getvalue())
     config = {'tokenizer_class': 'LlamaTokenizer', 'legacy': False, 'model_max_length': 512}
-    _write_json(folder / 'tokenizer_config.json', config)
+    write_json(folder / 'tokenizer_config.json', config)
     LlamaTokenizer.from_pretrained(folder).save_pretrained(folder)
 
 
@@ -191,20 +162,17 @@ def _texts(tasks: Iterable[Task]) -> Iterator[str]:
         for number, record in enumerate(records):
             for template, every in formats:
                 if number % every == 0:
-                    yield from _lines(template, record['instruction'], record['answer'])
+                    yield from lines(template, record['instruction'], record['answer'])
     for text in text_instructions():
         for _ in range(20):
-            yield from _lines(MultiModalGPT(), text.instruction, text.output, text.input)
+            yield from lines(MultiModalGPT(), text.instruction, text.output, text.input)
     yield from NAMES * 400
 
 
-def _lines(template: Template, question: str, answer: str, input: str = '') -> list[str]:
+def lines(template: Template, question: str, answer: str, input: str = '') -> list[str]:
+    """What stands between special tokens and line ends when a template asks and answers with a picture."""
     medium = Medium(('picture',))  # for its heading
     text = template.render([Turn('user', question, (medium,), input), Turn('assistant', answer)]).text
     for mark in sorted(template.special_tokens, key=len):
         text = text.replace(mark, '\n')
     return [line for line in text.split('\n') if line]
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=None) + '\n', encoding='utf-8')

@@ -1,4 +1,4 @@
-"""Published figures stand beside one's own, under their model and, where it is not the task's main one, their metric."""
+"""Published figures stand beside one's own, with their metric where it is not the task's main one."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmgpt.evaluation.metrics.captions import CaptionMetric
 from mmgpt.registry import METRICS
@@ -42,6 +43,17 @@ class METEOR(JavaMetric):
 
 @METRICS.register_module()
 class SPICE(JavaMetric):
-    """SPICE (arXiv 1607.08822) x 100. Its parser is fetched when it runs for the first time."""
+    """SPICE (arXiv 1607.08822) x 100.
+
+    Its parser, Stanford CoreNLP 3.6.0, comes with no package: pycocoevalcap fetches it when it is told to, not in the
+    middle of an evaluation. Java is given 8 GB of memory.
+    """
 
     main, scorer = 'SPICE', 'spice.spice.Spice'
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = Path(importlib.import_module('pycocoevalcap.spice').__file__).parent
+        if not list(folder.glob('lib/stanford-corenlp-*-models.jar')):
+            fetch = 'from pycocoevalcap.spice.get_stanford_models import get_stanford_models as get; get()'
+            raise ImportError(f'SPICE needs Stanford CoreNLP, which is not there; fetch it: python -c "{fetch}"')

@@ -41,8 +41,11 @@ def test_likelihoods_sum_over_the_tokens(asking):
 
 def test_lmms_eval(asking):
     pytest.importorskip('lmms_eval.api.model', reason='pip install lmms-eval', exc_type=ImportError)
+    from lmms_eval.models import get_model
+
     from mmgpt.evaluation.harnesses.lmms_eval import MMGPT
 
+    assert get_model('mmgpt') is MMGPT  # by the entry point
     model = MMGPT(asking.model)
     model.task_dict = {'mine': {'test': [{'picture': tiny.picture(1)}]}}
     how = {'max_new_tokens': 4, 'until': ['\n\n']}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgpt.evaluation.metrics import BLEU, METEOR, ROUGEL, CIDEr
+from mmgpt.evaluation.metrics import BLEU, METEOR, ROUGEL, SPICE, CIDEr
 from mmgpt.evaluation.metrics.captions import longest_common
 from mmgpt.evaluation.metrics.ptb import tokenize
 
@@ -58,6 +58,31 @@ def test_meteor_is_a_java_program():
     figures, each = METEOR()(['a dog runs', 'a red bus'], [['a dog runs', 'the dog'], ['two cats sleep']])
     assert each is None
     assert 40 < figures['METEOR'] < 60  # the first is right as a whole, the second but for its article
+
+
+def spice():
+    pytest.importorskip('pycocoevalcap.spice', reason='pip install "mmgpt[evaluation]"')
+    try:
+        return SPICE()
+    except ImportError as error:
+        return error
+
+
+@pytest.mark.java
+def test_spice_of_a_captions_own_words_is_whole():
+    metric = spice()
+    if isinstance(metric, ImportError):
+        pytest.skip(str(metric))
+    figures, _ = metric(['a brown dog runs', 'a red bus'], [['a brown dog runs'], ['two cats sleep']])
+    assert figures == {'SPICE': pytest.approx(50)}
+
+
+def test_without_its_parser_spice_says_how_to_fetch_it(monkeypatch):
+    monkeypatch.setattr(shutil, 'which', lambda name: f'/usr/bin/{name}')
+    monkeypatch.setattr(Path, 'glob', lambda path, pattern: iter(()))
+    error = spice()
+    assert isinstance(error, ImportError)
+    assert 'Stanford CoreNLP, which is not there; fetch it: python -c "from pycocoevalcap.spice' in str(error)
 
 
 def test_without_java_it_says_what_to_install(monkeypatch):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -80,10 +85,11 @@ def test_other_settings_are_asked_anew(config, model, tmp_path, capsys):
     assert (tmp_path / 'predictions.previous.jsonl').read_text() == first
 
 
-def test_two_processes_give_the_files_of_one(tmp_path):
+@pytest.mark.parametrize('made', [lambda folder: benchmarks.vqa(folder, count=7), benchmarks.hateful_memes])
+def test_two_processes_give_the_files_of_one(made, tmp_path):
     from mmgpt.engine.tasks import run_task
 
-    task = benchmarks.vqa(tmp_path / 'data', count=7)
+    task = made(tmp_path / 'data')
 
     def evaluate(out) -> int:
         subject = evaluated(*tiny.model_and_processor())
@@ -96,6 +102,28 @@ def test_two_processes_give_the_files_of_one(tmp_path):
     assert sum(shares) == computed
     assert min(shares) > 0
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on(config, model, tmp_path):
+    command = [sys.executable, str(Path(tool.__file__)), str(config), str(model), '--device', 'cpu']
+
+    def start(out, **options):
+        return subprocess.Popen([*command, '--out', str(tmp_path / out)], **options)
+
+    assert start('whole').wait(timeout=300) == 0
+    process, predictions = start('cut'), tmp_path / 'cut/predictions.jsonl'
+    while process.poll() is None and not (predictions.is_file() and predictions.stat().st_size):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    done = len(predictions.read_text().splitlines())
+    assert done
+    again = start('cut', stdout=subprocess.PIPE, text=True)
+    assert again.communicate(timeout=300)[0]
+    assert again.returncode == 0
+    assert contents(tmp_path / 'cut') == contents(tmp_path / 'whole')
+    assert done < len(predictions.read_text().splitlines())  # it was killed on its way
 
 
 @pytest.mark.parametrize(

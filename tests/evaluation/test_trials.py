@@ -1,0 +1,112 @@
+"""Trials: means and deviations over seeds, orders that are averaged, queries that are drawn, the time that is left."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mmgpt.evaluation import EvaluatedModel, Evaluation, EvaluationTask, Item, Ranking, Scores
+from mmgpt.evaluation import progress as module
+from mmgpt.evaluation.progress import Progress, duration
+from mmgpt.registry import EVALUATION_TASKS
+from tests.evaluation.benchmarks import VL_ICL
+
+
+class Letters(EvaluationTask):
+    """Is it a or b?"""
+
+    name, kind, main = 'letters', 'instruction', 'accuracy'
+    answering = Ranking(('a', 'b'))
+
+    def __init__(self, count: int = 3) -> None:
+        self.queries = [Item(number, f'query {number}', references='a') for number in range(count)]
+        self.pool = [Item(number, f'shown {number}', 'ab'[number % 2]) for number in range(6)]
+
+    def score(self, items, answers):
+        each = tuple(100.0 * (answer.text == item.references) for item, answer in zip(items, answers, strict=True))
+        return Scores({'accuracy': sum(each) / len(each)}, each)
+
+
+class ByOrder(EvaluatedModel):
+    """The likelihood of 'a' is told by the first demonstration, that of 'b' by the last."""
+
+    name = 'by order'
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def generate(self, prompts, writer, settings):
+        raise NotImplementedError
+
+    def rank(self, prompts, choices, writer, normalisation):
+        self.asked += [tuple(item.id for item in prompt.demonstrations) for prompt in prompts]
+        return [[float(prompt.demonstrations[0].id), float(prompt.demonstrations[-1].id)] for prompt in prompts]
+
+
+def test_log_probabilities_are_averaged_over_orders(tmp_path):
+    model = ByOrder()
+    evaluation = Evaluation(Letters(1), [3], [0], permutations=6)
+    evaluation(model, None, tmp_path)
+    [line] = map(json.loads, (tmp_path / 'predictions.jsonl').read_text().splitlines())
+    shown = line['demonstrations']
+    assert len(set(model.asked)) == len(model.asked) == 6
+    assert all(sorted(order) == sorted(shown) for order in model.asked)
+    assert line['scores'] == pytest.approx([np.mean(shown)] * 2)  # each is as often the first as the last
+
+    model = ByOrder()
+    Evaluation(Letters(1), [3], [0], permutations=2)(model, None, tmp_path)
+    [line] = map(json.loads, (tmp_path / 'predictions.jsonl').read_text().splitlines())
+    first, second, third = shown
+    assert model.asked == [(first, second, third), (first, third, second)]
+    assert line['scores'] == pytest.approx([first, (second + third) / 2])
+
+
+def test_a_row_is_the_mean_over_seeds_with_its_deviation(tmp_path):
+    evaluation = Evaluation(Letters(8), [2], [1, 2, 3])
+    metrics = evaluation(ByOrder(), None, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / 'predictions.jsonl').read_text().splitlines()]
+    right = {seed: [line['answer'] == 'a' for line in lines if line['seed'] == seed] for seed in (1, 2, 3)}
+    trials = [100 * np.mean(each) for each in right.values()]
+    assert len(set(trials)) > 1
+    [row] = evaluation.results(metrics)['letters']
+    assert row['trials'] == pytest.approx(trials)
+    assert row['mean'] == pytest.approx(np.mean(trials))
+    assert row['stddev'] == pytest.approx(np.std(trials))
+
+
+def test_so_many_queries_are_drawn_without_putting_back():
+    evaluation = Evaluation(Letters(20), [2], num_samples=12)
+    drawn = [[item.id for item in evaluation.queries(seed)] for seed in (0, 0, 1)]
+    assert len(set(drawn[0])) == 12
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) != set(drawn[2])
+    assert [item.id for item in evaluation.queries(0, limit=3)] == drawn[0][:3]
+
+
+def test_what_is_left_is_told_of_the_speed_of_this_run(monkeypatch, capsys):
+    now = iter([0.0, 5.0, 20.0, 40.0])
+    monkeypatch.setattr(module.time, 'monotonic', lambda: next(now))
+    progress = Progress('coco', 100, done=20)
+    progress.advance(10)  # too early to tell
+    progress.advance(10)
+    progress.advance(20)
+    progress.close()
+    assert capsys.readouterr().out.splitlines() == [
+        'coco: 20 of 100 were answered before',
+        'coco: 40/100, 1.0 a second, 60 s left',
+        'coco: 60/100, 1.0 a second, 40 s left',
+    ]
+    assert [duration(seconds) for seconds in (42, 420, 12_240)] == ['42 s', '7 min', '3.4 h']
+
+
+def test_every_task_is_run_from_the_command_line_by_a_test():
+    from tests.evaluation.tasks.test_command_line import TASKS as RECORDS
+
+    run = {EVALUATION_TASKS.get(kind) for kind in RECORDS}
+    run |= {EVALUATION_TASKS.get(kind) for kind in ('Captions', 'VQA', 'HatefulMemes', 'ImageNet')}
+    run |= {EVALUATION_TASKS.get(kind) for kind in VL_ICL.values()}  # these two lines: test_runner.py
+    shipped = {task for task in EVALUATION_TASKS.module_dict.values() if task.__module__.startswith('mmgpt.')}
+    left = {task.__name__ for task in shipped - run}
+    assert left == {'DigitNaming'}  # which tests/evaluation/test_laboratory.py runs

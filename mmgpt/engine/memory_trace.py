@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from mmgpt.models import loss
+from mmgpt.models import attention, loss
 from mmgpt.structures import Batch
 
 
@@ -224,20 +224,16 @@ def _tensors(values: Any) -> list[Tensor]:
 @contextmanager
 def _as_on_a_gpu() -> Iterator[None]:
     """A context in which attention and logits take the memory that they take on a GPU."""
-    precision, chunks, attention = (
-        torch.get_float32_matmul_precision(),
-        loss.LOGITS_AT_ONCE,
-        F.scaled_dot_product_attention,
-    )
-    torch.set_float32_matmul_precision('highest')
+    chunks, kernel = loss.LOGITS_AT_ONCE, F.scaled_dot_product_attention
     loss.LOGITS_AT_ONCE = (chunks[0], chunks[0])
+    attention.PRODUCTS_ON_CPUS = False
     F.scaled_dot_product_attention = _fused_attention  # a mode would not be there where activations are made again
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = attention
+        F.scaled_dot_product_attention = kernel
+        attention.PRODUCTS_ON_CPUS = True
         loss.LOGITS_AT_ONCE = chunks
-        torch.set_float32_matmul_precision(precision)
 
 
 def _fused_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:

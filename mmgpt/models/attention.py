@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+PRODUCTS_ON_CPUS = True  # False: PyTorch's kernels, as on a GPU
+
 
 def dot_product_attention(
     queries: Tensor,
@@ -38,7 +40,9 @@ def dot_product_attention(
         (B, heads, Q, width).
     """
     options = dict(attn_mask=mask, is_causal=causal, scale=scale, dropout_p=dropout)
-    if queries.device.type == 'cpu' and not torch.compiler.is_compiling():
+    if PRODUCTS_ON_CPUS and queries.device.type == 'cpu' and not torch.compiler.is_compiling():
+        if torch.is_autocast_enabled('cpu'):  # which the kernel would do too: rotated queries are float32 there
+            queries, keys, values = (part.to(torch.get_autocast_dtype('cpu')) for part in (queries, keys, values))
         half = queries.dtype != torch.float32
         if queries.shape[2] > 1 and not dropout and (half or torch.get_float32_matmul_precision() != 'highest'):
             return _products(queries, keys, values, mask, causal, scale)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -13,7 +12,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from mmgpt.models.attention import dot_product_attention
-from mmgpt.models.media_span import runs
+from mmgpt.models.pieces import attend_pieces, plan_pieces
+from mmgpt.structures import Pieces
 
 NAME = 'mmgpt_sdpa'  # of this attention implementation, as transformers knows it
 
@@ -70,24 +70,23 @@ def attention(
     if whole:
         causal = getattr(module, 'is_causal', True) if is_causal is None else is_causal
         out = dot_product_attention(query, key, value, None, causal, **options)
-    else:
-        out = _by_segments(query, key, value, attention_mask[:, 0, 0], sliding_window, options)
-    return out.transpose(1, 2).contiguous(), None
+        return out.transpose(1, 2).contiguous(), None
+    segment_ids = attention_mask[:, 0, 0]
+    pieces = _pieces_of(segment_ids.numpy().tobytes(), len(segment_ids), sliding_window)
+    return attend_pieces(query, key, value, pieces, causal=True, **options), None
 
 
-def _by_segments(
-    query: Tensor, key: Tensor, value: Tensor, segment_ids: Tensor, window: int | None, options: dict[str, Any]
-) -> Tensor:
-    rows = []
-    for row, found in groupby(runs(segment_ids), key=itemgetter(0)):
-        lengths = [end - start for _, start, end in found]
-        pieces = []
-        # cut at once: the backward pass then joins gradients instead of adding one to zeros for each piece
-        for parts in zip(*(whole[row].split(lengths, 1) for whole in (query, key, value))):
-            mask = _window(parts[0].shape[1], window)
-            pieces.append(dot_product_attention(*(part[None] for part in parts), mask, mask is None, **options))
-        rows.append(torch.cat(pieces, 2))
-    return torch.cat(rows)
+@lru_cache(maxsize=4)
+def _pieces_of(segment_ids: bytes, rows: int, window: int | None) -> Pieces:
+    """The samples of rows (R, S) int64, without pads; remembered, since all layers of a model ask for the same."""
+    ids = np.frombuffer(segment_ids, np.int64).reshape(rows, -1)
+    edges = np.ones(ids.shape, bool)
+    edges[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    starts = np.flatnonzero(edges)
+    bounds = np.stack([starts, np.append(starts[1:], ids.size)], 1)
+    plan = plan_pieces(bounds[ids.ravel()[starts] > 0])
+    grids = tuple(grid._replace(mask=_window(grid.queries, window)) for grid in plan.grids)
+    return plan._replace(grids=grids)
 
 
 def _window(size: int, width: int | None) -> Tensor | None:

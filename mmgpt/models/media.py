@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.cross_attention import span_mask
 from mmgpt.models.media_span import has_media, media_span, parts_of
-from mmgpt.structures import Media
+from mmgpt.models.pieces import plan_pieces, to_grids
+from mmgpt.structures import Media, Part, Pieces
 
 
 class Frames(NamedTuple):
@@ -51,10 +53,37 @@ def look(
     mask = span_mask(span, latents.shape[1], latents.shape[2])
     one_by_one = not whole_rows and span.device.type == 'cpu' and segment_ids is not None
     packed = one_by_one and bool((segment_ids > 1).any())
-    parts = parts_of(input_ids, segment_ids, config.media_token_id) if packed else None
+    pieces = None
+    if packed:
+        parts = parts_of(input_ids, segment_ids, config.media_token_id)
+        pieces = pieces_of(parts, span, latents.shape[1], latents.shape[2])
     blind = not packed or bool((looking & (span[..., 0] == span[..., 1])).any())
     gated = None if not skip or (packed and bool(looking.all())) else looking
-    return Media(latents, span, gated, mask=mask, parts=parts, blind=blind)
+    return Media(latents, span, gated, mask=mask, pieces=pieces, blind=blind)
+
+
+def pieces_of(parts: Sequence[Part], span: Tensor, media: int, latents: int) -> Pieces:
+    """How the samples of packed rows look at their own media; those that have none are left out.
+
+    Args:
+        parts: the samples.
+        span: (R, S, 2), of their tokens.
+        media: of a row, padding included.
+        latents: of a medium.
+    """
+    length, parts = span.shape[1], [part for part in parts if part.lo < part.hi]
+    tokens = [(part.row * length + part.start, part.row * length + part.end) for part in parts]
+    seen = [((part.row * media + part.lo) * latents, (part.row * media + part.hi) * latents) for part in parts]
+    plan = plan_pieces(tokens, seen)
+    own = span.flatten(0, 1).clone()
+    for (start, end), part in zip(tokens, parts, strict=True):
+        own[start:end] -= part.lo
+    own = to_grids(own, plan.queries).split([grid.pieces * grid.queries for grid in plan.grids])
+    masks = [  # of one medium, all or nothing is seen
+        None if grid.keys == latents else span_mask(each.unflatten(0, (grid.pieces, -1)), grid.keys // latents, latents)
+        for grid, each in zip(plan.grids, own, strict=True)
+    ]
+    return plan._replace(grids=tuple(grid._replace(mask=mask) for grid, mask in zip(plan.grids, masks, strict=True)))
 
 
 def project(media: Media, blocks: nn.ModuleDict) -> Media:

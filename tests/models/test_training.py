@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmgpt.models import loss as loss_module
+from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.language_decoders import MPT, CausalLM, probe
 from mmgpt.models.layerwise import checkpoint_activations
 from mmgpt.models.new_tokens import train_new_rows
@@ -292,6 +293,26 @@ def test_what_the_probe_finds(family, packing, by_segment, head_outside):
     decoder = tiny.model(family).decoder
     assert type(decoder) is (MPT if family == 'mpt' else CausalLM)
     assert decoder.traits == (packing, by_segment, head_outside)
+
+
+def test_what_the_probe_found_holds_for_one_attention_implementation():
+    text = dict(tiny.TEXT['llama'], model_type='llama')
+    found = [
+        tiny.model('llama', text_config=dict(text, attn_implementation=name)).decoder.traits.by_segment
+        for name in ('eager', 'sdpa')
+    ]
+    assert found == [False, True]
+
+
+def test_attention_under_autocast_is_that_of_its_type(monkeypatch):
+    """Rotated queries are float32 there; PyTorch's kernel for bfloat16 is slow to go backward."""
+    queries, keys, values = (torch.randn(2, 3, 9, 8, generator=torch.Generator().manual_seed(0)) for _ in range(3))
+    expected = dot_product_attention(*(part.bfloat16() for part in (queries, keys, values)), causal=True)
+    monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention', None)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = dot_product_attention(queries, keys, values.bfloat16(), causal=True)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
 
 
 def test_media_that_do_not_reach_the_layers_are_noticed_when_the_model_is_built():

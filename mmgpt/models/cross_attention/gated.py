@@ -10,8 +10,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmgpt.models.attention import attention_weights, dot_product_attention
 from mmgpt.models.feedforward import feed_forward
+from mmgpt.models.pieces import attend_pieces
 from mmgpt.registry import CROSS_ATTENTIONS
-from mmgpt.structures import Media, Part
+from mmgpt.structures import Media, Pieces
 
 
 def span_mask(span: Tensor, media: int, latents: int) -> Tensor:
@@ -77,25 +78,23 @@ class MaskedCrossAttention(nn.Module):
         values: Tensor,
         span: Tensor | None,
         mask: Tensor | None,
-        parts: tuple[Part, ...] | None = None,
-        media: int = 1,
+        pieces: Pieces | None = None,
     ) -> Tensor:
         """Attention's result (R, S, D) for text x (R, S, D).
 
         Args:
             x: the text.
             keys, values: (R, heads, M * L, head width).
-            span: (R, S, 2); None: all tokens see some media, but for whole ``parts`` that see none.
+            span: (R, S, 2); None: all tokens see some media, but for whole samples that see none.
             mask: (R, 1, S, M * L) bool, the span over latents; None: all tokens see all media.
-            parts: the samples of packed rows, which then attend one by one.
-            media: M, for ``parts``.
+            pieces: the samples of packed rows, which then attend to nothing but their own media.
         """
         queries = self._queries(x)
-        if parts is None:
-            out = dot_product_attention(queries, keys, values, mask)
+        if pieces is None:
+            out = dot_product_attention(queries, keys, values, mask).transpose(1, 2)
         else:
-            out = _attention_by_parts(queries, keys, values, mask, parts, keys.shape[2] // media)
-        out = self.to_out(out.transpose(1, 2).flatten(2))
+            out = attend_pieces(queries, keys, values, pieces)
+        out = self.to_out(out.flatten(2))
         return out if mask is None or span is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
 
     def weights(self, x: Tensor, keys: Tensor, span: Tensor, mask: Tensor | None) -> Tensor:
@@ -114,28 +113,6 @@ class MaskedCrossAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # plain, since it runs for each token and layer
-
-
-def _attention_by_parts(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, parts: tuple[Part, ...], latents: int
-) -> Tensor:
-    """The attention of each sample to its own media only: the products with all others are not made."""
-    out = []
-    for row in range(len(queries)):
-        own = [part for part in parts if part.row == row]
-        tokens = [part.end - part.start for part in own]
-        seen = [(part.hi - part.lo) * latents for part in own]
-        seen.append(keys.shape[2] - sum(seen))  # what fills the row up to the most media of any
-        pieces = zip(queries[row].split(tokens, 1), keys[row].split(seen, 1), values[row].split(seen, 1))
-        for part, (asking, own_keys, own_values) in zip(own, pieces):
-            if part.lo == part.hi:
-                out.append(torch.zeros_like(asking))
-                continue
-            visible = None  # of one medium, all or nothing is seen
-            if part.hi - part.lo > 1:
-                visible = mask[row, :, part.start : part.end, part.lo * latents : part.hi * latents]
-            out.append(dot_product_attention(asking[None], own_keys[None], own_values[None], visible)[0])
-    return torch.cat(out, 1).view(queries.shape[1], len(queries), -1, queries.shape[3]).transpose(0, 1)
 
 
 class GatedBlock(GradientCheckpointingLayer):
@@ -182,9 +159,8 @@ class GatedBlock(GradientCheckpointingLayer):
                 mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
             if media.weights is not None:
                 media.weights[layer] = self.attn.weights(out, keys, media.span, mask)
-            parts = () if media.parts is None else (media.parts, media.latents.shape[1])
             span = media.span if media.blind else None
-            out = out + self.attn(out, keys, values, span, mask, *parts) * self.attn_gate.tanh()
+            out = out + self.attn(out, keys, values, span, mask, media.pieces) * self.attn_gate.tanh()
         out = out + self.ff(out) * self.ff_gate.tanh()
         out = out.to(x.dtype)
         return out if media.gated is None else torch.where(media.gated.unsqueeze(-1), out, x)

@@ -19,7 +19,7 @@ WIDTH, HEADS, LAYERS, VOCABULARY, LENGTH = 32, 2, 2, 32, 64
 SEGMENTS = (7, 5)  # the lengths of the two samples that are packed into one row
 TOLERANCE = 1e-4
 
-_known: dict[tuple[type, type, str], Traits] = {}
+_known: dict[tuple[type, type, str | None, str], Traits] = {}
 
 
 class Traits(NamedTuple):
@@ -37,7 +37,7 @@ def traits_of(decoder: CausalLM) -> Traits:
         ValueError: the media do not reach every layer.
     """
     config = decoder.lm.config.get_text_config()
-    key = (type(decoder), type(decoder.lm), config.to_json_string())
+    key = (type(decoder), type(decoder.lm), config._attn_implementation, config.to_json_string())
     if key not in _known:
         # 'cpu', because the model itself may be under construction on 'meta'
         with torch.device('cpu'), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():

@@ -1,0 +1,76 @@
+"""Attention of pieces of rows equals masked attention of the rows, whatever their lengths."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmgpt.models import pieces as module
+from mmgpt.models.attention import dot_product_attention
+from mmgpt.models.pieces import attend_pieces, from_grids, plan_pieces, to_grids
+
+SHORT = [(0, 3), (3, 4), (4, 10), (13, 20), (20, 40)]  # the tokens 10 to 12 belong to none
+ROWS, LENGTH, HEADS, WIDTH = 2, 20, 3, 4
+
+
+def tensors(count, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(ROWS, HEADS, LENGTH, WIDTH, generator=generator, dtype=dtype) for _ in range(count)]
+
+
+def masked(bounds):
+    """(R, 1, S, S) bool: a token sees those of its own piece up to itself; (R, S): it belongs to one."""
+    number = torch.zeros(ROWS * LENGTH, dtype=torch.long)
+    for piece, (start, end) in enumerate(bounds, 1):
+        number[start:end] = piece
+    number = number.view(ROWS, LENGTH)
+    mask = (number[:, :, None] == number[:, None, :]) & (number > 0)[:, :, None]
+    return (mask & torch.ones(LENGTH, LENGTH).tril().bool()).unsqueeze(1), number > 0
+
+
+@pytest.mark.parametrize('alone', [1, 50, module.ALONE])
+def test_pieces_attend_as_a_mask_would_let_them(alone, monkeypatch):
+    monkeypatch.setattr(module, 'ALONE', alone)
+    plan = plan_pieces(SHORT)
+    assert sum(grid.pieces for grid in plan.grids) == len(SHORT)
+    assert (len(plan.grids) == len(SHORT)) == (alone == 1)
+    inputs = [tensor.requires_grad_() for tensor in tensors(3)]
+    out = attend_pieces(*inputs, plan, causal=True)
+    mask, real = masked(SHORT)
+    seen = mask | ~real[:, None, :, None]  # no empty softmax
+    expected = dot_product_attention(*inputs, seen).transpose(1, 2) * real[..., None, None]
+    torch.testing.assert_close(out, expected)
+    weights = tensors(1)[0].transpose(1, 2)
+    found, wanted = (torch.autograd.grad((made * weights).sum(), inputs) for made in (out, expected))
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other)
+
+
+def test_each_piece_sees_keys_of_its_own():
+    seen = [(0, 8), (8, 12), (30, 37), (20, 24), (24, 28)]
+    queries, keys, values = tensors(3)
+    plan = plan_pieces(SHORT, seen)
+    assert len(plan.grids) < len(SHORT)
+    counts = torch.tensor([end - start for start, end in seen])
+    own = [torch.arange(grid.keys) < counts[list(grid.members), None] for grid in plan.grids]
+    grids = (
+        grid._replace(mask=mask[:, None, None].expand(-1, 1, grid.queries, -1)) for grid, mask in zip(plan.grids, own)
+    )
+    out = attend_pieces(queries, keys, values, plan._replace(grids=tuple(grids))).flatten(0, 1)
+    flat = [tensor.transpose(1, 2).flatten(0, 1) for tensor in (queries, keys, values)]
+    for piece, (asking, looked_at) in enumerate(zip(SHORT, seen)):
+        parts = (tensor[slice(*b)].transpose(0, 1)[None] for tensor, b in zip(flat, (asking, looked_at, looked_at)))
+        torch.testing.assert_close(
+            out[slice(*asking)], dot_product_attention(*parts)[0].transpose(0, 1), msg=str(piece)
+        )
+    assert not out[10:13].any()
+
+
+def test_what_is_in_order_is_not_copied():
+    whole = torch.randn(400, 2)
+    plan = plan_pieces([(0, 200), (200, 400)])
+    assert to_grids(whole, plan.queries) is whole
+    assert from_grids(whole, plan.queries, 400) is whole
+    short = plan_pieces([(0, 3), (3, 4)])
+    assert to_grids(whole[:4], short.queries).shape[0] == short.queries.size
+    assert from_grids(to_grids(whole[:4], short.queries), short.queries, 5).tolist() == [*whole[:4].tolist(), [0, 0]]

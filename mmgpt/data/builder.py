@@ -112,7 +112,8 @@ def build_dataloader(
 
     Args:
         cfg: ``dict(batch_size, dataset=dict(…))``; optional: ``sampler=dict(type='MixtureSampler')``,
-            ``pad_to_multiple_of``, and what torch's ``DataLoader`` takes (``num_workers``, ``prefetch_factor``, …).
+            ``pad_to_multiple_of``, ``padding_free`` (the samples of a batch one after the other in one packed row), and
+            what torch's ``DataLoader`` takes (``num_workers``, ``prefetch_factor``, …).
         prompter: makes ids and frames.
         seed: of order, retrieval and augmentation.
         rank: of this process.
@@ -158,10 +159,11 @@ def build_val_dataloader(
 def _build_loader(
     cfg: dict[str, Any], dataset: InstructionDataset, batches: Iterable[list[Address]], prompter: Prompter, seed: int
 ) -> DataLoader:
+    rows = {key: cfg.pop(key) for key in ('pad_to_multiple_of', 'padding_free') if key in cfg}
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=PadCollate(prompter.tokenizer.pad_token_id, cfg.pop('pad_to_multiple_of', 1)),
+        collate_fn=PadCollate(prompter.tokenizer.pad_token_id, **rows),
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=outlive_signals,
         **{'pin_memory': torch.cuda.is_available(), **cfg},  # a copy to the GPU does not wait then

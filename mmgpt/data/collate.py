@@ -23,15 +23,19 @@ class PadCollate:
     Args:
         pad_token_id: fills the rows; what is padding is told by ``segment_ids``, so it may equal the end-of-text.
         pad_to_multiple_of: the length of the rows is rounded up to a multiple of it.
+        padding_free: all items are packed into one row, the samples in their order.
     """
 
-    def __init__(self, pad_token_id: int, pad_to_multiple_of: int = 1) -> None:
+    def __init__(self, pad_token_id: int, pad_to_multiple_of: int = 1, padding_free: bool = False) -> None:
         self.pad_token_id = pad_token_id
         self.pad_to_multiple_of = pad_to_multiple_of
+        self.padding_free = padding_free
 
     def __call__(self, items: Sequence[Item | list[Item]]) -> Batch:
-        """One batch of R = ``len(items)`` rows."""
+        """One batch of R = ``len(items)`` rows; without padding, of one."""
         packed = [row if isinstance(row, list) else [row] for row in items]
+        if self.padding_free:
+            packed = [[*chain.from_iterable(packed)]]
         rows = [[item.encoded for item in row] for row in packed]
         lengths = [torch.tensor([len(sample.input_ids) for sample in row]) for row in rows]
         labels = self._pad([torch.cat([sample.labels for sample in row]) for row in rows], IGNORE_INDEX)
@@ -53,7 +57,8 @@ class PadCollate:
             batch['attend_next'] = pad_sequence([torch.tensor(row) for row in placed], True, -1)
         media = [[medium.frames for one in row for medium in one.media] for row in rows]
         keys = dict.fromkeys(key for row in media for medium in row for key in medium)  # in the order they are met
-        found = {key: frame for row in packed for item in row for key, frame in item.frames.items()}
+        shared = {id(item.frames): item.frames for row in packed for item in row}  # of a batch mostly one
+        found = {key: frame for frames in shared.values() for key, frame in frames.items()}
         frames, keys = _stacked({key: found[key] for key in keys})
         numbers = {key: number for number, key in enumerate(keys)}
         batch['media_frames'] = _pad_media([[[numbers[key] for key in medium] for medium in row] for row in media])

@@ -77,6 +77,8 @@ class InstructionDataset(Dataset):
         replace_unreadable: a sample that cannot be read, a broken picture or record, is replaced by another one of its
             source, a function of the seed and its address; in a packed row by one that is no longer. The item tells of
             it. Else the error is raised.
+        keep_pictures: MiB of pictures, decoded and resized, that each worker keeps until its end, for sets that are
+            seen often and fit; the augmentation of a picture is drawn anew all the same. Default: none.
 
     Attributes:
         features: where set, frames come out of this cache, and pictures are decoded only where it has none.
@@ -91,17 +93,22 @@ class InstructionDataset(Dataset):
         max_seq_len: int | None = None,
         seed: int = 0,
         replace_unreadable: bool = False,
+        keep_pictures: float = 0,
     ) -> None:
         if not entries:
             raise ValueError('a data set needs at least one source')
         if max_seq_len is not None and max_seq_len < 1:
             raise ValueError(f'max_seq_len must be at least 1 or None, got {max_seq_len}')
+        if keep_pictures < 0:
+            raise ValueError(f'keep_pictures must be a number of MiB, 0 or more, got {keep_pictures}')
         self.entries = list(entries)
         self.prompter = prompter
         self.max_seq_len = max_seq_len
         self.seed = seed
         self.replace_unreadable = replace_unreadable
         self.features: FeatureCache | None = None
+        self._room = keep_pictures * 2**20  # bytes that are left for pictures
+        self._kept: dict[tuple[int, Hashable], Image.Image] = {}
         stores: dict[int, int] = {}  # sources that share a store share their frames
         self._stores = [stores.setdefault(id(entry.source.images), len(stores)) for entry in self.entries]
 
@@ -277,7 +284,20 @@ class InstructionDataset(Dataset):
             return look_up(self.features, self.prompter, picture, entry.source.images)
         # The same generator for each frame of a medium: a video moves as one.
         rng = np.random.default_rng(draw) if entry.augment else None
+        picture = self._opened(picture, entry.source.images)
         return self.prompter.frame(picture, entry.source.images, entry.augment, rng)
+
+    def _opened(self, picture: Hashable | Image.Image, images: ImageStore | None) -> Hashable | Image.Image:
+        """A picture that is kept, or one to keep while there is room; else what it was."""
+        if isinstance(picture, Image.Image) or images is None:
+            return picture
+        key = (id(images), picture)
+        if key in self._kept or self._room <= 0:
+            return self._kept.get(key, picture)
+        opened = self.prompter.image_transform.resized(images.open(picture))
+        self._room -= opened.width * opened.height * len(opened.mode)
+        self._kept[key] = opened
+        return opened
 
     def _frame_key(self, address: Address, medium: int, frame: int, picture: Hashable | Image.Image) -> FrameKey:
         store = self._stores[address.source]

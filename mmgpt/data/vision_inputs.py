@@ -77,7 +77,7 @@ class ImageTransform:
         """
         if augment and rng is None:
             raise ValueError('augmentations need a generator to draw from: pass rng')
-        picture = self._resize(picture if picture.mode == 'RGB' else picture.convert('RGB'))
+        picture = self.resized(picture)
         for transform in augment:
             picture = transform(picture, rng)
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
@@ -86,7 +86,9 @@ class ImageTransform:
         """The arguments that build this transform again."""
         return {'size': self.size, 'resize': self.resize, 'interpolation': self.interpolation}
 
-    def _resize(self, picture: Image.Image) -> Image.Image:
+    def resized(self, picture: Image.Image) -> Image.Image:
+        """The picture as RGB and in its final size; one that is so already is returned as it is."""
+        picture = picture if picture.mode == 'RGB' else picture.convert('RGB')
         method = _INTERPOLATIONS[self.interpolation]
         size = (self.size, self.size)
         if self.resize == 'squash' or picture.width == picture.height:

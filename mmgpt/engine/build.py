@@ -69,8 +69,9 @@ def build_parts(cfg: Config) -> Parts:
     dataloader = build_dataloader(cfg.train_dataloader, prompter, *place)
     held_out = cfg.get('val_dataloader')
     val_dataloader = build_val_dataloader(held_out, prompter, *place) if held_out else None
-    if isinstance(dataloader.batch_sampler, PackingSampler):
-        _check_packing(model, cfg.optim_wrapper)
+    planned = isinstance(dataloader.batch_sampler, PackingSampler)
+    if planned or any(loader is not None and loader.collate_fn.padding_free for loader in (dataloader, val_dataloader)):
+        _check_packing(model, cfg.optim_wrapper, planned)
     if cfg.get('feature_cache'):
         require_cacheable(model.vision_encoder, dataloader.dataset)
     return Parts(model, processor, dataloader, val_dataloader)
@@ -105,15 +106,18 @@ def seed_of(cfg: Config) -> int:
     return int(cfg.get('randomness', {}).get('seed') or 0)
 
 
-def _check_packing(model: nn.Module, optim_wrapper: Mapping[str, Any]) -> None:
-    """Raises ValueError where packed rows would not train as single ones do."""
+def _check_packing(model: nn.Module, optim_wrapper: Mapping[str, Any], planned: bool) -> None:
+    """Raises ValueError where packed rows, planned ones or those of a batch without padding, would train otherwise."""
     decoder = getattr(model, 'decoder', None)
     if decoder is not None and decoder.traits.packing is None:
+        instead = 'set padding_free to False'
+        if planned:
+            instead = "set train_dataloader.sampler to dict(type='LengthGroupedSampler') and raise batch_size"
         raise ValueError(
             f'{type(decoder.lm).__name__} cannot keep the samples of a packed row apart (found by running a small copy '
-            "of it): set train_dataloader.sampler to dict(type='LengthGroupedSampler') and raise batch_size"
+            f'of it): {instead}'
         )
-    if optim_wrapper.get('reduction') == 'batch':
+    if planned and optim_wrapper.get('reduction') == 'batch':
         raise ValueError(
             "reduction='batch' takes the mean of each batch as it was published, and packed rows make other batches: "
             "set optim_wrapper.reduction to 'token', or train_dataloader.sampler to dict(type='MixtureSampler')"

@@ -267,6 +267,7 @@ class _Check(Rules):
             'sampler': Argument(dict),
             'num_workers': Argument(int),
             'pad_to_multiple_of': Argument(int),
+            'padding_free': Argument(bool),
         }
         if key == ('val_dataloader',):  # each sample once, in their order
             del arguments['sampler']

@@ -41,6 +41,18 @@ def test_every_row_is_found_again():
         assert torch.equal(batch['loss_weights'][row], encoded.weight * trained)
 
 
+def test_without_padding_all_samples_are_in_one_row():
+    batch = PadCollate(pad_token_id=0, padding_free=True)(MIXED)
+    packed = PadCollate(pad_token_id=0)([MIXED])
+    assert batch['sample_ids'] == [['text', 'picture', 'several', 'video']]
+    assert batch['input_ids'].shape == (1, sum(len(encoded.input_ids) for encoded, *_ in MIXED))
+    assert batch.keys() == packed.keys()
+    for name, value in packed.items():
+        assert torch.equal(batch[name], value) if torch.is_tensor(value) else batch[name] == value
+    rows = PadCollate(pad_token_id=0, padding_free=True)([MIXED[:1], MIXED[1:]])  # already packed ones are joined
+    assert torch.equal(rows['segment_ids'], packed['segment_ids'])
+
+
 def test_each_distinct_frame_comes_once_and_is_where_it_belongs():
     batch = PadCollate(pad_token_id=0)(MIXED)
     assert batch['frames'].dtype == torch.uint8

@@ -71,6 +71,28 @@ def test_a_row_that_is_too_long_loses_its_oldest_examples_first(source, prompter
     assert cut.labels[cut.labels != IGNORE_INDEX].tolist() == [prompter.tokenizer.eos_token_id]
 
 
+def test_kept_pictures_are_decoded_once_and_change_nothing(source, prompter, monkeypatch):
+    augment = (RandomAffine(degrees=20.0),)
+
+    def items(mib):
+        made = InstructionDataset([SourceEntry(source, augment=augment)], prompter, keep_pictures=mib)
+        return [made[Address(0, index, epoch)] for epoch in range(3) for index in range(4)]
+
+    expected = items(0)
+    opened = []
+    open_picture = source.images.open
+    monkeypatch.setattr(source.images, 'open', lambda key: opened.append(key) or open_picture(key))
+    size = prompter.image_transform.size
+    for mib, times in ((1, 4), (3 * size * size * 1.5 / 2**20, 2 + 2 * 3)):  # room for all, and for two of them
+        opened.clear()
+        for item, other in zip(items(mib), expected):
+            assert item.frames.keys() == other.frames.keys()
+            assert all(torch.equal(frame, other.frames[key]) for key, frame in item.frames.items())
+        assert len(opened) == times
+    with pytest.raises(ValueError, match='keep_pictures must be'):
+        InstructionDataset([SourceEntry(source)], prompter, keep_pictures=-1)
+
+
 def test_frames_of_a_batch_are_decoded_once(source, prompter, monkeypatch):
     opened = []
     open_picture = source.images.open

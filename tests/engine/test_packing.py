@@ -97,11 +97,14 @@ def test_a_language_model_that_cannot_pack_is_refused_before_the_run():
         decoder = SimpleNamespace(traits=SimpleNamespace(packing=None), lm=torch.nn.Identity())
 
     with pytest.raises(ValueError, match=r'Identity cannot keep the samples.*LengthGroupedSampler'):
-        build._check_packing(Model(), Config())
+        build._check_packing(Model(), Config(), planned=True)
+    with pytest.raises(ValueError, match=r'Identity cannot keep the samples.*padding_free'):
+        build._check_packing(Model(), Config(), planned=False)
     Model.decoder.traits.packing = 'positions'
-    build._check_packing(Model(), Config())
+    build._check_packing(Model(), Config(), planned=True)
     with pytest.raises(ValueError, match="reduction='batch' takes the mean of each batch"):
-        build._check_packing(Model(), Config({'reduction': 'batch'}))
+        build._check_packing(Model(), Config({'reduction': 'batch'}), planned=True)
+    build._check_packing(Model(), Config({'reduction': 'batch'}), planned=False)
 
 
 def test_flash_attention_is_refused_where_it_would_mix_the_samples():

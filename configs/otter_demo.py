@@ -3,7 +3,6 @@ _base_ = ['_base_/runtime.py']
 
 data = 'data/otter_demo'
 width = 128
-attention = 'eager'  # at this size faster on a CPU than the fused kernels
 
 model = dict(
     type='Flamingo',
@@ -17,7 +16,6 @@ model = dict(
             image_size=32,
             patch_size=16,
             initializer_range=0.2,
-            attn_implementation=attention,
         ),
         mean=[0.3053] * 3,  # of the digits
         std=[0.3760] * 3,
@@ -42,7 +40,6 @@ model = dict(
             max_position_embeddings=512,
             initializer_range=0.12,  # Llama's 0.02 is for wider models: binding names would take far longer
             tie_word_embeddings=True,
-            attn_implementation=attention,
         ),
     ),
     cross_attention=dict(type='GatedCrossAttention', heads=4, head_width=32, feedforward_ratio=4, initial_gate=1.5),
@@ -124,9 +121,10 @@ sources = [
 ]
 train_dataloader = dict(
     batch_size=64,
+    padding_free=True,
     num_workers=1,
     prefetch_factor=4,
-    dataset=dict(sources=sources, max_seq_len=128),
+    dataset=dict(sources=sources, max_seq_len=128, keep_pictures=64),
     sampler=dict(type='MixtureSampler'),
 )
 

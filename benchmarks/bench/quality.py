@@ -36,6 +36,7 @@ class Race:
         every: iterations from one scoring to the next.
         episodes: of a scoring.
         attention, precision: of the peer; ours are the config's.
+        rate: factor on the config's learning rates for the peer.
     """
 
     seed: int = 0
@@ -44,6 +45,7 @@ class Race:
     episodes: int = 400
     attention: str = 'eager'
     precision: str = 'bf16'
+    rate: float = 1.0
 
 
 class Watch:
@@ -57,18 +59,19 @@ class Watch:
 
     def __init__(self, score: Callable[[], float], race: Race, limit: Callable[[], float]) -> None:
         self.score, self.race, self.limit = score, race, limit
-        self.seconds, self.iteration, self.reached = 0.0, 0, False
+        self.seconds, self.processor, self.iteration, self.reached = 0.0, 0.0, 0, False
         self.curve: list[dict[str, float]] = []
         self._losses: list[float] = []
-        self._since = 0.0
+        self._since = self._used = 0.0
 
     def start(self) -> None:
-        """The training begins."""
-        self._since = time.perf_counter()
+        """The training begins, or goes on."""
+        self._since, self._used = time.perf_counter(), time.process_time()
 
     def after(self, iteration: int, loss: float) -> bool:
         """After an iteration, whether the training is over."""
         self.seconds += time.perf_counter() - self._since
+        self.processor += time.process_time() - self._used
         self.iteration = iteration
         self._losses.append(loss)
         if iteration % self.race.every == 0:
@@ -77,14 +80,14 @@ class Watch:
             loss, self._losses = statistics.fmean(self._losses), []
             self.curve.append({'iteration': iteration, 'seconds': self.seconds, 'score': score, 'loss': loss})
             self.reached = score >= self.race.target
-        self._since = time.perf_counter()
+        self.start()
         return self.reached or self.seconds > self.limit()
 
     def result(self) -> dict[str, Any]:
         """What came of it."""
         each = self.seconds / max(1, self.iteration)
         found = {'reached': self.reached, 'iterations': self.iteration, 'seconds': self.seconds}
-        return {**found, 'seconds_per_iteration': each, 'curve': self.curve}
+        return {**found, 'processor_seconds': self.processor, 'seconds_per_iteration': each, 'curve': self.curve}
 
 
 def train(side: str, cfg: Any, race: Race, limit: Callable[[], float] = lambda: float('inf')) -> dict[str, Any]:
@@ -148,6 +151,7 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
 
     from bench.digits_peer import AnsweringIdefics, IdeficsBatch, idefics_like
 
+    cfg.train_dataloader.padding_free = False
     parts = build_parts(cfg)  # the same first weights, the same stream of samples
     peer = idefics_like(cfg.model, parts.model, race.attention)
     mark, encoder = parts.model.config.media_token_id, parts.model.vision_encoder
@@ -181,7 +185,7 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
                 control.should_training_stop = True
 
     wrapper, iterations = cfg.optim_wrapper, cfg.train_cfg.max_iters
-    rates = dict(wrapper.optimizer)
+    rates = {**wrapper.optimizer, 'lr': wrapper.optimizer.lr * race.rate}
     factors = {'*embed_tokens*': wrapper.lr_factors['*embed_tokens*']}  # there are no embeddings of frames
     groups = parameter_groups(peer, rates['lr'], rates['weight_decay'], lr_factors=factors)
     optimizer = build_optimizer(rates, groups)

@@ -33,16 +33,18 @@ def test_both_train_from_the_same_loss_and_are_scored(benchmark, tmp_path, capsy
     first = [run[side]['curve'][0]['loss'] for side in ('ours', 'idefics')]
     assert first[0] == pytest.approx(first[1], rel=0.1)  # of the same samples, by nearly the same weights
     assert run['ratio'] == pytest.approx(run['idefics']['seconds'] / run['ours']['seconds'])
+    assert run['processor_ratio'] > 0
     assert plot.stat().st_size
     assert 'x sooner' in capsys.readouterr().out
 
 
 def test_a_peer_that_gives_up_is_a_lower_bound_and_ours_must_reach_the_target(benchmark):
     def ended(reached, seconds):
-        return {'reached': reached, 'seconds': seconds}
+        return {'reached': reached, 'seconds': seconds, 'processor_seconds': seconds / 2}
 
     assert benchmark.compared({'ours': ended(True, 2.0), 'idefics': ended(False, 6.0)}) == {
         'ratio': 3.0,
+        'processor_ratio': 3.0,
         'at_least': True,
     }
     assert benchmark.compared({'ours': ended(True, 2.0), 'idefics': ended(True, 5.0)})['at_least'] is False

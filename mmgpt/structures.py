@@ -103,7 +103,7 @@ class Media(NamedTuple):
     keys_values: dict[int, tuple[Tensor, Tensor]] | None = None  # per layer (R, heads, M * L, head width), else latents
     mask: Tensor | None = None  # (R, 1, S, M * L) bool: the span over latents, made once and shared by all layers;
     # keys and values without one: all tokens see all of them
-    pieces: Pieces | None = None  # the samples of packed rows, where each is best looked at by itself
+    pieces: Pieces | None = None  # the samples of packed rows, where each is best looked at by itself, without a mask
     size: int | None = None  # L, where keys and values stand instead of latents
     marks: Tensor | None = None  # (R,) int64: marks of each row before this call, where it continues a text
     blind: bool = True  # False: it is known that all tokens of a sample with media see some of them

@@ -50,13 +50,14 @@ def look(
         return None if skip else Media(None, span, None)
     span = media_span(input_ids, segment_ids, config.media_token_id, config.attend, attend_next)
     looking = has_media(input_ids, segment_ids, config.media_token_id)
-    mask = span_mask(span, latents.shape[1], latents.shape[2])
     one_by_one = not whole_rows and span.device.type == 'cpu' and segment_ids is not None
     packed = one_by_one and bool((segment_ids > 1).any())
-    pieces = None
-    if packed:
+    pieces = mask = None
+    if packed:  # a mask would grow with the square of the row
         parts = parts_of(input_ids, segment_ids, config.media_token_id)
         pieces = pieces_of(parts, span, latents.shape[1], latents.shape[2])
+    else:
+        mask = span_mask(span, latents.shape[1], latents.shape[2])
     blind = not packed or bool((looking & (span[..., 0] == span[..., 1])).any())
     gated = None if not skip or (packed and bool(looking.all())) else looking
     return Media(latents, span, gated, mask=mask, pieces=pieces, blind=blind)

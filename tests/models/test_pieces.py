@@ -7,7 +7,9 @@ import torch
 
 from mmgpt.models import pieces as module
 from mmgpt.models.attention import dot_product_attention
+from mmgpt.models.media import look
 from mmgpt.models.pieces import attend_pieces, from_grids, plan_pieces, to_grids
+from tests.models import tiny
 
 SHORT = [(0, 3), (3, 4), (4, 10), (13, 20), (20, 40)]  # the tokens 10 to 12 belong to none
 ROWS, LENGTH, HEADS, WIDTH = 2, 20, 3, 4
@@ -74,3 +76,20 @@ def test_what_is_in_order_is_not_copied():
     short = plan_pieces([(0, 3), (3, 4)])
     assert to_grids(whole[:4], short.queries).shape[0] == short.queries.size
     assert from_grids(to_grids(whole[:4], short.queries), short.queries, 5).tolist() == [*whole[:4].tolist(), [0, 0]]
+
+
+def test_a_packed_row_is_looked_at_without_a_mask_of_its_whole():
+    """Which would grow with the square of the row; one who looks on gets the weights of all of it."""
+    model, batch = tiny.model(), tiny.training_batch(list(tiny.ROWS), packed=True)
+    ids, segments = batch['input_ids'], batch['segment_ids']
+    width, count = model.resampler.width, int((ids == tiny.MARK).sum())
+    latents = torch.randn(1, count, 3, width, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(*ids.shape, model.decoder.width, generator=torch.Generator().manual_seed(1))
+    found = []
+    for whole_rows in (True, False):
+        media = look(model.config, ids, segments, latents, whole_rows=whole_rows)._replace(weights={})
+        assert (media.mask is None, media.pieces is None) == (not whole_rows, whole_rows)
+        layer, block = next(iter(model.gated_blocks.items()))
+        found.append((block(text, media, int(layer)), media.weights[int(layer)]))
+    for packed, masked in zip(*found):
+        torch.testing.assert_close(packed, masked, atol=2e-5, rtol=1e-4)

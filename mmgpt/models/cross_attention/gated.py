@@ -95,7 +95,9 @@ class MaskedCrossAttention(nn.Module):
         else:
             out = attend_pieces(queries, keys, values, pieces)
         out = self.to_out(out.flatten(2))
-        return out if mask is None or span is None else torch.where(span[..., 1:] > span[..., :1], out, 0)
+        if span is None or (mask is None and pieces is None):
+            return out
+        return torch.where(span[..., 1:] > span[..., :1], out, 0)
 
     def weights(self, x: Tensor, keys: Tensor, span: Tensor, mask: Tensor | None) -> Tensor:
         """How much each token looks at each latent, for people to see; arguments as of ``forward``.
@@ -155,7 +157,7 @@ class GatedBlock(GradientCheckpointingLayer):
             else:
                 keys, values = self.project_media(media.latents)
             mask = media.mask
-            if mask is None and media.latents is not None:
+            if mask is None and media.latents is not None and (media.pieces is None or media.weights is not None):
                 mask = span_mask(media.span, media.latents.shape[1], media.latents.shape[2])
             if media.weights is not None:
                 media.weights[layer] = self.attn.weights(out, keys, media.span, mask)

@@ -87,7 +87,7 @@ class DigitInstructionsEvaluation:
         questions = {name: asked[:limit] for name, asked in make_questions(digits, size, self.seed).items()}
         talks = make_talks(digits, size, self.seed)
         answers = {name: self._ask(model, processor, asked) for name, asked in questions.items()}
-        answers |= self._talk(model, processor, talks)
+        answers |= answer_talks(model, processor, talks, self.batch_size)
         base, base_processor = load_folder(self.base, device=next(model.parameters()).device)
         of_base = {name: self._ask(base, base_processor, asked) for name, asked in questions.items() if name != 'text'}
 
@@ -116,19 +116,31 @@ class DigitInstructionsEvaluation:
     def _ask(self, model: Any, processor: Any, questions: Sequence[Question]) -> list[str]:
         return answer(model, processor, [question.messages for question in questions], self.batch_size)
 
-    def _talk(self, model: Any, processor: Any, talks: Sequence[Sequence[Question]]) -> dict[str, list[str]]:
-        """The answers in each round of the dialogues, after the model's own answers in those before."""
-        said: dict[str, list[str]] = {}
-        histories: list[list[Message]] = [[] for _ in talks]
-        for number, name in enumerate(ROUNDS):
-            histories = [history + talk[number].messages for history, talk in zip(histories, talks, strict=True)]
-            answers = answer(model, processor, histories, self.batch_size)
-            histories = [
-                [*history, {'role': 'assistant', 'content': text}]
-                for history, text in zip(histories, answers, strict=True)
-            ]
-            said[f'dialogue/{name}'] = answers
-        return said
+
+def answer_talks(
+    model: Any, processor: Any, talks: Sequence[Sequence[Question]], batch_size: int = 64
+) -> dict[str, list[str]]:
+    """The answers in each round of dialogues of three, after the model's own answers in those before.
+
+    Args:
+        model: a ``Flamingo``.
+        processor: its processor.
+        talks: as ``make_talks`` gives them.
+        batch_size: dialogues that are answered together.
+
+    Returns:
+        ``dialogue/first``, ``dialogue/second`` and ``dialogue/third``, in the order of the dialogues.
+    """
+    said: dict[str, list[str]] = {}
+    histories: list[list[Message]] = [[] for _ in talks]
+    for number, name in enumerate(ROUNDS):
+        histories = [history + talk[number].messages for history, talk in zip(histories, talks, strict=True)]
+        answers = answer(model, processor, histories, batch_size)
+        histories = [
+            [*history, {'role': 'assistant', 'content': text}] for history, text in zip(histories, answers, strict=True)
+        ]
+        said[f'dialogue/{name}'] = answers
+    return said
 
 
 def make_questions(digits: Digits, size: int, seed: int) -> dict[str, list[Question]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmgpt.data.json_lines import json_lines
 from mmgpt.inference.batching import BatchEngine
 from mmgpt.inference.examples import as_messages, beside, short_question
 from mmgpt.inference.generation import GenerationSettings
@@ -62,7 +63,7 @@ def answer_file(
     ready: dict[int, Answer | BaseException] = {}
 
     def requests() -> Iterator[Request]:
-        for place, record in enumerate(records(source)):
+        for place, record in enumerate(json_lines(source)):
             ids[place] = record.get('id', place + 1)
             try:
                 prompt = engine.prompt(messages_of(record, source.parent, system, shown))
@@ -87,25 +88,6 @@ def answer_file(
     finally:
         beside_it.unlink(missing_ok=True)
     return counts
-
-
-def records(path: Path) -> Iterator[dict]:
-    """The objects of a JSONL file, one by one; empty lines are left out.
-
-    Raises:
-        ValueError: a line is none.
-    """
-    with path.open(encoding='utf-8') as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f'{path}, line {number}: not JSON: {error}') from error
-            if not isinstance(record, dict):
-                raise ValueError(f'{path}, line {number}: expected an object, got {type(record).__name__}')
-            yield record
 
 
 def messages_of(record: dict, folder: Path, system: str | None, examples: Sequence[dict]) -> list[dict]:

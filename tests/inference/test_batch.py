@@ -69,7 +69,7 @@ def test_a_line_that_is_no_json_leaves_nothing_behind(place, tmp_path):
     source = write(place / 'broken.jsonl', [{'text': 'What?'}, '{"text": \n'])
     with (
         BatchEngine(*tiny.model_and_processor()) as engine,
-        pytest.raises(ValueError, match=r'broken\.jsonl, line 2: not JSON'),
+        pytest.raises(ValueError, match=r'broken\.jsonl, line 2: is no JSON'),
     ):
         answer_file(engine, source, tmp_path / 'answers.jsonl', SETTINGS)
     assert list(tmp_path.iterdir()) == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mmgpt.data.json_lines import checked
 
 
 def need(path: str | Path, key: str, where: str) -> Path:
@@ -39,24 +41,6 @@ def read_json(path: Path) -> Any:
         raise ValueError(f'{path} is no JSON file: {error}') from None
 
 
-def json_lines(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The records of a file with one JSON object a line, which have all ``keys``.
-
-    Raises:
-        ValueError: a line is none, or lacks a key.
-    """
-    with path.open(encoding='utf-8') as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f'{path}, line {number} is no JSON: {error}') from None
-            _check(record, keys, f'{path}, line {number}')
-            yield record
-
-
 def records_of(data: Any, path: Path, name: str, keys: Sequence[str]) -> list[Mapping[str, Any]]:
     """The list of records that ``data`` holds under ``name``, all with ``keys``.
 
@@ -78,13 +62,5 @@ def list_of(data: Any, where: str | Path, keys: Sequence[str]) -> list[Mapping[s
     if not isinstance(data, list):
         raise ValueError(f'{where} should be a list of records, and is {type(data).__name__}')
     for number, record in enumerate(data):
-        _check(record, keys, f'{where}[{number}]')
+        checked(record, f'{where}[{number}]', keys)
     return data
-
-
-def _check(record: Any, keys: Sequence[str], place: str) -> None:
-    if not isinstance(record, Mapping):
-        raise ValueError(f'{place} should be an object, and is {record!r:.80}')
-    missing = [key for key in keys if key not in record]
-    if missing:
-        raise ValueError(f'{place} lacks {", ".join(map(repr, missing))}; it has {", ".join(map(repr, record))}')

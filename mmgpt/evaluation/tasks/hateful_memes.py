@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mmgpt.data.json_lines import json_lines
 from mmgpt.evaluation.items import Answer, Item, Ranking, Scores
 from mmgpt.evaluation.tasks.base import EvaluationTask
-from mmgpt.evaluation.tasks.files import json_lines, need
+from mmgpt.evaluation.tasks.files import need
 from mmgpt.registry import EVALUATION_TASKS, METRICS
 from mmgpt.structures import Medium
 

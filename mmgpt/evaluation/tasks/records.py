@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from mmgpt.data.json_lines import json_lines
 from mmgpt.data.table_records import TableRecords, is_table
 from mmgpt.evaluation.items import Item
 from mmgpt.evaluation.tasks.base import EvaluationTask
-from mmgpt.evaluation.tasks.files import json_lines, need, read_json
+from mmgpt.evaluation.tasks.files import need, read_json
 from mmgpt.hub.pictures import open_picture
 from mmgpt.structures import Medium
 
@@ -165,7 +166,7 @@ class Record:
 
 def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
     if path.suffix == '.jsonl':
-        for number, record in enumerate(json_lines(path, ()), 1):
+        for number, record in enumerate(json_lines(path), 1):
             yield f'{path}, record {number}', record
     elif path.suffix == '.tsv':
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are base64 text in cells

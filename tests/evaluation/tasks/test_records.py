@@ -83,7 +83,7 @@ def test_each_form_gives_the_same_items(tmp_path, write):
             '[{"id": "count_1", "answer": "Yes"}]',
             r"\[0\] lacks 'instruction' or 'question'; it has id, ans",
         ),
-        ('mme.jsonl', '{"id": "count_1"\n', 'line 1 is no JSON'),
+        ('mme.jsonl', '{"id": "count_1"\n', 'line 1: is no JSON'),
         (
             'mme.jsonl',
             '{"id": "count_1", "instruction": "Q?", "answer": "Maybe"}',

@@ -3,6 +3,8 @@
     python benchmarks/strategies.py [--processes 2 4] [--iterations 100] [--strategies DDP FSDP2 ZeRO-2 ZeRO-3]
         [--models demo LoRA Otter texts] [--json R]
 
+With R, what it has of other settings stays in it, so that a machine with little time can measure them piece by piece.
+
 The digits demo, in float32 on CPUs (gloo): batches of 8 samples.
 
     demo    everything is trained
@@ -10,16 +12,18 @@ The digits demo, in float32 on CPUs (gloo): batches of 8 samples.
     Otter   resampler, gated blocks and embedding; vision encoder and language model frozen
     texts   as Otter, and all samples of the last process are texts
 
-Prints the largest difference of the losses and gradient norms over all iterations, and of the trained weights at the
-end; ends with 1 where a loss differs by more than 1e-4.
+Prints the largest difference of the losses and gradient norms over all iterations, and of the weights at the end,
+with the parameter that has it; ends with 1 where a loss differs by more than 1e-4.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BATCH, LIMIT = 8, 1e-4
 STRATEGIES = {
@@ -90,15 +94,26 @@ def main(argv=None) -> int:
             for processes in args.processes:
                 for strategy in args.strategies:
                     ours = course(f'{model}_{processes}_{strategy}', processes, model, strategy)
-                    row = {'model': model, 'processes': processes, 'strategy': strategy, **_compare(ours, alone)}
+                    row = {'model': model, 'processes': processes, 'strategy': strategy}
+                    row |= {'iterations': args.iterations, 'accumulate': args.accumulate, **_compare(ours, alone)}
                     rows.append(row)
                     print('{model:6} {processes} x {strategy:7} loss {loss:.1e}  gradient norm {grad_norm:.1e}  '
-                          'weights {weights:.1e}'.format(**row), flush=True)  # fmt: skip
+                          'weights {weights:.1e} ({at})'.format(**row), flush=True)  # fmt: skip
+                    if args.json:
+                        write(args.json, {'rows': _merged(args.json, rows), 'machine': machine()})
     worst = max(row['loss'] for row in rows)
     print(f'largest difference of a loss: {worst:.1e} over {args.iterations} iterations')
-    if args.json:
-        write(args.json, {'iterations': args.iterations, 'rows': rows, 'machine': machine()})
     return 0 if worst <= LIMIT else 1
+
+
+def _merged(path: Path, rows: list[dict]) -> list[dict]:
+    """The rows, after those of other settings that a file has."""
+    kept = json.loads(path.read_text())['rows'] if path.exists() else []
+    return [row for row in kept if not any(_setting(row) == _setting(other) for other in rows)] + rows
+
+
+def _setting(row: dict) -> tuple:
+    return tuple(row[name] for name in ('model', 'processes', 'strategy', 'iterations', 'accumulate'))
 
 
 def _train(args, work_dir: Path, model: dict, strategy: dict, texts: int):
@@ -138,7 +153,7 @@ def _train(args, work_dir: Path, model: dict, strategy: dict, texts: int):
     return (read_scalars(logs), weights) if is_main_process() else None
 
 
-def _compare(ours, theirs) -> dict[str, float]:
+def _compare(ours, theirs) -> dict[str, Any]:
     curves, weights = ours
     other_curves, other_weights = theirs
     steps = sorted(other_curves['loss'])
@@ -148,8 +163,9 @@ def _compare(ours, theirs) -> dict[str, float]:
         name: max(abs(curves[name][step] - other_curves[name][step]) for step in steps if step in other_curves[name])
         for name in ('loss', 'grad_norm')
     }
-    change = max(float(abs(weights[name] - other_weights[name]).max()) for name in weights)
-    return {**figures, 'weights': change}
+    changes = {name: float(abs(weights[name] - other_weights[name]).max()) for name in weights}
+    at = max(changes, key=changes.get)
+    return {**figures, 'weights': changes[at], 'at': at}
 
 
 if __name__ == '__main__':

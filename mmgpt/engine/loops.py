@@ -150,7 +150,7 @@ class ValLoop(BaseLoop):
         Returns:
             the figures, the same on all processes: Σ w·CE / Σ w, and the mean of each kind and language.
         """
-        module, device = self.runner.trained_module, next(self.runner.trained_module.parameters()).device
+        module, device = self.runner.trained_module, self.runner.trained_module.device
         totals = torch.zeros(2 + 2 * len(GROUPS), dtype=torch.float64, device=device)
         precision = self.runner.optim_wrapper.optim_context(module)
         with untouched_rng(), evaluating(module), torch.no_grad(), precision:

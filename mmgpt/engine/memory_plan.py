@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from mmgpt.models.layerwise import repeated_layers
+from mmgpt.models.layerwise import sharding_units
 
 GIB = 2**30
 ADAM = 2  # numbers that the optimiser keeps of each trained one
@@ -29,8 +29,8 @@ class Sizes:
     parameters: int
     trained: int  # of the parameters that are trained
     numbers: int  # trained ones
-    units: tuple[tuple[int, int, int], ...]  # of each repeated layer: bytes, trained bytes, numbers
-    between: tuple[int, int, int]  # of what lies between the layers
+    units: tuple[tuple[int, int, int], ...]  # of each unit that is gathered by itself: bytes, trained bytes, numbers
+    between: tuple[int, int, int]  # of what lies between the units
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Plan:
 
 def sizes_of(model: nn.Module) -> Sizes:
     """Counts a model; it may be on the meta device."""
-    units = [layer for layers in repeated_layers(model).values() for layer in layers]
+    units = sharding_units(model)
     inside = {id(p) for unit in units for p in unit.parameters()}
     between = [p for p in model.parameters() if id(p) not in inside]
     every = list(model.parameters())
@@ -152,16 +152,14 @@ def plan(
     gradients = sizes.trained * (share if strategy.shards_gradients else 1)
     optimizer = ADAM * sizes.trained * (share if strategy.shards_optimizer else 1)
     buffers, notes = 0.0, []
-    if strategy.name == 'DDP':
-        buffers = sizes.trained if gpus > 1 else 0.0  # the buckets in which gradients are exchanged
-    elif strategy.name.startswith('ZeRO'):
+    if strategy.name.startswith('ZeRO'):
         optimizer += sizes.trained * share  # its own float32 copy of the weights that it steps
         buffers = 2 * 4.0 * min(BUCKET, sizes.numbers)  # being filled and being exchanged
         if strategy.shards_parameters:
             width = 4.0
             gathered = min(ZERO3_LIVE * width, sizes.parameters - sizes.between[0])
             buffers += sizes.between[0] * (1 - share) + gathered
-    else:
+    elif strategy.name != 'DDP':  # which exchanges gradients where they are
         factor = 0.5 if strategy.half else 1.0  # of float32
         largest = sorted((unit[0] for unit in sizes.units), reverse=True)[:2]
         buffers = factor * (sizes.between[0] + sum(largest))  # between the layers all the time, one layer ahead

@@ -27,6 +27,11 @@ class TrainedModule(nn.Module):
         super().__init__()
         self.model = model
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
     def forward(self, batch: Batch) -> LossSums:
         """The loss of a batch that lies on the model's device."""
         return self.model.compute_loss(batch)
@@ -37,7 +42,7 @@ class TrainedModule(nn.Module):
         Returns:
             'sums': the micro-batch's ``LossSums``, its graph already used; 'samples': how many samples it had.
         """
-        batch = to_device(data, next(self.parameters()).device)
+        batch = to_device(data, self.device)
         with optim_wrapper.optim_context(self):
             sums = self(batch)
         optim_wrapper.update_params(sums)

@@ -67,8 +67,8 @@ class AccumulatingOptimWrapper(OptimWrapper):
             raise ValueError(f"reduction must be 'token' or 'batch', got {reduction!r}")
         super().__init__(optimizer, accumulative_counts, clip_grad=None)
         self.clipping = dict(clip_grad) if clip_grad else {'max_norm': float('inf')}
-        self.chooses_precision = precision == 'auto'
-        self.precision = faster_precision(self._device()) if self.chooses_precision else precision
+        self.chooses_precision, self.precision = precision == 'auto', precision
+        self.computes_on(self.optimizer.param_groups[0]['params'][0].device)
         self.reduction = reduction
         self.grad_norm: Tensor | None = None  # of the newest step, before clipping
         self.skipped = False  # whether the newest window was left out, since it was not finite
@@ -79,12 +79,15 @@ class AccumulatingOptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module):
         """The context of a forward pass: autocast, and no gradient exchange inside a window."""
         dtype = PRECISIONS[self.precision]
-        precision = nullcontext() if dtype is None else torch.autocast(self._device().type, dtype=dtype)
+        precision = nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
         with super().optim_context(model), precision:
             yield
 
-    def _device(self) -> torch.device:
-        return self.optimizer.param_groups[0]['params'][0].device
+    def computes_on(self, device: torch.device) -> None:
+        """Name the device of the forward passes, where the parameters are kept on another one."""
+        self.device = device
+        if self.chooses_precision:
+            self.precision = faster_precision(device)
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Start counting at ``init_counts``; a run resumed inside a window brings its gradients with it."""
@@ -126,7 +129,7 @@ class AccumulatingOptimWrapper(OptimWrapper):
         all_reduce(weight)
         factor = get_world_size() / weight  # data-parallel wrappers leave the mean over processes, not the sum
         for parameter in self.trained():
-            local(parameter.grad).mul_(torch.where(weight > 0, factor, 0.0).to(parameter.grad.dtype))
+            local(parameter.grad).mul_(torch.where(weight > 0, factor, 0.0).to(parameter.grad))
 
     def step(self, **kwargs: Any) -> None:
         """Clip the window's gradient and let the optimiser step.

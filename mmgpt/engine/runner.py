@@ -334,7 +334,7 @@ class Runner(MMEngineRunner):
         """
         if not self.strategy.sharded:
             return self.bare_model.eval()
-        device = next(self.model.parameters()).device
+        device = self.trained_module.device
         return type(self.bare_model).from_pretrained(Path(self.work_dir) / 'hf').to(device).eval()
 
     def write_card(self, folder: Path, metrics: dict[str, Any] | None = None) -> None:

@@ -140,7 +140,7 @@ def load_training_state(runner: Runner, folder: Path) -> None:
     runner.log_dirs = [*dict.fromkeys([*checkpoint['log_dirs'], *runner.log_dirs])]
     if note := runner.optim_wrapper.keep_precision(checkpoint.get('precision')):
         runner.logger.warning(note)
-    device = next(runner.bare_model.parameters()).device
+    device = runner.trained_module.device
     window = {name: value if value is None else value.to(device) for name, value in checkpoint['window'].items()}
     gradients = _tensors(runner, folder, 'gradients', GRADIENTS) if window['weight'] is not None else {}
     runner.optim_wrapper.load_window_state(window, gradients, _trained(runner))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmgpt.engine import optim
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import AccumulatingOptimWrapper, build_optimizer, faster_precision, parameter_groups
 from mmgpt.engine.state import load_optimizer_state, optimizer_state
@@ -178,3 +179,14 @@ def test_a_resumed_run_keeps_the_precision_of_its_checkpoint_or_says_so(monkeypa
     assert chosen.precision == 'bf16'
     assert 'trained in bf16, the run goes on in fp32' in fixed.keep_precision('bf16')
     assert fixed.precision == 'fp32'
+
+
+def test_the_precision_is_that_of_the_device_that_computes(monkeypatch):
+    """Parameters may be kept in the host's memory between their uses."""
+    monkeypatch.setattr(optim, 'faster_precision', lambda device: 'bf16' if device.type == 'meta' else 'fp32')
+    sgd = torch.optim.SGD(nn.Linear(1, 1).parameters())
+    for precision, expected in {'auto': 'bf16', 'fp32': 'fp32'}.items():
+        wrapped = AccumulatingOptimWrapper(sgd, precision=precision)
+        assert (wrapped.precision, wrapped.device.type) == ('fp32', 'cpu')
+        wrapped.computes_on(torch.device('meta'))
+        assert (wrapped.precision, wrapped.device.type) == (expected, 'meta')

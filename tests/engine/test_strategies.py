@@ -137,20 +137,31 @@ val_cfg = dict(interval=4)
     same_course(tmp_path / 'two', tmp_path / 'one')
 
 
+@pytest.mark.parametrize(
+    'strategies',
+    [
+        pytest.param(({'type': 'DDP'}, {'type': 'DDP'}, {'type': 'FSDP2'}), id='DDP-DDP-FSDP2'),
+        pytest.param(({'type': 'DDP'}, {'type': 'FSDP2'}, ZERO2), id='DDP-FSDP2-ZeRO-2', marks=needs_deepspeed),
+        pytest.param((ZERO3, ZERO2, ZERO3), id='ZeRO-3-ZeRO-2-ZeRO-3', marks=needs_deepspeed),
+        pytest.param(({'type': 'FSDP2'}, ZERO3, {'type': 'FSDP2'}), id='FSDP2-ZeRO-3-FSDP2', marks=needs_deepspeed),
+    ],
+)
 @slow
-def test_two_then_one_then_four_processes_are_one_run(tmp_path):
+def test_two_then_one_then_four_processes_are_one_run(tmp_path, strategies):
     """No sample comes twice or never, and the losses are those of the run that one process does alone."""
     path = write_project(tmp_path / 'p', replacements={**NO_DROPOUT, **FROZEN_TEXT})
 
-    def share(strategy: str, size: int, interval: int, stop: int | None, resume: bool) -> Any:
-        hook = {'default_hooks.checkpoint.interval': interval, 'default_hooks.checkpoint.sharded': strategy == 'FSDP2'}
+    def share(strategy: dict, size: int, interval: int, stop: int | None, resume: bool) -> Any:
+        sharded = strategy['type'] == 'FSDP2'
+        hook = {'default_hooks.checkpoint.interval': interval, 'default_hooks.checkpoint.sharded': sharded}
         changes = {'optim_wrapper.accumulative_counts': 1, **hook}
-        return train(path, tmp_path / 'cut', size, stop, resume, strategy={'type': strategy}, **changes)
+        return train(path, tmp_path / 'cut', size, stop, resume, strategy=strategy, **changes)
 
     whole, weights, _ = train(path, tmp_path / 'whole', 4, **{'optim_wrapper.accumulative_counts': 1})
     seen = []
-    for processes, *given in ((2, 'DDP', 2, 3, 3, False), (1, 'DDP', 4, 5, 5, True), (4, 'FSDP2', 1, 8, None, True)):
-        results = in_processes(share, processes, *given)
+    turns = (2, 2, 3, 3, False), (1, 4, 5, 5, True), (4, 1, 8, None, True)
+    for strategy, (processes, *given) in zip(strategies, turns, strict=True):
+        results = in_processes(share, processes, strategy, *given)
         seen += [set.union(*(own[0] for own in step)) for step in zip(*(result[0] for result in results))]
     assert seen == [ids for ids, _ in whole]
     assert differences(results[0][1], weights) < 1e-5

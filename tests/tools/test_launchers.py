@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from mmgpt.engine.strategies.deepspeed import INSTALL
 from mmgpt.hub.io import save_folder
 from tests.engine.processes import free_port
 from tests.engine.project import write_project
 from tests.hub import tiny
 from tools import test
 
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None, reason=INSTALL)
 TOOLS = Path(__file__).parents[2] / 'tools'
 USAGE = {
     'dist_train.sh': [[], ['config.py'], ['config.py', 'two'], ['config.py', '0']],
@@ -185,6 +188,31 @@ def test_dist_test_gives_what_one_process_gives(tmp_path, monkeypatch):
     assert test.main([str(config), str(tmp_path / 'model'), '--out', str(tmp_path / 'one'), '--device', 'cpu']) == 0
     for name in ('results.json', 'predictions.jsonl'):
         assert (tmp_path / 'two' / name).read_text() == (tmp_path / 'one' / name).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('strategy', ['FSDP2', pytest.param('DeepSpeed', marks=needs_deepspeed)])
+def test_a_shared_model_is_evaluated_after_its_training(tmp_path, monkeypatch, strategy):
+    """As what was exported is, on one process."""
+    (tmp_path / 'naming_task.py').write_text(TASK)
+    (tmp_path / 'asked').mkdir()
+    config = write_project(tmp_path / 'project', imports=('naming_task',))
+    config.write_text(config.read_text() + "evaluation = dict(type='Naming')\n")
+    stage = ['strategy.stage=3'] if strategy == 'DeepSpeed' else []
+    done = launch(
+        'dist_train.sh', config, 2, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_iters=4',
+        f'strategy.type={strategy}', 'optim_wrapper.accumulative_counts=2', *stage,
+        plugins=tmp_path, ASKED=str(tmp_path / 'asked'),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / 'asked').iterdir()) == ['0', '1']
+    assert done.stdout.count('figures: ') == 1
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('ASKED', str(tmp_path / 'asked'))
+    given = [str(config), str(tmp_path / 'w' / 'hf'), '--out', str(tmp_path / 'one'), '--device', 'cpu']
+    assert test.main(given) == 0
+    assert (tmp_path / 'w' / 'predictions.jsonl').read_text() == (tmp_path / 'one' / 'predictions.jsonl').read_text()
 
 
 SRUN = r"""#!/usr/bin/env bash

@@ -51,7 +51,7 @@ class LoggerHook(Hook):
     def before_train(self, runner) -> None:
         """Start the clock and the counters."""
         if self.mfu and not runner.cfg.get('compile'):
-            device = next(runner.model.parameters()).device.type
+            device = runner.trained_module.device.type
             measured = self.mfu is True
             self._peak = peak_flops(device, runner.optim_wrapper.precision) if measured else float(self.mfu)
             self._flops = LinearFlops(runner.bare_model)
@@ -86,7 +86,7 @@ class LoggerHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take up the open interval."""
-        device = next(runner.model.parameters()).device
+        device = runner.trained_module.device
         kept = checkpoint.get('logged_sums')
         self._sums = None if kept is None else kept.to(device) * is_main_process()  # they are those of all processes
 

@@ -56,7 +56,7 @@ class SamplesHook(Hook):
         entries = []
         with untouched_rng(), evaluating(model), torch.no_grad(), runner.strategy.generating(runner.model):
             for sample_id, prompt, expected in asked:
-                answer = self._answer(model, prompt)
+                answer = self._answer(model, prompt, runner.trained_module.device)
                 texts = {
                     'prompt': tokenizer.decode(prompt['input_ids'][0]),
                     'expected': tokenizer.decode(expected, skip_special_tokens=True),
@@ -66,8 +66,7 @@ class SamplesHook(Hook):
         if is_main_process():
             self._write(runner, entries)
 
-    def _answer(self, model: nn.Module, prompt: dict[str, Tensor]) -> Tensor:
-        device = next(model.parameters()).device
+    def _answer(self, model: nn.Module, prompt: dict[str, Tensor], device: torch.device) -> Tensor:
         inputs = {name: value.to(device) for name, value in prompt.items()}
         if 'vision_features' in inputs:
             places = inputs.pop('frame_places')

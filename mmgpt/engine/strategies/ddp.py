@@ -25,10 +25,10 @@ class DDP(Strategy):
 
     Args:
         bucket_cap_mb: MiB of gradients that are exchanged at once.
-        gradient_as_bucket_view: saves the memory of a second set of gradients.
+        gradient_as_bucket_view: gradients are exchanged where they are; False copies them to a second set and back.
     """
 
-    def __init__(self, bucket_cap_mb: int = 25, gradient_as_bucket_view: bool = False):
+    def __init__(self, bucket_cap_mb: int = 25, gradient_as_bucket_view: bool = True):
         self.bucket_cap_mb = bucket_cap_mb
         self.gradient_as_bucket_view = gradient_as_bucket_view
 

@@ -30,7 +30,8 @@ class DeepSpeed(Strategy):
     """ZeRO (arXiv 1910.02054) by DeepSpeed, an extra: it has to be installed.
 
     Where a whole step runs a part of the model on no process, as the resampler in one of texts only, ZeRO counts its
-    gradient as 0, and an optimiser with momentum moves it; the other strategies leave it alone.
+    gradient as 0, and an optimiser with momentum moves it, AdamW by up to its learning rate; the other strategies leave
+    it alone.
 
     Args:
         stage: 2 spreads gradients and optimiser state, 3 the parameters too.
@@ -82,6 +83,7 @@ class DeepSpeed(Strategy):
 
         # on a CPU it would compile exchanges of its own first, for a minute; gloo's serve as well
         deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+        optim_wrapper.computes_on(torch.device(get_device()))
         trained = [(name, p) for name, p in module.model.named_parameters() if p.requires_grad]
         wrapper = ZeroOptimWrapper(optim_wrapper, trained)
         module.engine, *_ = deepspeed.initialize(
@@ -160,7 +162,7 @@ class _EngineModule(JoinedModule):
 
     def train_step(self, data: Batch, optim_wrapper: OptimWrapper) -> dict[str, Any]:
         """As that of the class above, through the engine."""
-        batch = to_device(data, self.engine.device)
+        batch = to_device(data, self.device)
         with optim_wrapper.optim_context(self):
             sums = self.engine(batch)
         optim_wrapper.update_params(sums)

@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.shards import fill, on_first
 from mmgpt.engine.strategies.base import Strategy
+from mmgpt.engine.strategies.gloo import exchange_in_place
 from mmgpt.engine.strategies.joined import JoinedModule
 from mmgpt.engine.strategies.swapping import load_whole, whole_parameters
 from mmgpt.models.layerwise import sharding_units
@@ -83,16 +84,24 @@ class FSDP2(Strategy):
         # loss weights and frames are no activations: they are not cast
         policy = MixedPrecisionPolicy(policy.param_dtype, policy.reduce_dtype, cast_forward_inputs=False)
         fully_shard(whole, mp_policy=policy, **own)
-        if not self.cpu_offload:
+        if device.type == 'cpu':
+            for unit in whole.modules():
+                if isinstance(unit, FSDPModule):
+                    exchange_in_place(unit)
+        if self.cpu_offload:
+            for owner, name, buffer in _buffers(whole):
+                owner._buffers[name] = buffer.to(device)
+        else:
             whole.to(device)  # buffers
         return whole
 
     def prepare(self, module: nn.Module, optim_wrapper: AccumulatingOptimWrapper) -> AccumulatingOptimWrapper:
-        """The wrapper as it is.
+        """The wrapper as it is; it learns where the model computes.
 
         Raises:
             ValueError: the parameters are gathered in another precision than the one that is computed in.
         """
+        optim_wrapper.computes_on(torch.device(get_device()))
         if self.param_dtype is not None and optim_wrapper.precision != 'bf16':
             raise ValueError(
                 "strategy.param_dtype='bfloat16' needs optim_wrapper.precision='bf16', here it is "
@@ -156,7 +165,7 @@ class _ShardedModule(JoinedModule):
 
     def forward(self, batch: Batch | None) -> LossSums | torch.Tensor:
         """The loss; of no batch a zero, whose backward pass exchanges what the window has so far."""
-        start = torch.zeros((), device=get_device(), requires_grad=True)
+        start = torch.zeros((), device=self.device, requires_grad=True)
         if batch is None:
             return 0 * start
         sums = super().forward(batch)
@@ -171,6 +180,11 @@ class _ShardedModule(JoinedModule):
         """Exchange what an open window has summed up; collective."""
         self.set_requires_gradient_sync(True)
         self(None).backward()
+
+
+def _buffers(module: nn.Module) -> list[tuple[nn.Module, str, torch.Tensor]]:
+    own = [(m, name, buffer) for m in module.modules() for name, buffer in m._buffers.items()]
+    return [place for place in own if place[2] is not None]
 
 
 def _shared(parameter: nn.Parameter) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import all_reduce
 from torch import Tensor
 
@@ -13,6 +14,11 @@ from mmgpt.structures import Batch
 
 class JoinedModule(TrainedModule):
     """A trained module that runs what any process runs in this step."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; its parameters may stay in the host's memory between their uses."""
+        return torch.device(get_device())
 
     def forward(self, batch: Batch) -> LossSums:
         """The loss, as of ``TrainedModule``; collective."""

@@ -26,7 +26,6 @@ class ZeroOptimWrapper(AccumulatingOptimWrapper):
 
     def __init__(self, wrapper: AccumulatingOptimWrapper, trained: Sequence[tuple[str, nn.Parameter]]):
         self.engine: Any = None  # set when it is there
-        self._own_device = wrapper._device()
         self._has_gradients = False
         super().__init__(
             wrapper.optimizer,
@@ -34,13 +33,10 @@ class ZeroOptimWrapper(AccumulatingOptimWrapper):
             precision=wrapper.precision,
             reduction=wrapper.reduction,
         )
-        self.clipping = wrapper.clipping
+        self.clipping, self.device = wrapper.clipping, wrapper.device
         self.chooses_precision = wrapper.chooses_precision
         self._named = dict(trained)
         self._names = [list(group['names']) for group in wrapper.optimizer.param_groups]
-
-    def _device(self) -> torch.device:
-        return self._own_device
 
     def _backward(self, loss_sum: Tensor) -> None:
         self.engine.optimizer.override_loss_scale(1.0)
@@ -58,12 +54,12 @@ class ZeroOptimWrapper(AccumulatingOptimWrapper):
         """Let the engine divide, clip and step; a gradient that is not finite it leaves out."""
         self._window_weight, self.skipped = None, False
         if not self._has_gradients:  # a window of texts that use nothing that is trained, on all processes
-            self.grad_norm = torch.zeros((), device=self._own_device)
+            self.grad_norm = torch.zeros((), device=self.device)
             return
         self._has_gradients = False
         self.engine.step()
         norm = self.engine.get_global_grad_norm()
-        self.grad_norm = torch.as_tensor(float('nan') if norm is None else float(norm), device=self._own_device)
+        self.grad_norm = torch.as_tensor(float('nan') if norm is None else float(norm), device=self.device)
         self.skipped = not bool(torch.isfinite(self.grad_norm))
 
     def zero_grad(self, **kwargs: Any) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 PRODUCTS_ON_CPUS = True  # False: PyTorch's kernels, as on a GPU
+SMALL = 16**3  # multiplications of a product up to which PyTorch does not ask oneDNN
 
 
 def dot_product_attention(
@@ -24,8 +25,9 @@ def dot_product_attention(
     On a CPU, PyTorch's fused kernel is not always the fastest way. In bfloat16, forward and backward of 4 x 8 heads of
     64 latents on 261 keys take 17.3 ms by it, 14.5 ms by PyTorch's own products, which are in float32, and 2.2 ms here
     (a core with AVX512-BF16, torch 2.14). And where oneDNN multiplies (``matmul.prefer_onednn``), those of 8 heads of
-    119 tokens in float32 take 2.2 ms by the fused kernel and 0.6 ms here. Products keep Q x K weights for the backward
-    pass.
+    119 tokens in float32 take 2.2 ms by the fused kernel and 0.6 ms here, and those of one token on 280 keys in each of
+    4 rows 1.0 and 0.4 ms: the fused kernel asks oneDNN for each head by itself. Products keep Q x K weights for the
+    backward pass.
 
     Args:
         queries: (B, heads, Q, width).
@@ -44,7 +46,8 @@ def dot_product_attention(
         if torch.is_autocast_enabled('cpu'):  # which the kernel would do too: rotated queries are float32 there
             queries, keys, values = (part.to(torch.get_autocast_dtype('cpu')) for part in (queries, keys, values))
         half = queries.dtype != torch.float32
-        if queries.shape[2] > 1 and not dropout and (half or torch.get_float32_matmul_precision() != 'highest'):
+        large = queries.shape[2] > 1 or (not half and keys.shape[2] * keys.shape[3] > SMALL)
+        if large and not dropout and (half or torch.get_float32_matmul_precision() != 'highest'):
             return _products(queries, keys, values, mask, causal, scale)
         if half and torch.is_grad_enabled():
             with sdpa_kernel(SDPBackend.MATH):

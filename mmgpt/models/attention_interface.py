@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,10 @@ def attention(
     Returns:
         (R, S, heads, width), and None for the weights.
     """
+    if _is_decoded(query, attention_mask, dropout, kwargs):
+        grouped = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3])  # all that share a key, at once
+        out = dot_product_attention(grouped, key, value, attention_mask, scale=scaling)
+        return out.reshape(query.shape[0], 1, *query.shape[1::2]), None
     by_segments = attention_mask is not None and attention_mask.dtype == torch.int64
     whole = attention_mask is None and query.device.type == 'cpu' and 1 < query.shape[2] == key.shape[2]
     if not by_segments and (not whole or kwargs.get('position_bias') is not None):
@@ -74,6 +79,17 @@ def attention(
     segment_ids = attention_mask[:, 0, 0]
     pieces = _pieces_of(segment_ids.numpy().tobytes(), len(segment_ids), sliding_window)
     return attend_pieces(query, key, value, pieces, causal=True, **options), None
+
+
+def _is_decoded(query: Tensor, mask: Tensor | None, dropout: float, options: dict[str, Any]) -> bool:
+    """Whether this is the attention of one token, where PyTorch's fused kernel is not the fastest way to it."""
+    if query.shape[2] > 1 or query.device.type != 'cpu' or query.dtype != torch.float32 or dropout:
+        return False
+    if torch.compiler.is_compiling() or torch.get_float32_matmul_precision() == 'highest':
+        return False
+    if options.get('position_bias') is not None or options.get('cache') is not None:
+        return False
+    return mask is None or (mask.dtype == torch.bool and mask.shape[1] == 1)
 
 
 @lru_cache(maxsize=4)

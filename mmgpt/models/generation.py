@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from mmgpt.models.backbone import Backbone
 from mmgpt.models.cache_name import CACHE, one_cache
 from mmgpt.models.loss import supervised
+from mmgpt.models.matmul import products_of
 from mmgpt.models.media import Frames, check_marks, look, marked_media, project
 from mmgpt.models.media_cache import continued, kept
 from mmgpt.structures import Media
@@ -73,14 +74,12 @@ class Generating(PreTrainedModel, GenerationMixin):
         text |= dict(cache=cache, inputs_embeds=inputs_embeds, segment_ids=segment_ids)
         news = pixel_values is not None or media is not None or not _is_filled(cache, input_ids)
         media, inputs, segment_ids = self._prepared(**text, pixels=(pixel_values, frame_mask), media=media)
-        outputs = self.decoder(
-            media=media,
-            **inputs,
-            use_cache=use_cache,
-            logits_to_keep=logits_to_keep,
-            return_dict=True,
-            **kwargs,
-        )
+        options = dict(use_cache=use_cache, logits_to_keep=logits_to_keep, return_dict=True)
+        if torch.compiler.is_compiling():  # a graph keeps the library that was chosen
+            outputs = self.decoder(media=media, **inputs, **options, **kwargs)
+        else:
+            with products_of(_ids(input_ids, inputs_embeds).numel()):
+                outputs = self.decoder(media=media, **inputs, **options, **kwargs)
         if news and outputs.get(CACHE) is not None:
             ids = _ids(input_ids, inputs_embeds)
             outputs[CACHE].media = kept(self.config, media, ids, segment_ids)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest import mock
 
 import torch
 
-from mmgpt.models import Flamingo, FlamingoConfig
+from mmgpt.models import Flamingo, FlamingoConfig, attention, matmul
 from mmgpt.structures import IGNORE_INDEX, KINDS, Batch
 
 MARK, PAD, VOCABULARY = 9, 0, 50
@@ -83,11 +84,12 @@ ROWS = {
 
 @contextmanager
 def onednn() -> Iterator[None]:
-    """Float32 products as ``mmgpt.models.matmul.prefer_onednn`` has them made."""
+    """Float32 products as ``matmul.prefer_onednn`` has them made, those of small models' attention, too."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision('medium')
+    torch.set_float32_matmul_precision(matmul.CHOSEN)
     try:
-        yield
+        with mock.patch.object(matmul, '_chose', return_value=True), mock.patch.object(attention, 'SMALL', 0):
+            yield
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -15,7 +15,7 @@ counts. A side has reached the target at the first scoring that has it. Each has
 train at the same time, each in a process on half of the cores with the worker that makes its batches; with --one-by-one
 one after the other on all cores. The peer gives up at --give-up times our seconds; the ratio is then a lower bound.
 Seconds are those of a clock, with the time that batches are waited for; processor seconds those of the training process
-alone, which other work on the machine hardly disturbs.
+alone, which other work on the machine hardly disturbs. --steps runs no race but a few steps of both in turns.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def parse(argv=None):
     parser.add_argument('--peer-attention', choices=('eager', 'sdpa'), default='eager', help='default: the faster one')
     parser.add_argument('--peer-precision', choices=('bf16', 'fp32'), default='bf16', help='default: as ours')
     parser.add_argument('--peer-rate', type=float, default=1.0, help='times our learning rates; default: %(default)s')
+    parser.add_argument('--steps', type=int, help='no race: the cost of so many steps of both, in turns')
     parser.add_argument('--data', type=Path, default=DATA, help='made where it is not there; default: %(default)s')
     parser.add_argument('--json', type=Path, help='where to write the figures')
     parser.add_argument('--plot', type=Path, help='where to draw them')
@@ -70,6 +71,17 @@ def main(argv=None, data_size: dict | None = None) -> int:
         'settings': {**settings, 'iterations': cfg.train_cfg.max_iters, 'side_by_side': aside},
         'runs': [],
     }
+    if args.steps:
+        write(
+            args.json,
+            {
+                **results,
+                'steps': show_steps(
+                    cfg, Race(attention=args.peer_attention, precision=args.peer_precision), args.steps
+                ),
+            },
+        )
+        return 0
     for seed in args.seeds:
         race = Race(
             seed, args.target, args.every, args.episodes, args.peer_attention, args.peer_precision, args.peer_rate
@@ -203,6 +215,20 @@ def show(run: dict) -> None:
     if run['ratio']:
         bound = 'at least ' if run['at_least'] else ''
         print(f'  {bound}{run["ratio"]:.2f} x sooner, in processor time {run["processor_ratio"]:.2f} x', flush=True)
+
+
+def show_steps(cfg, race, steps: int) -> dict:
+    """Measures and prints what a step costs each side."""
+    from bench.measure import spread
+    from bench.quality import step_costs
+
+    taken = step_costs(cfg, race, steps)
+    for name, seconds in taken.items():
+        found = spread(seconds)
+        print(f'{name:<8} {found["median"]:.3f} s of the processor ({found["min"]:.3f} to {found["max"]:.3f})')
+    ratio = spread([peer / ours for ours, peer in zip(taken['ours'], taken['idefics'], strict=True)])
+    print(f'a step of ours is {ratio["median"]:.2f} times as fast ({ratio["min"]:.2f} to {ratio["max"]:.2f})')
+    return {**taken, 'ratio': ratio}
 
 
 def draw(results: dict, path: Path) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import PARAM_SCHEDULERS
 
+from mmgpt.data.collate import PadCollate
 from mmgpt.engine.build import build_parts
 from mmgpt.engine.hooks.samples import evaluating
 from mmgpt.engine.optim import build_optimizer, parameter_groups
@@ -149,13 +151,11 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
     from torch.utils.data import DataLoader
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-    from bench.digits_peer import AnsweringIdefics, IdeficsBatch, idefics_like
+    from bench.digits_peer import AnsweringIdefics
 
     cfg.train_dataloader.padding_free = False
     parts = build_parts(cfg)  # the same first weights, the same stream of samples
-    peer = idefics_like(cfg.model, parts.model, race.attention)
-    mark, encoder = parts.model.config.media_token_id, parts.model.vision_encoder
-    shape = IdeficsBatch(mark, encoder.mean, encoder.std)
+    peer, shape = _peer(cfg, parts.model, race)
     ahead = {name: cfg.train_dataloader[name] for name in ('num_workers', 'prefetch_factor')}
     loader = DataLoader(
         parts.dataloader.dataset,
@@ -163,7 +163,7 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
         collate_fn=Then(parts.dataloader.collate_fn, shape),
         **ahead,
     )
-    asked = AnsweringIdefics(peer, mark)
+    asked = AnsweringIdefics(peer, shape.mark)
     score = partial(naming, peer, asked, parts.processor, race.episodes, race.precision)
     watch = Watch(score, race, limit)
     losses = []
@@ -185,10 +185,7 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
                 control.should_training_stop = True
 
     wrapper, iterations = cfg.optim_wrapper, cfg.train_cfg.max_iters
-    rates = {**wrapper.optimizer, 'lr': wrapper.optimizer.lr * race.rate}
-    factors = {'*embed_tokens*': wrapper.lr_factors['*embed_tokens*']}  # there are no embeddings of frames
-    groups = parameter_groups(peer, rates['lr'], rates['weight_decay'], lr_factors=factors)
-    optimizer = build_optimizer(rates, groups)
+    optimizer = _optimizer(cfg, peer, race)
     shares = learning_rates(cfg.param_scheduler, iterations)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: shares[min(step, iterations - 1)])
     arguments = TrainingArguments(
@@ -211,6 +208,65 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return watch.result()
+
+
+def _peer(cfg: Any, ours: torch.nn.Module, race: Race) -> tuple[torch.nn.Module, Callable]:
+    """Idefics with our weights, and what makes its batches of ours."""
+    from bench.digits_peer import IdeficsBatch, idefics_like
+
+    encoder = ours.vision_encoder
+    shape = IdeficsBatch(ours.config.media_token_id, encoder.mean, encoder.std)
+    return idefics_like(cfg.model, ours, race.attention), shape
+
+
+def _optimizer(cfg: Any, peer: torch.nn.Module, race: Race) -> torch.optim.Optimizer:
+    wrapper = cfg.optim_wrapper
+    rates = {**wrapper.optimizer, 'lr': wrapper.optimizer.lr * race.rate}
+    factors = {'*embed_tokens*': wrapper.lr_factors['*embed_tokens*']}  # there are no embeddings of frames
+    groups = parameter_groups(peer, rates['lr'], rates['weight_decay'], lr_factors=factors)
+    return build_optimizer(rates, groups)
+
+
+def step_costs(cfg: Any, race: Race, steps: int) -> dict[str, list[float]]:
+    """Processor seconds of steps of both sides on the same batches, in turns on one thread; nothing else of a training.
+
+    Args:
+        cfg: of ``demo_config``.
+        race: see there.
+        steps: how many, after two that do not count.
+
+    Returns:
+        by side, and of making each of the batches.
+    """
+    torch.set_num_threads(cfg.env_cfg.num_threads)
+    cfg.randomness = dict(seed=race.seed)
+    parts = build_parts(cfg)
+    peer, shape = _peer(cfg, parts.model, race)
+    loader, rows = parts.dataloader, PadCollate(parts.processor.tokenizer.pad_token_id)
+    precisions = {'ours': cfg.optim_wrapper.precision, 'idefics': race.precision}
+    models = {'ours': parts.model.train(), 'idefics': peer.train()}
+    optimizers = {side: _optimizer(cfg, model, race) for side, model in models.items()}
+    taken: dict[str, list[float]] = {'batch': [], 'ours': [], 'idefics': []}
+    for addresses in islice(loader.batch_sampler, steps + 2):
+        start = time.process_time()
+        items = loader.dataset.__getitems__(addresses)
+        batches = {'ours': loader.collate_fn(items)}
+        taken['batch'].append(time.process_time() - start)
+        batches['idefics'] = shape(rows(items))
+        for side, model in models.items():
+            start = time.process_time()
+            with torch.autocast('cpu', torch.bfloat16, enabled=precisions[side] == 'bf16'):
+                if side == 'ours':
+                    sums = model.compute_loss(batches[side])
+                    loss = sums.loss_sum / sums.weight_sum
+                else:
+                    loss = model(**batches[side]).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.optim_wrapper.clip_grad.max_norm)
+            optimizers[side].step()
+            optimizers[side].zero_grad()
+            taken[side].append(time.process_time() - start)
+    return {name: seconds[2:] for name, seconds in taken.items()}
 
 
 class Then:

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 PRODUCTS_ON_CPUS = True  # False: PyTorch's kernels, as on a GPU
 SMALL = 16**3  # multiplications of a product up to which PyTorch does not ask oneDNN
+FEW = 64  # keys below which softmax of half precision is taken in float32: 5640 times 30 take 0.18 instead of 0.93 ms
 
 
 def dot_product_attention(
@@ -43,8 +44,7 @@ def dot_product_attention(
     """
     options = dict(attn_mask=mask, is_causal=causal, scale=scale, dropout_p=dropout)
     if PRODUCTS_ON_CPUS and queries.device.type == 'cpu' and not torch.compiler.is_compiling():
-        if torch.is_autocast_enabled('cpu'):  # which the kernel would do too: rotated queries are float32 there
-            queries, keys, values = (part.to(torch.get_autocast_dtype('cpu')) for part in (queries, keys, values))
+        queries, keys, values = as_autocast(queries, keys, values)
         half = queries.dtype != torch.float32
         large = queries.shape[2] > 1 or (not half and keys.shape[2] * keys.shape[3] > SMALL)
         if large and not dropout and (half or torch.get_float32_matmul_precision() != 'highest'):
@@ -53,6 +53,16 @@ def dot_product_attention(
             with sdpa_kernel(SDPBackend.MATH):
                 return F.scaled_dot_product_attention(queries, keys, values, **options)
     return F.scaled_dot_product_attention(queries, keys, values, **options)
+
+
+def as_autocast(*parts: Tensor) -> tuple[Tensor, ...]:
+    """Queries, keys and values on a CPU in autocast's type, if it is on, as PyTorch's kernel would cast them.
+
+    Rotated queries and keys, for one, are float32 there.
+    """
+    if parts[0].device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
+        return parts
+    return tuple(part.to(torch.get_autocast_dtype('cpu')) for part in parts)
 
 
 def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -83,4 +93,6 @@ def _products(
     queries, keys, values = (part.flatten(0, 1) for part in (queries, keys, values))
     scale = queries.shape[-1] ** -0.5 if scale is None else scale
     scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scale)
-    return (scores.softmax(-1) @ values).unflatten(0, batch)
+    plain = scores.dtype.itemsize > 2 or count >= FEW
+    weights = scores.softmax(-1) if plain else scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
+    return (weights @ values).unflatten(0, batch)

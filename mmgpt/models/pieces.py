@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgpt.models.attention import dot_product_attention
+from mmgpt.models.attention import as_autocast, dot_product_attention
 from mmgpt.structures import Grid, Pieces, Route
 
 ALONE = 128 * 128  # queries times keys from which a piece goes by itself
@@ -81,6 +81,7 @@ def attend_pieces(
     Returns:
         (R, S, heads, width).
     """
+    queries, keys, values = as_autocast(queries, keys, values)  # less to be moved
     rows, heads, length = queries.shape[:3]
     asking = to_grids(queries.transpose(1, 2).flatten(0, 1), pieces.queries)
     seen = [to_grids(whole.transpose(1, 2).flatten(0, 1), pieces.keys) for whole in (keys, values)]

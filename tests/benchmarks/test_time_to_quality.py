@@ -38,6 +38,16 @@ def test_both_train_from_the_same_loss_and_are_scored(benchmark, tmp_path, capsy
     assert 'x sooner' in capsys.readouterr().out
 
 
+def test_steps_alone_are_measured_on_the_same_batches(benchmark, tmp_path, capsys):
+    figures = tmp_path / 'figures.json'
+    named = ['--data', str(tmp_path / 'data'), '--json', str(figures)]
+    assert benchmark.main(['--steps', '1', *named], dict(episodes=80, size=40)) == 0
+    steps = json.loads(figures.read_text())['steps']
+    assert all(len(steps[name]) == 1 and steps[name][0] > 0 for name in ('batch', 'ours', 'idefics'))
+    assert steps['ratio']['median'] == pytest.approx(steps['idefics'][0] / steps['ours'][0])
+    assert 'times as fast' in capsys.readouterr().out
+
+
 def test_a_peer_that_gives_up_is_a_lower_bound_and_ours_must_reach_the_target(benchmark):
     def ended(reached, seconds):
         return {'reached': reached, 'seconds': seconds, 'processor_seconds': seconds / 2}

@@ -22,7 +22,7 @@ class Format:
     question: str
     answer: str = '{answer}<|endofchunk|>'
     separator: str = ''  # between examples
-    head: str = ''  # before the first one; ``{preamble}`` is the task's
+    head: bool = False  # a line for the task's preamble stands before the first one, be it empty
 
 
 # style -> kind of task -> format. What OpenFlamingo (arXiv 2308.01390), Otter's fork of its evaluation and VL-ICL Bench
@@ -34,7 +34,7 @@ STYLES: dict[str, dict[str, Format]] = {
         'classification': Format('{media}Output:'),
         'hateful_memes': Format("{media}is an image with: '{question}' written on it. Is it hateful? Answer:"),
         'instruction': Format('{media}Question:{question} Short answer:', separator='\n'),
-        'vl_icl': Format('{media}{question}\nAnswer:', ' {answer}<|endofchunk|>', head='{preamble}\n'),
+        'vl_icl': Format('{media}{question}\nAnswer:', ' {answer}<|endofchunk|>', head=True),
     },
     'otter': {
         'caption': Format('{media}User: What does the image describe? GPT:<answer>'),
@@ -44,7 +44,7 @@ STYLES: dict[str, dict[str, Format]] = {
             "{media}User: is an image with: '{question}' written on it. Is it hateful? GPT:<answer>"
         ),
         'instruction': Format('{media}User: {question} GPT:<answer>'),
-        'vl_icl': Format('{media}User: {question}\nGPT:<answer>', ' {answer}<|endofchunk|>', head='{preamble}\n'),
+        'vl_icl': Format('{media}User: {question}\nGPT:<answer>', ' {answer}<|endofchunk|>', head=True),
     },
 }
 BY_TEMPLATE = {'OpenFlamingo': 'openflamingo', 'Interleaved': 'openflamingo', 'Otter': 'otter'}
@@ -93,7 +93,8 @@ class PromptWriter:
             for item in prompt.demonstrations
         ]
         text = form.separator.join([*parts, self._write(form.question, prompt.query, template)])
-        text = form.head.replace('{preamble}', _unmarked(self.task.preamble, template)) + text
+        preamble = _unmarked(self.task.preamble, template)
+        text = f'{preamble}\n{text}' if preamble or form.head else text
         media = tuple(medium for item in (*prompt.demonstrations, prompt.query) for medium in item.media)
         return Rendered((Piece(text, bos=getattr(template, 'bos', True), eos=False),), media)
 

@@ -67,3 +67,13 @@ def test_marks_in_a_question_are_taken_out(tmp_path):
     text = evaluation.writer.render(prompt, OpenFlamingo()).text
     assert text.endswith('<image>Question:Is it? Short answer:')
     assert text.count('<image>') == 2
+
+
+def test_a_preamble_stands_first_whatever_the_form(tmp_path, monkeypatch):
+    evaluation = Evaluation(TASKS['vqav2'](tmp_path), [1])
+    [prompt] = evaluation.prompts(evaluation.task.queries[:1], 1, 0)
+    for template in (OpenFlamingo(), Otter()):
+        monkeypatch.setattr(evaluation.task, 'preamble', '')
+        plain = evaluation.writer.render(prompt, template).text
+        monkeypatch.setattr(evaluation.task, 'preamble', 'Look <image>closely.')
+        assert evaluation.writer.render(prompt, template).text == f'Look closely.\n{plain}'

@@ -29,7 +29,7 @@ def plan_batches(
     Example:
         >>> from mmgpt.evaluation.items import Item
         >>> plan_batches([Prompt((), Item(i)) for i in range(3)], [5, 9, 5], 2)
-        [[1, 0], [2]]
+        [[1], [0, 2]]
     """
     together: dict[tuple, list[int]] = {}
     for place, prompt in enumerate(prompts):
@@ -46,5 +46,9 @@ def plan_batches(
 
 def _cut(places: list[int], lengths: Sequence[int], batch_size: int, equal: bool) -> list[list[int]]:
     ordered = sorted(places, key=lambda place: (-lengths[place], place))
-    groups = [list(group) for _, group in groupby(ordered, lengths.__getitem__)] if equal else [ordered]
-    return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+    groups = [list(group) for _, group in groupby(ordered, lengths.__getitem__)]
+    if not equal:  # whole batches of one length, which need no pads; what is left over stands together
+        whole = [group[: len(group) // batch_size * batch_size] for group in groups]
+        groups = [*whole, [place for group, few in zip(groups, whole, strict=True) for place in group[len(few) :]]]
+    batches = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+    return sorted(batches, key=lambda batch: -lengths[batch[0]])

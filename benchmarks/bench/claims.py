@@ -116,6 +116,9 @@ def tune(
 
     Returns:
         For each scoring ``iteration``, ``loss`` (the mean since the last one; None before the tuning) and ``scores``.
+
+    Raises:
+        InterruptedError: a signal ended the tuning before its last iteration.
     """
     from mmgpt.engine.build import build_parts
     from mmgpt.engine.runner import Runner
@@ -126,6 +129,8 @@ def tune(
     scoring = scoring_hook(score, {*score_at, args.iterations})
     runner.register_hook(scoring, priority='LOWEST')
     runner.train()
+    if runner.stopped_by:
+        raise InterruptedError(f'stopped by {runner.stopped_by} after iteration {runner.iter}; a second call goes on')
     return scoring.curve
 
 
@@ -240,8 +245,8 @@ def figure(results: Mapping[str, Any], arm: str, name: str, place: int = -1) -> 
         place: of the scoring in the curve.
 
     Returns:
-        ``mean``, ``deviation`` over the seeds (0 of one), and ``interval``: 95 %, bootstrap over the questions, which
-        are the same for all seeds.
+        ``mean``, ``deviation`` over the ``seeds`` (0 of one), and ``interval``: 95 %, bootstrap over the questions,
+        which are the same for all seeds.
     """
     from mmgpt.evaluation.figures import bootstrap_interval
 
@@ -251,6 +256,7 @@ def figure(results: Mapping[str, Any], arm: str, name: str, place: int = -1) -> 
         'mean': float(each.mean()),
         'deviation': float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else 0.0,
         'interval': bootstrap_interval(each.mean(0)),
+        'seeds': len(of_seeds),
     }
 
 
@@ -264,9 +270,10 @@ def table(results: Mapping[str, Any]) -> str:
         lines.append(f'| before | {" | ".join(cells)} |')
     for arm in arms(results):
         found = [figure(results, arm, name) for name in names]
-        cells = [
-            f'{f["mean"]:.3f} ± {f["deviation"]:.3f} ({f["interval"][0]:.2f} to {f["interval"][1]:.2f})' for f in found
-        ]
+        cells = []
+        for f in found:
+            spread = f' ± {f["deviation"]:.3f}' if f['seeds'] > 1 else ''
+            cells.append(f'{f["mean"]:.3f}{spread} ({f["interval"][0]:.2f} to {f["interval"][1]:.2f})')
         lines.append(f'| {arm} | {" | ".join(cells)} |')
     return '\n'.join(lines)
 

@@ -3,6 +3,8 @@
 import argparse
 import importlib.util
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +73,8 @@ def test_table_and_plots_show_all_arms(load, settings):
         assert plot.stat().st_size > 1000
         plot.unlink()
     text = (settings.out / 'table.md').read_text()
-    assert '| one | 0.500 ±' in text
-    assert '| other | 1.000 ±' in text
+    assert '| one | 0.500 (' in text
+    assert '| other | 1.000 (1.00 to 1.00) |' in text
 
 
 def test_a_base_that_is_not_there_is_told_with_the_command_that_makes_it(load, tmp_path, capsys):
@@ -152,6 +154,22 @@ def base(tmp_path_factory):
     parts = build_parts(cfg)
     hf = Runner(parts.model, parts.processor, parts.dataloader, cfg).export()
     return ['--base', str(hf), '--data', str(folder / 'data')]
+
+
+@pytest.mark.slow
+def test_a_tuning_that_a_signal_ends_is_no_result(load, base, tmp_path):
+    load('keeps_context')
+    from bench.claims import parse, tune
+
+    args = parse('', 'keeps_context', 4, [*base, '--out', str(tmp_path)])
+    source = dict(type='Alpaca', annotations=f'{args.data}/text_instructions.json')
+
+    def score(model, processor):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    with pytest.raises(InterruptedError, match=r'SIGTERM after iteration [123]\b'):
+        tune(args, [source], 0, score, {1}, batch_size=2)
 
 
 @pytest.mark.slow

@@ -177,8 +177,9 @@ def compare(models: dict, images: int, batch: int, args, sizes) -> dict:
     made = {}
 
     def run(name: str) -> None:
-        # our model leaves a single token's products to MKL (matmul.products_of): its language model does so by itself
-        own = name == 'ours' or (name == 'bare LM' and (batch > 1 or args.compile))
+        # on one thread our model leaves a single token's products to MKL (matmul.products_of), so also its bare one
+        left = name == 'bare LM' and batch == 1 == torch.get_num_threads() and not args.compile
+        own = name in ('ours', 'bare LM') and not left
         with torch.inference_mode(), products(args.onednn == 'all' or (args.onednn == 'ours' and own)):
             clock = Clock()
             made[name] = models[name].generate(**given[name], **settings[name], streamer=clock)

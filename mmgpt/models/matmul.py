@@ -39,15 +39,17 @@ def prefer_onednn() -> bool:
 
 @contextmanager
 def products_of(tokens: int) -> Iterator[None]:
-    """Where ``prefer_onednn`` chose oneDNN, leaves the products of a single token to MKL.
+    """Where ``prefer_onednn`` chose oneDNN, leaves the products of a single token to MKL if there is but one thread.
 
-    They wait for the weights and not for the arithmetic, and MKL reads them faster: 15.5 against 13.5 GB/s with one
-    thread, and 12.5 where a matrix is small. From two tokens on oneDNN is ahead.
+    They wait for the weights and not for the arithmetic, and MKL reads them faster: 15.5 against 13.5 GB/s, and 12.5
+    where a matrix is small. With two threads MKL is no faster, and oneDNN reads 20 to 25 GB/s; from two tokens on it is
+    ahead with one thread, too.
 
     Args:
         tokens: that go through the model at once, of all rows.
     """
-    if tokens > 1 or torch.get_float32_matmul_precision() != CHOSEN or not _chose():
+    alone = tokens == 1 == torch.get_num_threads()
+    if not alone or torch.get_float32_matmul_precision() != CHOSEN or not _chose():
         yield
         return
     torch.set_float32_matmul_precision('highest')

@@ -63,11 +63,15 @@ def test_single_tokens_are_left_to_the_library_that_reads_weights_faster(fresh, 
     monkeypatch.setattr(matmul, '_mkl_is_held_back', lambda: True)
     monkeypatch.setattr(matmul, '_is_float32', lambda: True)
     model, row = tiny.model(), tiny.row('several images')
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
     assert libraries(model, row) == ['highest'] * 3  # nobody chose anything
     assert matmul.prefer_onednn()
     assert libraries(model, row) == ['medium', 'highest', 'highest']
     assert libraries(model, tiny.padded([row, tiny.row('text')])) == ['medium'] * 3
     assert libraries(model, row, num_beams=2) == ['medium'] * 3
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    assert libraries(model, row) == ['medium'] * 3
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
     assert torch.get_float32_matmul_precision() == 'medium'
     model.decoder.layers[-1].register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -6,15 +6,9 @@ width = 128
 
 model = dict(
     type='Flamingo',
-    vision_encoder=dict(type='ConvVision', channels=(32, 64, width), mean=[0.107] * 3, std=[0.288] * 3),
-    resampler=dict(
-        type='PerceiverResampler',
-        depth=2,
-        num_latents=4,
-        heads=4,
-        head_width=32,
-        initial_scale=0.2,
-    ),
+    # four patches, each of which sees about the whole picture: so few that they need no resampler
+    vision_encoder=dict(type='ConvVision', channels=(32, 64, width, width), mean=[0.107] * 3, std=[0.288] * 3),
+    resampler=dict(type='AllPatches'),
     language_decoder=dict(
         type='CausalLM',
         config=dict(
@@ -51,14 +45,14 @@ sources = [
         instructions=f'{data}/NAME_instructions.json',
         train=f'{data}/NAME_train.json',
         retriever=dict(type=related),
-        num_samples=600,
+        num_samples=450,
     ),
     dict(
         **letters,
         instructions=f'{data}/READ_instructions.json',
         train=f'{data}/READ_train.json',
-        retriever=dict(type=related, num=(3, 6)),
-        num_samples=150,
+        retriever=dict(type=related, num=(5, 7)),
+        num_samples=300,
     ),
     dict(
         **letters,
@@ -66,21 +60,21 @@ sources = [
         train=f'{data}/SPOT_train.json',
         retriever=dict(type=related, num=(0, 2)),
         media='each',
-        num_samples=100,
+        num_samples=80,
     ),
     dict(
         **composed,
         instructions=f'{data}/WORD_instructions.json',
         train=f'{data}/WORD_train.json',
         retriever=dict(type=related, num=(1, 4)),
-        num_samples=100,
+        num_samples=90,
     ),
     dict(
         **composed,
         instructions=f'{data}/COUNT_instructions.json',
         train=f'{data}/COUNT_train.json',
         retriever=dict(type=related, num=(1, 4)),
-        num_samples=70,
+        num_samples=80,
     ),
 ]
 train_dataloader = dict(
@@ -93,15 +87,15 @@ train_dataloader = dict(
 
 optim_wrapper = dict(
     type='AccumulatingOptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
+    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
     precision='bf16',
     lr_factors={'*embed_tokens*': 3.0},
 )
-max_iters = 1600
+max_iters = 1000
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, end=100),
-    dict(type='CosineAnnealingLR', begin=100, eta_min_ratio=0.02),
+    dict(type='LinearLR', start_factor=0.02, end=60),
+    dict(type='CosineAnnealingLR', begin=60, eta_min_ratio=0.02),
 ]
 train_cfg = dict(type='IterLoop', max_iters=max_iters)
 env_cfg = dict(num_threads=1, onednn=False)  # tensors are small, and the other core makes batches

@@ -1,3 +1,3 @@
-"""Letters that configs/characters_demo.py keeps for decisions: its settings are chosen by these, not by its evaluation."""
+"""Letters that configs/characters_demo.py keeps for decisions: settings are chosen by these, not by its evaluation."""
 
 evaluation = dict(type='CharactersEvaluation', validation=True)

@@ -19,6 +19,14 @@ from mmgpt.data.tokens import add_special_tokens
 from mmgpt.data.vision_inputs import ImageTransform
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that train in forked processes come first: where autograd has started threads, PyTorch refuses its forks.
+
+    That happened in one run of the whole suite; which of the tests before them had made it start threads is not known.
+    """
+    items.sort(key=lambda item: not hasattr(item.module, 'in_processes'))
+
+
 @pytest.fixture(autouse=True, scope='session')
 def _one_thread():
     """Tensors this small lose far more time to waiting threads than they gain."""

@@ -184,6 +184,7 @@ def test_dist_test_gives_what_one_process_gives(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / 'asked').iterdir()) == ['0', '1']
 
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'naming_task', raising=False)  # that of another test, in another folder
     monkeypatch.setenv('ASKED', str(tmp_path / 'asked'))
     assert test.main([str(config), str(tmp_path / 'model'), '--out', str(tmp_path / 'one'), '--device', 'cpu']) == 0
     for name in ('results.json', 'predictions.jsonl'):
@@ -209,6 +210,7 @@ def test_a_shared_model_is_evaluated_after_its_training(tmp_path, monkeypatch, s
     assert done.stdout.count('figures: ') == 1
 
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'naming_task', raising=False)  # that of another test, in another folder
     monkeypatch.setenv('ASKED', str(tmp_path / 'asked'))
     given = [str(config), str(tmp_path / 'w' / 'hf'), '--out', str(tmp_path / 'one'), '--device', 'cpu']
     assert test.main(given) == 0

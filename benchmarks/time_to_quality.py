@@ -5,9 +5,10 @@
 Ours is ``configs/otter_demo.py`` by our Runner; the peer an Idefics of the same sizes by transformers' ``Trainer``.
 Both get the very same samples in the same batches (ours without padding, the peer as Idefics takes them: rows padded in
 text and pictures), learning rates (the peer times --peer-rate), AdamW, clipping and bfloat16 autocast; all weights are
-trained, and wherever both models have the same part it begins with the same weights and open gates. Two sources of the
-demo are left out for both: those with several pictures behind one mark (videos, and 2.5 % of the samples), whose order
-Idefics could not tell.
+trained. With --peer-start ours the peer gets our first weights and open gates too, wherever both models have the same
+part: what then remains is the cost of a step. With --peer-start own it begins as transformers begins it. Two sources
+of the demo are left out for both: those with several pictures behind one mark (videos, and 2.5 % of the samples), whose
+order Idefics could not tell.
 
 Every so many iterations both answer the same questions about pictures that were held back from this training (the last
 of the demo's pictures for training, none of its held-out ones), greedily, by the same code. Neither that nor building
@@ -44,6 +45,7 @@ def parse(argv=None):
     parser.add_argument('--peer-attention', choices=('eager', 'sdpa'), default='eager', help='default: the faster one')
     parser.add_argument('--peer-precision', choices=('bf16', 'fp32'), default='bf16', help='default: as ours')
     parser.add_argument('--peer-rate', type=float, default=1.0, help='times our learning rates; default: %(default)s')
+    parser.add_argument('--peer-start', choices=('ours', 'own'), default='ours', help='default: %(default)s')
     parser.add_argument('--steps', type=int, help='no race: the cost of so many steps of both, in turns')
     parser.add_argument('--data', type=Path, default=DATA, help='made where it is not there; default: %(default)s')
     parser.add_argument('--json', type=Path, help='where to write the figures')
@@ -84,7 +86,14 @@ def main(argv=None, data_size: dict | None = None) -> int:
         return 0
     for seed in args.seeds:
         race = Race(
-            seed, args.target, args.every, args.episodes, args.peer_attention, args.peer_precision, args.peer_rate
+            seed,
+            args.target,
+            args.every,
+            args.episodes,
+            args.peer_attention,
+            args.peer_precision,
+            args.peer_rate,
+            args.peer_start,
         )
         sides = (side_by_side if aside else one_by_one)(cfg, race, args.give_up)
         run = {'seed': seed, **sides, **compared(sides)}

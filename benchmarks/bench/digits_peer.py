@@ -1,4 +1,4 @@
-"""Hugging Face's Idefics in the sizes of the digits demo: begins with our weights, gets our batches and questions."""
+"""Hugging Face's Idefics in the sizes of the digits demo, which gets our batches, questions and first weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.structures import Batch
 
 
-def idefics_like(model: Mapping[str, Any], ours: nn.Module, attention: str = 'eager') -> nn.Module:
+def idefics_like(
+    model: Mapping[str, Any], ours: nn.Module, attention: str = 'eager', start: str = 'ours'
+) -> nn.Module:
     """Idefics of the sizes of a demo's model, all of it trained.
 
     Its gated blocks stand before the first layer of a group where ours stand before the last, their feed-forward is
-    LLaMA's, of its width, and the resampler's activation is ReLU: that is Idefics. All else that there is in both
-    begins with our weights and gates; the feed-forwards of the gated blocks as PyTorch begins linear layers, as ours.
+    LLaMA's, of its width, and the resampler's activation is ReLU: that is Idefics. With our start all else that there
+    is in both begins with our weights and gates; the feed-forwards of the gated blocks as PyTorch begins linear layers,
+    as ours.
 
     Args:
         model: the demo's ``model``.
         ours: built of it.
         attention: 'eager' or 'sdpa'.
+        start: 'ours', or 'own': the weights and gates that transformers gives a new Idefics.
     """
     from transformers import IdeficsConfig, IdeficsForVisionText2Text
 
@@ -42,7 +46,7 @@ def idefics_like(model: Mapping[str, Any], ours: nn.Module, attention: str = 'ea
             max_position_embeddings=text['max_position_embeddings'],
             tie_word_embeddings=text['tie_word_embeddings'],
             cross_layer_interval=model['cross_attn_every_n_layers'],
-            alpha_initializer='ones',
+            alpha_initializer='ones' if start == 'ours' else 'zeros',
             use_cache=False,  # in training
             freeze_text_layers=False,
             freeze_vision_layers=False,
@@ -70,7 +74,8 @@ def idefics_like(model: Mapping[str, Any], ours: nn.Module, attention: str = 'ea
     )
     for name in ('bos_token_id', 'eos_token_id', 'pad_token_id'):
         setattr(peer.generation_config, name, getattr(settings, name))
-    begin_as(peer, ours, model['cross_attn_every_n_layers'])
+    if start == 'ours':
+        begin_as(peer, ours, model['cross_attn_every_n_layers'])
     return peer
 
 

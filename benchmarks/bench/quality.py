@@ -39,6 +39,7 @@ class Race:
         episodes: of a scoring.
         attention, precision: of the peer; ours are the config's.
         rate: factor on the config's learning rates for the peer.
+        start: of the peer: 'ours' or its 'own' first weights and gates.
     """
 
     seed: int = 0
@@ -48,6 +49,7 @@ class Race:
     attention: str = 'eager'
     precision: str = 'bf16'
     rate: float = 1.0
+    start: str = 'ours'
 
 
 class Watch:
@@ -211,12 +213,12 @@ def _idefics(cfg: Any, race: Race, limit: Callable[[], float]) -> dict[str, Any]
 
 
 def _peer(cfg: Any, ours: torch.nn.Module, race: Race) -> tuple[torch.nn.Module, Callable]:
-    """Idefics with our weights, and what makes its batches of ours."""
+    """Idefics, and what makes its batches of ours."""
     from bench.digits_peer import IdeficsBatch, idefics_like
 
     encoder = ours.vision_encoder
     shape = IdeficsBatch(ours.config.media_token_id, encoder.mean, encoder.std)
-    return idefics_like(cfg.model, ours, race.attention), shape
+    return idefics_like(cfg.model, ours, race.attention, race.start), shape
 
 
 def _optimizer(cfg: Any, peer: torch.nn.Module, race: Race) -> torch.optim.Optimizer:

@@ -15,9 +15,7 @@ from mmgpt.models.vision_encoders.normalisation import normalise
 from mmgpt.structures import Batch
 
 
-def idefics_like(
-    model: Mapping[str, Any], ours: nn.Module, attention: str = 'eager', start: str = 'ours'
-) -> nn.Module:
+def idefics_like(model: Mapping[str, Any], ours: nn.Module, attention: str = 'eager', start: str = 'ours') -> nn.Module:
     """Idefics of the sizes of a demo's model, all of it trained.
 
     Its gated blocks stand before the first layer of a group where ours stand before the last, their feed-forward is

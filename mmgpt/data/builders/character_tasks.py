@@ -92,23 +92,35 @@ def naming(letters: str, rng: np.random.Generator, size: int) -> Task:
     """In-context naming: the context gives made-up names to letters, and only it tells the name that is asked for.
 
     A record says that a picture has a name. Each episode is a record with its context: pictures of two to ten letters
-    with the names of this one episode, in random order; in half of the episodes the query's face is in no other.
+    with the names of this one episode, in random order; in half of the episodes the query's face is in no other. What
+    makes models learn to use the context (Chan et al., arXiv 2205.05055): letters are drawn by Zipf's law, a few often
+    and most rarely. And in a quarter of the episodes the question is about a picture of the context itself, which is
+    found before letters are told apart.
     """
-    task = Task('NAME')
+    task, shares = Task('NAME'), zipf(len(letters), rng)
     while len(task.contexts) < size:
         ways, shown = episode_shape(rng)
-        chosen = [letters[i] for i in rng.permutation(len(letters))[:ways]]
+        chosen = [letters[i] for i in rng.choice(len(letters), ways, replace=False, p=shares)]
         names = [NAMES[i] for i in rng.permutation(len(NAMES))[:ways]]
         places = [*shown, int(rng.choice(shown))]
         faces = episode_faces(places, rng)
-        ids = [
-            task.add(f'{ord(chosen[place]):04X}_{face:02d}_{names[place]}', NAME, names[place], [image])
-            for place, face in zip(places, faces, strict=True)
-            for image in [image_id(chosen[place], face)]
-        ]
+        again = rng.random() < 0.25
+        if again:
+            faces[-1] = faces[places.index(places[-1])]
+        ids = []
+        for number, (place, face) in enumerate(zip(places, faces, strict=True)):
+            key = f'{ord(chosen[place]):04X}_{face:02d}_{names[place]}'
+            if again and number == len(shown):
+                key += '_again'  # a record of its own, that the one of the context is not taken for it
+            ids.append(task.add(key, NAME, names[place], [image_id(chosen[place], face)]))
         if ids[-1] not in task.contexts:
             task.contexts[ids[-1]] = [id for id in ids[:-1] if id != ids[-1]]
     return task
+
+
+def zipf(count: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of ``count`` things is drawn where the k-th most frequent one is as frequent as 1/k."""
+    return rng.permutation(1 / np.arange(1, count + 1)) / np.sum(1 / np.arange(1, count + 1))
 
 
 def episode_shape(rng: np.random.Generator) -> tuple[int, list[int]]:

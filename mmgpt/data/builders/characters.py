@@ -22,7 +22,7 @@ from mmgpt.registry import BUILDERS
 
 META = {'version': '1', 'time': '2016', 'author': 'DejaVu fonts team: DejaVu fonts, as matplotlib ships them'}
 TASKS = ('READ', 'WORD', 'COUNT', 'SPOT', 'NAME')
-VERSION = 1  # of what the arguments make; a new one makes folders anew
+VERSION = 2  # of what the arguments make; a new one makes folders anew
 
 
 @BUILDERS.register_module()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -27,7 +27,18 @@ from mmgpt.data.builders.character_pictures import (
     script_of,
     trained_letters,
 )
-from mmgpt.data.builders.character_tasks import COUNT, NAME, PLACES, READ, SPOT, WORD, episode_faces, words
+from mmgpt.data.builders.character_tasks import (
+    COUNT,
+    NAME,
+    PLACES,
+    READ,
+    SPOT,
+    WORD,
+    episode_faces,
+    naming,
+    words,
+    zipf,
+)
 from mmgpt.data.builders.digit_tasks import NAMES
 from mmgpt.data.image_stores import ParquetImages
 from mmgpt.data.sources import MimicIt
@@ -149,7 +160,7 @@ def test_answers_are_right(folder):
 
 def test_names_are_bound_by_the_context_alone(folder):
     records, train = read(folder, 'NAME')
-    names_of_letter, alone = defaultdict(set), 0
+    names_of_letter, alone, again = defaultdict(set), 0, 0
     for query, context in train.items():
         names, pictures = {}, [records[id]['image_ids'][0] for id in (*context, query)]
         for id, image in zip((*context, query), pictures, strict=True):
@@ -158,12 +169,33 @@ def test_names_are_bound_by_the_context_alone(folder):
             assert names.setdefault(letter, records[id]['answer']) == records[id]['answer']
             names_of_letter[letter].add(records[id]['answer'])
         assert len(set(names.values())) == len(names)
-        assert len(set(pictures)) == len(pictures)
+        shown_again = query.endswith('_again')
+        assert len(set(pictures)) == len(pictures) - shown_again
+        assert (pictures[-1] in pictures[:-1]) == shown_again
         assert records[query]['answer'] in {records[id]['answer'] for id in context}
         faces = [shown(image)[1] for image in pictures]
         alone += faces[-1] not in faces[:-1]
-    assert alone >= 0.4 * len(train)
+        again += shown_again
+    assert alone >= 0.3 * len(train)
+    assert 0.15 * len(train) < again < 0.35 * len(train)
     assert sum(len(names) > 1 for names in names_of_letter.values()) > 0.2 * len(names_of_letter)
+
+
+def test_some_letters_are_named_often_and_most_rarely():
+    letters = trained_letters()
+    records = naming(letters, np.random.default_rng(0), 2000).records.values()
+    count = Counter(shown(record['image_ids'][0])[0] for record in records)
+    often = [number for _, number in count.most_common()]
+    assert len(count) > 0.85 * len(letters)
+    assert sum(often[:20]) > 0.25 * sum(often)
+
+
+def test_zipf_shares_are_of_1_over_the_rank():
+    shares = zipf(50, np.random.default_rng(0))
+    assert shares.sum() == pytest.approx(1)
+    ranked = np.sort(shares)[::-1]
+    np.testing.assert_allclose(ranked[0] / ranked, np.arange(1, 51))
+    assert not np.array_equal(shares, ranked)
 
 
 def test_no_letter_is_shown_twice_in_a_face():

@@ -11,7 +11,7 @@ from PIL import Image
 from mmgpt.data.builders.character_pictures import SIDE, TRAINED_FACES, draw_letter, draw_word, trained_letters
 from mmgpt.data.builders.character_tasks import PLACES, words
 from mmgpt.evaluation.character_episodes import draw_counted
-from mmgpt.evaluation.digit_episodes import Episode
+from mmgpt.evaluation.episodes import Episode
 
 THIRDS = (slice(0, 11), slice(11, 21), slice(21, SIDE))  # columns of a word's picture
 
@@ -39,6 +39,8 @@ class CharacterBaseline:
         seed: of the pictures that are drawn.
         known: scattered pictures, and words.
     """
+
+    kind = 'nearest_neighbour'
 
     def __init__(self, seed: int = 0, known: int = 2000) -> None:
         if known < 1:

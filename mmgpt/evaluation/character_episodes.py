@@ -20,7 +20,7 @@ from mmgpt.data.builders.character_pictures import (
 )
 from mmgpt.data.builders.character_tasks import COUNT, PLACES, READ, SPOT, WORD, draw_difference, words
 from mmgpt.data.builders.digit_tasks import NAME, NAMES
-from mmgpt.evaluation.digit_episodes import Episode
+from mmgpt.evaluation.episodes import Episode
 
 NAMING = {'naming/2way': (2, 1), 'naming/5way': (5, 1), 'naming/5way_2shot': (5, 2), 'naming/10way': (10, 1)}
 SHUFFLED = 'naming/5way_shuffled'

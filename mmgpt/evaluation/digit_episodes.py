@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
 from mmgpt.data.builders.digit_pictures import MAX_COUNT, Digits, compose_picture
 from mmgpt.data.builders.digit_tasks import COMPARE, COUNT, LAST, NAME, NAMES, READ, larger_answer
-
-
-@dataclass(frozen=True)
-class Episode:
-    """A question about pictures, after demonstrations.
-
-    Args:
-        question: asked of every demonstration and of the query.
-        pictures: of the query.
-        expected: the answer.
-        demonstrations: pictures with the answers that the context gives, oldest first.
-        as_video: the pictures are the frames of one video.
-    """
-
-    question: str
-    pictures: tuple[Image.Image, ...]
-    expected: str
-    demonstrations: tuple[tuple[Image.Image, str], ...] = ()
-    as_video: bool = False
-
-    def messages(self) -> list[dict[str, Any]]:
-        """The episode as chat messages, the last one waiting for its answer."""
-        messages = []
-        for picture, answer in self.demonstrations:
-            messages += [self._ask([picture]), {'role': 'assistant', 'content': answer}]
-        return [*messages, self._ask(self.pictures)]
-
-    def _ask(self, pictures: Iterable[Image.Image]) -> dict[str, Any]:
-        if self.as_video:
-            media = [{'type': 'video', 'video': list(pictures)}]
-        else:
-            media = [{'type': 'image', 'image': picture} for picture in pictures]
-        return {'role': 'user', 'content': [*media, {'type': 'text', 'text': self.question}]}
+from mmgpt.evaluation.episodes import Episode
 
 
 def make_episodes(digits: Digits, size: int, seed: int) -> dict[str, list[Episode]]:

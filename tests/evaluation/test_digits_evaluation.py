@@ -12,8 +12,9 @@ import torch
 from mmgpt.data.builders.digit_pictures import load_digit_pictures
 from mmgpt.data.builders.digit_tasks import NAMES
 from mmgpt.evaluation import DigitsEvaluation
-from mmgpt.evaluation.baselines import Baseline
-from mmgpt.evaluation.digit_episodes import Episode, make_episodes
+from mmgpt.evaluation.digit_baselines import DigitBaseline
+from mmgpt.evaluation.digit_episodes import make_episodes
+from mmgpt.evaluation.episodes import Episode
 from mmgpt.evaluation.figures import bootstrap_interval
 from mmgpt.registry import TASKS
 
@@ -153,7 +154,7 @@ def test_results_by_number_of_demonstrations(tmp_path):
 
 def test_baselines(episodes):
     trained_on = load_digit_pictures()
-    neighbour, svm = (Baseline(trained_on, kind, composed=300) for kind in Baseline.kinds)
+    neighbour, svm = (DigitBaseline(trained_on, kind, composed=300) for kind in DigitBaseline.kinds)
     assert svm.accuracy('reading', episodes['reading']) == pytest.approx(0.96, abs=0.02)
     assert neighbour.accuracy('reading', episodes['reading']) == pytest.approx(0.96, abs=0.02)
     assert svm.accuracy('naming/4', episodes['naming/4']) > neighbour.accuracy('naming/2', episodes['naming/2'])

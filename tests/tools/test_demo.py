@@ -1,4 +1,4 @@
-"""The demos' commands, as they stand: a tiny Otter is trained from scratch, then tuned into a tiny MultiModal-GPT."""
+"""The demos' commands: tiny Otters are trained from scratch, one of them is then tuned into a tiny MultiModal-GPT."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ SHORTFALL = 0.03
 pytestmark = pytest.mark.slow
 
 
-def train(config, folder) -> dict:
+def train(config, folder, **options) -> dict:
     """The figures of a config's run in a folder."""
     command = [sys.executable, ROOT / 'tools' / 'train.py', ROOT / 'configs' / f'{config}.py']
+    if options:
+        command += ['--cfg-options', *(f'{key.replace("__", ".")}={value}' for key, value in options.items())]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -64,6 +66,15 @@ def test_adapters_teach_it_instructions_and_dialogues_and_spoil_nothing(otter, f
         for name in ('adapter/adapter_model.safetensors', 'hf/model.safetensors')
     ]
     assert sizes[0] <= 0.05 * sum(sizes)
+
+
+def test_letters_of_unknown_scripts_are_named_from_the_context_long_before_the_end(folder):
+    metrics = train('characters_demo', folder, train_cfg__max_iters=800, evaluation__episodes=200)
+    naming = metrics['naming']
+    assert naming['2way'] >= 0.85
+    assert naming['5way'] >= 0.70
+    assert naming['10way'] >= 0.50
+    assert naming['5way_shuffled'] <= 0.35
 
 
 def tensors(path):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmgpt.data.builders.digit_pictures import MAX_COUNT, Digits, compose_picture
 from mmgpt.data.builders.digit_tasks import NAMES, larger_answer
-from mmgpt.evaluation.digit_episodes import Episode
+from mmgpt.evaluation.episodes import Episode
 
 
 def pixels(pictures: Sequence[Image.Image], side: int = 8) -> np.ndarray:
@@ -18,7 +18,7 @@ def pixels(pictures: Sequence[Image.Image], side: int = 8) -> np.ndarray:
     return np.stack([np.asarray(picture, dtype=np.float64).ravel() * 16 / 255 for picture in resized])
 
 
-class Baseline:
+class DigitBaseline:
     """Reads digits with one classifier on raw pixels, counts with another, and answers every task from that.
 
     Args:

@@ -57,7 +57,7 @@ def draw(rows, path: Path) -> None:
     """Accuracy over the number of names."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.6), layout='constrained')
+    figure = Figure(figsize=(6, 4.2), layout='constrained')
     axes = figure.subplots()
     for each, style in ((1, '-'), (2, '--')):
         shown = [row for row in rows if row['each'] == each]
@@ -67,7 +67,7 @@ def draw(rows, path: Path) -> None:
         axes.plot(ways, [row['neighbour'] for row in shown], 's' + style, color='C7', label=f'neighbour, {times}')
     axes.set(xlabel='names', ylabel='accuracy', title='Naming Armenian, Georgian and Greek letters')
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc='outside lower center', ncols=2)
     figure.savefig(path, dpi=110)
 
 

@@ -1,4 +1,4 @@
-# A tiny Otter, trained from scratch on a CPU on letters of Latin and Cyrillic; then names those of scripts it never saw.
+# A tiny Otter, trained from scratch on a CPU on letters of Latin and Cyrillic; then it names those of unknown scripts.
 _base_ = ['_base_/runtime.py']
 
 data = 'data/characters_demo'

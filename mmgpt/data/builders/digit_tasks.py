@@ -189,13 +189,10 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
         query = int(rng.choice(shown)) if rng.random() < 0.95 else int(rng.integers(ways))
         places = [*shown, query]
         pictures = different(rng, [by_digit[chosen[place]] for place in places])
-        keys = [f'{picture:04d}_{names[place]}' for picture, place in zip(pictures, places, strict=True)]
-        if query in shown and rng.random() < 0.25:  # the question is about a picture of the context
-            pictures[-1], keys[-1] = pictures[shown.index(query)], keys[shown.index(query)] + '_again'
-        ids = [
-            task.add(key, NAME, names[place], [image_id(picture)])
-            for key, picture, place in zip(keys, pictures, places, strict=True)
-        ]
+        if query in shown and rng.random() < 0.25:  # one demonstration fewer: the question is about its picture
+            pictures[-1] = pictures[shown.index(query)]
+        pairs = [(picture, names[place]) for picture, place in zip(pictures, places, strict=True)]
+        ids = [task.add(f'{index:04d}_{name}', NAME, name, [image_id(index)]) for index, name in pairs]
         if ids[-1] not in task.contexts:
             task.contexts[ids[-1]] = [id for id in ids[:-1] if id != ids[-1]]
             episodes += 1

@@ -24,7 +24,7 @@ META = {'version': '1', 'time': '1998-07', 'author': 'E. Alpaydin, C. Kaynak: op
 
 TASKS = ('READ', 'CONV', 'CMP', 'VID', 'COUNT', 'TXT', 'NAME', 'SMALL', 'SPELL', 'TALK')
 TEXT_INSTRUCTIONS = 'text_instructions.json'  # in Alpaca's format
-VERSION = 5  # of what the arguments make; a new one makes folders anew
+VERSION = 4  # of what the arguments make; a new one makes folders anew
 
 
 @BUILDERS.register_module()

@@ -115,7 +115,7 @@ def test_answers_are_right(folder, shown):
 
 def test_names_are_bound_by_the_context_alone(folder, shown):
     records, train = read(folder, 'NAME')
-    known, again, names_of_digit = 0, 0, defaultdict(set)
+    known, names_of_digit = 0, defaultdict(set)
     for query, context in train.items():
         names = {}
         for id in (*context, query):
@@ -125,13 +125,9 @@ def test_names_are_bound_by_the_context_alone(folder, shown):
             names_of_digit[digit].add(records[id]['answer'])
         assert len(set(names.values())) == len(names)
         pictures = [records[id]['image_ids'][0] for id in (*context, query)]
-        shown_again = query.endswith('_again')
-        assert len(set(pictures)) == len(pictures) - shown_again
-        assert (pictures[-1] in pictures[:-1]) == shown_again
-        again += shown_again
+        assert len(set(pictures)) == len(pictures)
         known += records[query]['answer'] in {records[id]['answer'] for id in context}
-    assert known > 0.9 * len(train)
-    assert 0.1 * len(train) < again < 0.4 * len(train)
+    assert known > 0.75 * len(train)
     assert min(map(len, names_of_digit.values())) > 15  # no digit has a name of its own
 
 

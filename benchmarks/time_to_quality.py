@@ -86,14 +86,14 @@ def main(argv=None, data_size: dict | None = None) -> int:
         return 0
     for seed in args.seeds:
         race = Race(
-            seed,
-            args.target,
-            args.every,
-            args.episodes,
-            args.peer_attention,
-            args.peer_precision,
-            args.peer_rate,
-            args.peer_start,
+            seed=seed,
+            target=args.target,
+            every=args.every,
+            episodes=args.episodes,
+            attention=args.peer_attention,
+            precision=args.peer_precision,
+            rate=args.peer_rate,
+            start=args.peer_start,
         )
         sides = (side_by_side if aside else one_by_one)(cfg, race, args.give_up)
         run = {'seed': seed, **sides, **compared(sides)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class EpisodeBaseline(Protocol):
         """The fraction of episodes that it answers rightly."""
 
 
-class EpisodeEvaluation:
+class EpisodeEvaluation(ABC):
     """Asks a model episodes of several kinds, through its processor's chat messages and ``generate``.
 
     An answer is right when it equals the expected one. Beside the model's figures stand those of baselines, on the very
@@ -81,13 +82,13 @@ class EpisodeEvaluation:
         self.seed = seed
         self.batch_size = batch_size
 
+    @abstractmethod
     def tasks(self, size: int) -> dict[str, list[Episode]]:
         """So many episodes of each kind (of a kind that is limited by its pictures, all of them)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def baselines(self) -> list[EpisodeBaseline]:
         """What the model is compared with."""
-        raise NotImplementedError
 
     def __call__(self, model: Any, processor: Any, out: Path, limit: int | None = None) -> dict[str, Any]:
         """Answers all episodes, prints a table and writes ``predictions.jsonl`` and ``names.json``.

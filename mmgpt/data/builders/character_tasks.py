@@ -120,7 +120,8 @@ def naming(letters: str, rng: np.random.Generator, size: int) -> Task:
 
 def zipf(count: int, rng: np.random.Generator) -> np.ndarray:
     """How often each of ``count`` things is drawn where the k-th most frequent one is as frequent as 1/k."""
-    return rng.permutation(1 / np.arange(1, count + 1)) / np.sum(1 / np.arange(1, count + 1))
+    shares = 1 / np.arange(1, count + 1)
+    return rng.permutation(shares / shares.sum())
 
 
 def episode_shape(rng: np.random.Generator) -> tuple[int, list[int]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 MADE_BY = 'made_by.json'  # the arguments that a folder was built with
 
 
-class MadeFolder:
+class MadeFolder(ABC):
     """The part of a builder that is about its folder; a subclass writes the files and names its arguments.
 
     The folder is written beside its place and renamed when it is whole.
@@ -49,13 +50,13 @@ class MadeFolder:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
+    @abstractmethod
     def _arguments(self) -> dict[str, Any]:
         """What the files depend on, as JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _write(self, folder: Path) -> None:
         """Writes all files into a folder that is there and empty."""
-        raise NotImplementedError
 
 
 def write_json(path: Path, value: object) -> None:

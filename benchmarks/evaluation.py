@@ -10,6 +10,7 @@ ten queries.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -124,6 +125,8 @@ def timed(function) -> Seconds:
 
 
 def random_model():
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
     from mmgpt.hub.processor import FlamingoProcessor
     from tests.hub import tiny
 

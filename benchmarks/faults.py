@@ -79,6 +79,7 @@ class Drills:
         self.folder, self.kills, self.drill = folder, kills, drill
         self.random = random.Random(seed)
         self.weights: dict[tuple, dict] = {}
+        self.seconds: dict[tuple, float] = {}
         drill.prepare(folder)
 
     def undisturbed(self, iterations: int, processes: int = 1, options: tuple[str, ...] = ()) -> dict:
@@ -89,7 +90,8 @@ class Drills:
             start = time.perf_counter()
             for outcome in self.outcomes(self.start(name, iterations, processes, options)):
                 require(outcome.code == 0, f'the undisturbed run ended with {outcome.code}:\n{outcome.text[-2000:]}')
-            print(f'  undisturbed: {iterations} iterations in {time.perf_counter() - start:.1f} s', flush=True)
+            self.seconds[key] = time.perf_counter() - start
+            print(f'  undisturbed: {iterations} iterations in {self.seconds[key]:.1f} s', flush=True)
             self.weights[key] = self.drill.final_weights(self.folder / name)
         return self.weights[key]
 
@@ -173,9 +175,11 @@ class Drills:
             'difference': max(differences),
         }
 
-    def kills_at_random(self, name: str, processes: int, number: int, iterations: int) -> dict:
-        """kill -9, every third inside a save."""
+    def kills_at_random(self, name: str, processes: int, number: int) -> dict:
+        """kill -9, every third inside a save, the others within two intervals: the half of what there is to do."""
+        iterations = 2 * self.drill.INTERVAL * number
         self.undisturbed(iterations, processes)
+        pace = self.seconds[iterations, processes, ()] / iterations
         work_dir, inside, moments, ended = self.folder / name, 0, [], []
         runner = self.drill.built(self.folder, name, iterations, []) if processes == 1 else None
         while len(moments) < number:
@@ -185,7 +189,8 @@ class Drills:
                 runs = [self.drill.BuiltRun(self.folder, runner)]
             victim = self.random.randrange(processes)
             in_save = len(moments) % 3 == 2
-            require(_wait_for(work_dir, runs, self._moment(in_save, processes)), 'the run was over before its kill')
+            moment = 0.0 if in_save else self.random.uniform(0.0, 2 * self.drill.INTERVAL) * pace
+            require(_wait_for(work_dir, runs, moment), 'the run was over before its kill')
             if in_save:
                 _until(runs[0].saves_or_is_over)
                 time.sleep(self.random.uniform(0, 0.04))
@@ -203,17 +208,13 @@ class Drills:
         found = {'kills': number, 'inside a save': inside, 'iterations': iterations, 'difference': difference}
         return {**found, 'moments': moments, **({'others ended after': ended} if ended else {})}
 
-    def _moment(self, in_save: bool, processes: int) -> float:
-        """Seconds after the first iteration."""
-        return 0.0 if in_save else self.random.uniform(0.0, 2.0 * processes)
-
     def kills_of_one(self) -> dict:
         """Of a run on one process."""
-        return self.kills_at_random('killed', 1, self.kills, 25 * self.kills)
+        return self.kills_at_random('killed', 1, self.kills)
 
     def kills_of_two(self) -> dict:
         """Of one of two processes."""
-        return self.kills_at_random('killed_of_two', 2, max(6, self.kills // 3), 14 * self.kills)
+        return self.kills_at_random('killed_of_two', 2, max(6, self.kills // 3))
 
     def signals(self) -> dict:
         """A scheduler's wish, four times."""
@@ -358,11 +359,11 @@ class Drills:
         return {'replaced': len(lists[0].splitlines()), 'difference': self.drill.difference(*weights)}
 
     def memory(self) -> dict:
-        """A process that may take 24 MiB more than it has when it begins to train."""
+        """A process that may take 256 MiB more than it has when it begins to train."""
         outcome = self.start(
-            'memory', 100, options=('train_dataloader.batch_size=512',), before=lambda: sabotage.limit_memory(24)
+            'memory', 100, options=('train_dataloader.batch_size=512',), before=lambda: sabotage.limit_memory(256)
         )[0].wait()
-        told = all(text in outcome.text for text in ('out of memory in iteration', '512 rows of', 'batch_size=256'))
+        told = all(text in outcome.text for text in ('out of memory in iteration', '(512 samples)', 'batch_size=256'))
         require(outcome.code == 1 and told, f'{outcome.code}: {outcome.text[-2000:]}')
         return {'code': 1, 'message': next(line for line in outcome.text.splitlines() if 'out of memory' in line)}
 

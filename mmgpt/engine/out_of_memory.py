@@ -52,7 +52,10 @@ def shape_of(batch: Batch) -> str:
         '2 rows of 8 tokens, 0 of them trained'
     """
     rows, tokens = batch['input_ids'].shape
-    parts = [f'{rows} rows of {tokens} tokens, {int((batch["labels"] >= 0).sum())} of them trained']
+    samples = sum(map(len, batch.get('sample_ids', ())))
+    packed = f' ({samples} samples)' if samples > rows else ''
+    trained = int((batch['labels'] >= 0).sum())
+    parts = [f'{rows} row{"s" * (rows != 1)} of {tokens} tokens{packed}, {trained} of them trained']
     if 'frames' in batch:
         parts.append('{} frames of {} x {}'.format(len(batch['frames']), *batch['frames'].shape[-2:]))
     if 'vision_features' in batch:

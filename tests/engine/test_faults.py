@@ -16,7 +16,7 @@ from mmgpt.engine.build import build_runner
 from mmgpt.engine.checkpoints import SaveError, list_checkpoints
 from mmgpt.engine.config import load_config
 from mmgpt.engine.hooks import StopHook
-from mmgpt.engine.out_of_memory import OutOfMemory, smaller
+from mmgpt.engine.out_of_memory import OutOfMemory, shape_of, smaller
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.strategies.processes import lost_process
 from mmgpt.engine.weights import read_weights
@@ -209,6 +209,11 @@ def test_out_of_memory_says_what_takes_less(project, tmp_path):
         assert expected in str(error.value)
     turned = {'train_dataloader': {'batch_size': 1}, 'optim_wrapper': {}, 'gradient_checkpointing': True}
     assert not any('gradient_checkpointing' in knob or 'batch_size' in knob for knob in smaller(turned))
+
+
+def test_a_packed_batch_is_told_by_its_samples():
+    one_row = {'input_ids': torch.zeros(1, 8), 'labels': torch.full((1, 8), -100), 'sample_ids': [['a', 'b', 'c']]}
+    assert shape_of(one_row) == '1 row of 8 tokens (3 samples), 0 of them trained'
 
 
 def _lost(path: Path, work_dir: Path) -> str | None:

@@ -139,7 +139,9 @@ def demo_config(folder: Path, iterations: int | None = None, data_size: dict | N
     dataset = cfg.train_dataloader.dataset
     dataset.sources = [moved(dict(source)) for source in dataset.sources if shows_single_pictures(source)]
     cfg.tokenizer = moved(dict(cfg.tokenizer))
-    cfg.data_builder = dict(type='DigitsBuilder', folder=str(folder), held_back=HELD_BACK, **(data_size or {}))
+    cfg.data_builder = dict(
+        type='DigitsBuilder', folder=str(folder), held_back=HELD_BACK, whole_contexts=True, **(data_size or {})
+    )
     cfg.train_cfg.max_iters = iterations or cfg.train_cfg.max_iters
     unneeded = ('checkpoint', 'progress', 'samples', 'curves', 'gates')  # neither side saves or draws anything
     cfg.default_hooks = {**cfg.default_hooks, **dict.fromkeys(unneeded)}

@@ -173,11 +173,18 @@ def text_only(rng: np.random.Generator) -> Task:
     return task
 
 
-def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
+def naming(digits: Digits, rng: np.random.Generator, size: int, whole_contexts: bool = False) -> Task:
     """In-context naming: the context gives made-up names to digits, and only it tells the name that is asked for.
 
     A record says that a picture has a name. Each episode is a record with its context: pictures of two to five digits
-    with the names of this one episode, in random order.
+    with the names of this one episode, in random order. A quarter of them ask about a picture of the context.
+
+    Args:
+        digits: to name.
+        rng: draws the episodes.
+        size: number of episodes.
+        whole_contexts: where the question is about a picture of the context, it is a record of its own, and the context
+            keeps that picture's; else the context is without it, so that often nothing tells the name.
     """
     task, by_digit = Task('NAME'), digits.indices_by_digit()
     episodes = 0
@@ -189,10 +196,14 @@ def naming(digits: Digits, rng: np.random.Generator, size: int) -> Task:
         query = int(rng.choice(shown)) if rng.random() < 0.95 else int(rng.integers(ways))
         places = [*shown, query]
         pictures = different(rng, [by_digit[chosen[place]] for place in places])
-        if query in shown and rng.random() < 0.25:  # one demonstration fewer: the question is about its picture
+        again = query in shown and rng.random() < 0.25
+        if again:
             pictures[-1] = pictures[shown.index(query)]
-        pairs = [(picture, names[place]) for picture, place in zip(pictures, places, strict=True)]
-        ids = [task.add(f'{index:04d}_{name}', NAME, name, [image_id(index)]) for index, name in pairs]
+        named = [(picture, names[place]) for picture, place in zip(pictures, places, strict=True)]
+        keys = [f'{picture:04d}_{name}' for picture, name in named]
+        if again and whole_contexts:
+            keys[-1] += '_again'
+        ids = [task.add(key, NAME, name, [image_id(picture)]) for key, (picture, name) in zip(keys, named, strict=True)]
         if ids[-1] not in task.contexts:
             task.contexts[ids[-1]] = [id for id in ids[:-1] if id != ids[-1]]
             episodes += 1

@@ -131,6 +131,26 @@ def test_names_are_bound_by_the_context_alone(folder, shown):
     assert min(map(len, names_of_digit.values())) > 15  # no digit has a name of its own
 
 
+def test_questions_about_a_picture_of_the_context_can_keep_its_name(folder, tmp_path):
+    made = tmp_path / 'whole'
+    DigitsBuilder(made, episodes=150, size=40, whole_contexts=True).build()
+    (records, whole), (_, train) = read(made, 'NAME'), read(folder, 'NAME')
+    again = [id for id in whole if id.endswith('_again')]
+    assert 0.1 * len(whole) < len(again) < 0.4 * len(whole)
+    for id in again:
+        kept = id.removesuffix('_again')
+        assert kept in whole[id]
+        assert records[kept] == records[id]
+    assert {id.removesuffix('_again') for id in whole} >= set(train)
+    others = set(digests(made).items()) - set(digests(folder).items())
+    assert {name.split('/')[0] for name, _ in others} <= {
+        'NAME_instructions.json',
+        'NAME_train.json',
+        'tokenizer',
+        'made_by.json',
+    }
+
+
 def test_rounds_of_a_dialogue_come_in_order_and_share_their_picture(folder):
     records, train = read(folder, 'CONV')
     for last, context in train.items():

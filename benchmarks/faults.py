@@ -359,9 +359,9 @@ class Drills:
         return {'replaced': len(lists[0].splitlines()), 'difference': self.drill.difference(*weights)}
 
     def memory(self) -> dict:
-        """A process that may take 256 MiB more than it has when it begins to train."""
+        """A process that may take 192 MiB more than it has when it begins to train."""
         outcome = self.start(
-            'memory', 100, options=('train_dataloader.batch_size=512',), before=lambda: sabotage.limit_memory(256)
+            'memory', 100, options=('train_dataloader.batch_size=512',), before=lambda: sabotage.limit_memory(192)
         )[0].wait()
         told = all(text in outcome.text for text in ('out of memory in iteration', '(512 samples)', 'batch_size=256'))
         require(outcome.code == 1 and told, f'{outcome.code}: {outcome.text[-2000:]}')

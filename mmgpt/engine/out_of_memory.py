@@ -12,6 +12,7 @@ from mmgpt.registry import STRATEGIES
 from mmgpt.structures import Batch
 
 SAID = ("can't allocate memory", 'not enough memory', 'out of memory', 'bad_alloc')
+ONEDNN = 'could not create a primitive'  # all that it says where there was no memory for one
 
 
 class OutOfMemory(RuntimeError):
@@ -41,7 +42,8 @@ def explained(batch: Batch, cfg: Mapping[str, Any], when: str) -> Iterator[None]
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory did not suffice, on a GPU or a CPU."""
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or any(text in str(error) for text in SAID)
+    said = str(error)
+    return isinstance(error, kinds) or said.strip() == ONEDNN or any(text in said for text in SAID)
 
 
 def shape_of(batch: Batch) -> str:

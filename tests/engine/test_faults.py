@@ -16,7 +16,7 @@ from mmgpt.engine.build import build_runner
 from mmgpt.engine.checkpoints import SaveError, list_checkpoints
 from mmgpt.engine.config import load_config
 from mmgpt.engine.hooks import StopHook
-from mmgpt.engine.out_of_memory import OutOfMemory, shape_of, smaller
+from mmgpt.engine.out_of_memory import OutOfMemory, is_out_of_memory, shape_of, smaller
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.strategies.processes import lost_process
 from mmgpt.engine.weights import read_weights
@@ -209,6 +209,13 @@ def test_out_of_memory_says_what_takes_less(project, tmp_path):
         assert expected in str(error.value)
     turned = {'train_dataloader': {'batch_size': 1}, 'optim_wrapper': {}, 'gradient_checkpointing': True}
     assert not any('gradient_checkpointing' in knob or 'batch_size' in knob for knob in smaller(turned))
+
+
+@pytest.mark.parametrize(
+    ('said', 'is_it'), [('could not create a primitive', True), ('could not create a primitive descriptor', False)]
+)
+def test_onednn_without_memory_is_out_of_memory(said, is_it):
+    assert is_out_of_memory(RuntimeError(said)) == is_it
 
 
 def test_a_packed_batch_is_told_by_its_samples():

@@ -176,7 +176,10 @@ class Drills:
         }
 
     def kills_at_random(self, name: str, processes: int, number: int) -> dict:
-        """kill -9, every third inside a save, the others within two intervals: the half of what there is to do."""
+        """kill -9, every third inside a save, the others within two intervals of checkpoints after the start.
+
+        The run has two intervals for each kill, twice what they advance it on average, so that it lasts for all.
+        """
         iterations = 2 * self.drill.INTERVAL * number
         self.undisturbed(iterations, processes)
         pace = self.seconds[iterations, processes, ()] / iterations

@@ -117,9 +117,12 @@ def measure(case: dict, device: str) -> dict[str, int]:
 
 def in_process(function, *args):
     """What a function gives in a process forked from this one."""
+    import torch
+
     receiving, sending = os.pipe()
     if (pid := os.fork()) == 0:
         try:
+            torch.set_num_threads(1)  # makes the lost pool of threads anew; threads of autograd would do so in a race
             os.write(sending, json.dumps(function(*args)).encode())
             os._exit(0)
         except BaseException:

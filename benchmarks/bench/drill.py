@@ -165,6 +165,9 @@ class BuiltRun(Run):
         super().__init__(folder, runner.work_dir, runner.max_iters, before=before)
 
     def _run(self, folder: Path, arguments: list[str]) -> int:
+        import torch
+
+        torch.set_num_threads(1)  # makes the lost pool of threads anew; threads of autograd would do so in a race
         self.runner.train()
         self.runner.export()
         return 0

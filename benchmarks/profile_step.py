@@ -1,8 +1,10 @@
 """Where the time of a training step goes: shares of kinds of operations, by PyTorch's profiler.
 
-    python benchmarks/profile_step.py [--images 1] [--precision bf16] [--case ours] [--json R]
+    python benchmarks/profile_step.py [--images 1] [--precision bf16] [--case ours] [--busy] [--json R]
 
-The models and batches of ``train_step.py``, on one thread. Seconds are those inside of an operation's own code.
+The model and batches of ``train_step.py``, one case alone in its process. First the work of its matrix products over
+its time and over what large products reach, both measured in turns; then the shares. Seconds of these are those inside
+of an operation's own code.
 """
 
 from __future__ import annotations
@@ -38,45 +40,56 @@ def parse(argv=None):
     parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
     parser.add_argument('--case', default='ours', help='of those of train_step.py; default: %(default)s')
     parser.add_argument('--samples', type=int, default=8, help='default: %(default)s')
+    parser.add_argument('--batch', type=int, default=4, help='samples of a packed row; default: %(default)s')
+    parser.add_argument('--rounds', type=int, default=9)
+    parser.add_argument('--busy', action='store_true', help='one thread and its own time: the machine is not idle')
     parser.add_argument('--json', type=Path, help='where to write the figures')
     return parser.parse_args(argv)
 
 
 def main(argv=None, sizes=None) -> int:
     args = parse(argv)
+    import time
+
     import torch
     from torch.profiler import ProfilerActivity, profile
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
-    from bench.measure import alone, flops, machine, matrix_peak, write
+    from bench.measure import alone, flops, in_turn, machine, matrix_peak, spread, write
     from bench.models import SIZES, idefics, ours
     from bench.samples import mixture
     from bench.training import cases, loss_of_idefics, products
 
-    clock = alone()
+    clock = alone() if args.busy else time.perf_counter
     sizes = sizes or SIZES
     peer = idefics(args.every, sizes).train()
     samples = mixture(args.samples, args.images, args.text_only, sizes=sizes)
-    batches = [samples[start : start + 4] for start in range(0, len(samples), 4)]
+    batches = [samples[start : start + args.batch] for start in range(0, len(samples), args.batch)]
     case = cases('idefics', peer, loss_of_idefics, ours(peer).train(), batches, args.precision)[args.case]
-    case()
-    start = clock()
-    case()
-    seconds = clock() - start
-    with products(case.onednn):
-        peak = matrix_peak(torch.bfloat16 if args.precision == 'bf16' else torch.float32, clock=clock)
+    dtype = torch.bfloat16 if args.precision == 'bf16' else torch.float32
+    peaks = []
+
+    def sample_peak() -> None:
+        with products(case.onednn):
+            peaks.append(matrix_peak(dtype, clock=clock))
+
+    seconds = in_turn({'case': case, 'peak': sample_peak}, args.rounds, clock=clock)['case']
     work = flops(case)
+    reached = spread([work / taken / peak for taken, peak in zip(seconds, peaks[1:], strict=True)])
     with profile(activities=[ProfilerActivity.CPU]) as found:
         case()
     shares = by_kind({event.key: event.self_cpu_time_total for event in found.key_averages()})
+    peak = spread(peaks[1:])
     print(
-        f'{args.case}, {args.precision}: {work / 1e9:.0f} GFLOP in {seconds:.2f} s of one thread; '
-        f'{work / seconds / peak:.0%} of the peak of {peak / 1e9:.0f} GFLOP/s'
+        f'{args.case}, {args.precision}: {work / 1e9:.0f} GFLOP in {spread(seconds)["median"]:.2f} s of '
+        f'{torch.get_num_threads()} thread(s); {reached["median"]:.0%} ({reached["min"]:.0%} to {reached["max"]:.0%}) '
+        f'of the peak of {peak["median"] / 1e9:.0f} GFLOP/s'
     )
     for kind, share in shares.items():
         print(f'  {share:6.1%}  {kind}')
-    results = {'machine': machine(), 'seconds': seconds, 'flops': work, 'peak_flops': peak, 'shares': shares}
-    write(args.json, results)
+    settings = {key: value for key, value in vars(args).items() if key != 'json'}
+    measured = {'seconds': spread(seconds), 'flops': work, 'peak_flops': peak, 'of_the_peak': reached}
+    write(args.json, {'settings': settings, 'machine': machine(), **measured, 'shares': shares})
     return 0
 
 

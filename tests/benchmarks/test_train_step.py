@@ -41,9 +41,11 @@ def test_profile_tells_where_the_time_of_a_step_goes(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     threads, figures = torch.get_num_threads(), tmp_path / 'figures.json'
     try:
-        assert module.main(f'--samples 4 --json {figures}'.split(), SIZES) == 0
+        assert module.main(f'--samples 4 --batch 2 --rounds 2 --busy --json {figures}'.split(), SIZES) == 0
     finally:
         torch.set_num_threads(threads)
-    shares = json.loads(figures.read_text())['shares']
+    found = json.loads(figures.read_text())
+    shares, reached = found['shares'], found['of_the_peak']
+    assert 0 < reached['min'] <= reached['median'] <= reached['max'] < 1
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share > 0 for share in shares.values())

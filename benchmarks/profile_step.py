@@ -67,19 +67,20 @@ def main(argv=None, sizes=None) -> int:
     batches = [samples[start : start + args.batch] for start in range(0, len(samples), args.batch)]
     case = cases('idefics', peer, loss_of_idefics, ours(peer).train(), batches, args.precision)[args.case]
     dtype = torch.bfloat16 if args.precision == 'bf16' else torch.float32
-    peaks = []
+    sampled = []
 
     def sample_peak() -> None:
         with products(case.onednn):
-            peaks.append(matrix_peak(dtype, clock=clock))
+            sampled.append(matrix_peak(dtype, clock=clock))
 
     seconds = in_turn({'case': case, 'peak': sample_peak}, args.rounds, clock=clock)['case']
+    peaks = sampled[1:]  # the first is of the round that warms up
     work = flops(case)
-    reached = spread([work / taken / peak for taken, peak in zip(seconds, peaks[1:], strict=True)])
+    reached = spread([work / taken / peak for taken, peak in zip(seconds, peaks, strict=True)])
     with profile(activities=[ProfilerActivity.CPU]) as found:
         case()
     shares = by_kind({event.key: event.self_cpu_time_total for event in found.key_averages()})
-    peak = spread(peaks[1:])
+    peak = spread(peaks)
     print(
         f'{args.case}, {args.precision}: {work / 1e9:.0f} GFLOP in {spread(seconds)["median"]:.2f} s of '
         f'{torch.get_num_threads()} thread(s); {reached["median"]:.0%} ({reached["min"]:.0%} to {reached["max"]:.0%}) '

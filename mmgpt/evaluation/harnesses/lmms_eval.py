@@ -66,7 +66,7 @@ class MMGPT(lmms):
 
     def generate_until_multi_round(self, requests: list) -> list[str]:
         """See ``lmms``; tasks of several rounds are not supported."""
-        raise NotImplementedError('tasks of several rounds are not supported')
+        raise NotImplementedError('tasks of several rounds are not supported: leave them out of --tasks')
 
     def _media(self, to_visual: Any, doc_id: Any, task: str, split: str) -> list[list[Any]]:
         visuals = to_visual(self.task_dict[task][split][doc_id]) or []

@@ -103,7 +103,7 @@ class Media(NamedTuple):
     keys_values: dict[int, tuple[Tensor, Tensor]] | None = None  # per layer (R, heads, M * L, head width), else latents
     mask: Tensor | None = None  # (R, 1, S, M * L) bool: the span over latents, made once and shared by all layers;
     # keys and values without one: all tokens see all of them
-    pieces: Pieces | None = None  # the samples of packed rows, where each is best looked at by itself, without a mask
+    pieces: tuple[Grid, ...] | None = None  # the samples of packed rows, each best looked at by itself, without a mask
     size: int | None = None  # L, where keys and values stand instead of latents
     marks: Tensor | None = None  # (R,) int64: marks of each row before this call, where it continues a text
     blind: bool = True  # False: it is known that all tokens of a sample with media see some of them
@@ -121,28 +121,20 @@ class Part(NamedTuple):
     hi: int
 
 
+class Slots(NamedTuple):
+    """Where the tokens of a grid's pieces lie in the flattened rows."""
+
+    places: Tensor | slice  # (t,) int64, of the tokens in the order of their slots; a slice where there is one piece
+    filled: Tensor | None  # (t,) int64, the slots they have in the flattened grid; None: all of them
+
+
 class Grid(NamedTuple):
-    """Pieces of rows that go through attention together, padded to the longest of them."""
+    """Pieces of rows that go through attention together, each with keys of its own, padded to the longest of them."""
 
     pieces: int
     queries: int  # of the longest piece
     keys: int
     members: tuple[int, ...]  # their places in the list of all pieces
+    asking: Slots
+    seen: Slots
     mask: Tensor | None = None  # (pieces or 1, 1, queries, keys) bool
-
-
-class Route(NamedTuple):
-    """The ways of t tokens from flattened rows to the slots of the grids, one grid after the other."""
-
-    places: Tensor  # (t,) int64
-    slots: Tensor  # (t,) int64
-    size: int  # slots, those included that are padding
-    straight: bool  # places and slots are the same, and there are no others
-
-
-class Pieces(NamedTuple):
-    """How pieces of rows are best attended to, each with keys of its own."""
-
-    grids: tuple[Grid, ...]
-    queries: Route
-    keys: Route

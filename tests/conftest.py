@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     That happened in one run of the whole suite; which of the tests before them had made it start threads is not known.
     """
-    items.sort(key=lambda item: not hasattr(item.module, 'in_processes'))
+    items.sort(key=lambda item: not hasattr(getattr(item, 'module', None), 'in_processes'))
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mmgpt.models.attention_products import attend_by_products
+
 PRODUCTS_ON_CPUS = True  # False: PyTorch's kernels, as on a GPU
 SMALL = 16**3  # multiplications of a product up to which PyTorch does not ask oneDNN
-FEW = 64  # keys below which softmax of half precision is taken in float32: 5640 times 30 take 0.18 instead of 0.93 ms
 
 
 def dot_product_attention(
@@ -28,19 +29,19 @@ def dot_product_attention(
     (a core with AVX512-BF16, torch 2.14). And where oneDNN multiplies (``matmul.prefer_onednn``), those of 8 heads of
     119 tokens in float32 take 2.2 ms by the fused kernel and 0.6 ms here, and those of one token on 280 keys in each of
     4 rows 1.0 and 0.4 ms: the fused kernel asks oneDNN for each head by itself. Products keep Q x K weights for the
-    backward pass.
+    backward pass, of a long causal text little more than half of them.
 
     Args:
         queries: (B, heads, Q, width).
         keys: (B, heads, K, width).
-        values: (B, heads, K, width).
+        values: (B, heads, K, their own width).
         mask: bool, False = not seen, or None; broadcast to (B, heads, Q, K).
         causal: each query sees the keys up to its own place; without ``mask``.
         scale: factor of the products. Default: 1 / √width.
         dropout: probability with which a weight is left out.
 
     Returns:
-        (B, heads, Q, width).
+        (B, heads, Q, the width of the values).
     """
     options = dict(attn_mask=mask, is_causal=causal, scale=scale, dropout_p=dropout)
     if PRODUCTS_ON_CPUS and queries.device.type == 'cpu' and not torch.compiler.is_compiling():
@@ -48,7 +49,8 @@ def dot_product_attention(
         half = queries.dtype != torch.float32
         large = queries.shape[2] > 1 or (not half and keys.shape[2] * keys.shape[3] > SMALL)
         if large and not dropout and (half or torch.get_float32_matmul_precision() != 'highest'):
-            return _products(queries, keys, values, mask, causal, scale)
+            scale = queries.shape[-1] ** -0.5 if scale is None else scale
+            return attend_by_products(queries, keys, values, mask, causal, scale)
         if half and torch.is_grad_enabled():
             with sdpa_kernel(SDPBackend.MATH):
                 return F.scaled_dot_product_attention(queries, keys, values, **options)
@@ -78,21 +80,3 @@ def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None = None)
     """
     scores = queries.float() @ keys.float().transpose(-1, -2) * queries.shape[-1] ** -0.5
     return (scores if mask is None else scores.masked_fill(~mask, float('-inf'))).softmax(-1)
-
-
-def _products(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float | None
-) -> Tensor:
-    batch, size, count = queries.shape[:2], queries.shape[2], keys.shape[2]
-    bias = queries.new_zeros(1, 1, 1)
-    if causal:
-        bias = queries.new_full((1, size, count), float('-inf')).triu_(1)
-    elif mask is not None:
-        bias = queries.new_zeros(mask.shape).masked_fill_(~mask, float('-inf'))
-        bias = bias.expand(*batch, size, count).flatten(0, 1)
-    queries, keys, values = (part.flatten(0, 1) for part in (queries, keys, values))
-    scale = queries.shape[-1] ** -0.5 if scale is None else scale
-    scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scale)
-    plain = scores.dtype.itemsize > 2 or count >= FEW
-    weights = scores.softmax(-1) if plain else scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
-    return (weights @ values).unflatten(0, batch)

@@ -14,7 +14,7 @@ from transformers.masking_utils import sdpa_mask
 
 from mmgpt.models.attention import dot_product_attention
 from mmgpt.models.pieces import attend_pieces, plan_pieces
-from mmgpt.structures import Pieces
+from mmgpt.structures import Grid
 
 NAME = 'mmgpt_sdpa'  # of this attention implementation, as transformers knows it
 
@@ -93,7 +93,7 @@ def _is_decoded(query: Tensor, mask: Tensor | None, dropout: float, options: dic
 
 
 @lru_cache(maxsize=4)
-def _pieces_of(segment_ids: bytes, rows: int, window: int | None) -> Pieces:
+def _pieces_of(segment_ids: bytes, rows: int, window: int | None) -> tuple[Grid, ...]:
     """The samples of rows (R, S) int64, without pads; remembered, since all layers of a model ask for the same."""
     ids = np.frombuffer(segment_ids, np.int64).reshape(rows, -1)
     edges = np.ones(ids.shape, bool)
@@ -101,8 +101,7 @@ def _pieces_of(segment_ids: bytes, rows: int, window: int | None) -> Pieces:
     starts = np.flatnonzero(edges)
     bounds = np.stack([starts, np.append(starts[1:], ids.size)], 1)
     plan = plan_pieces(bounds[ids.ravel()[starts] > 0])
-    grids = tuple(grid._replace(mask=_window(grid.queries, window)) for grid in plan.grids)
-    return plan._replace(grids=grids)
+    return tuple(grid._replace(mask=_window(grid.queries, window)) for grid in plan)
 
 
 def _window(size: int, width: int | None) -> Tensor | None:

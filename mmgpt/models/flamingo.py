@@ -173,10 +173,10 @@ class Flamingo(LoadedStrictly, Switchable, Generating):
         targets = supervised(batch['labels'], segment_ids, batch.get('loss_weights'), batch.get('kinds'))
         text = dict(input_ids=input_ids, position_ids=batch.get('position_ids'), segment_ids=segment_ids)
         if self.decoder.traits.head_outside:
-            states = self.decoder.hidden_states(**text, media=media)[:, :-1][targets.select]
+            states = targets.predicted_by(self.decoder.hidden_states(**text, media=media))
             head = self.decoder.supervised_logits
         else:
-            states, head = self.decoder.own_logits(**text, media=media)[:, :-1][targets.select], nn.Identity()
+            states, head = targets.predicted_by(self.decoder.own_logits(**text, media=media)), nn.Identity()
         tokens = (segment_ids > 0).sum() if segment_ids is not None else input_ids.new_tensor(input_ids.numel())
         added = getattr(self, CHILD, None)
         owners = [self.get_output_embeddings(), *([] if added is None else [added])]

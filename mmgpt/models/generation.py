@@ -85,7 +85,7 @@ class Generating(PreTrainedModel, GenerationMixin):
             outputs[CACHE].media = kept(self.config, media, ids, segment_ids)
         if labels is not None:
             targets = supervised(labels, segment_ids)
-            outputs.loss = F.cross_entropy(outputs.logits[:, :-1][targets.select].float(), targets.labels)
+            outputs.loss = F.cross_entropy(targets.predicted_by(outputs.logits).float(), targets.labels)
         return outputs if return_dict is not False else outputs.to_tuple()
 
     @property

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.cross_attention import span_mask
 from mmgpt.models.media_span import has_media, media_span, parts_of
-from mmgpt.models.pieces import plan_pieces, to_grids
-from mmgpt.structures import Media, Part, Pieces
+from mmgpt.models.pieces import gather, plan_pieces
+from mmgpt.structures import Grid, Media, Part
 
 
 class Frames(NamedTuple):
@@ -63,7 +63,7 @@ def look(
     return Media(latents, span, gated, mask=mask, pieces=pieces, blind=blind)
 
 
-def pieces_of(parts: Sequence[Part], span: Tensor, media: int, latents: int) -> Pieces:
+def pieces_of(parts: Sequence[Part], span: Tensor, media: int, latents: int) -> tuple[Grid, ...]:
     """How the samples of packed rows look at their own media; those that have none are left out.
 
     Args:
@@ -79,12 +79,13 @@ def pieces_of(parts: Sequence[Part], span: Tensor, media: int, latents: int) -> 
     own = span.flatten(0, 1).clone()
     for (start, end), part in zip(tokens, parts, strict=True):
         own[start:end] -= part.lo
-    own = to_grids(own, plan.queries).split([grid.pieces * grid.queries for grid in plan.grids])
-    masks = [  # of one medium, all or nothing is seen
-        None if grid.keys == latents else span_mask(each.unflatten(0, (grid.pieces, -1)), grid.keys // latents, latents)
-        for grid, each in zip(plan.grids, own, strict=True)
-    ]
-    return plan._replace(grids=tuple(grid._replace(mask=mask) for grid, mask in zip(plan.grids, masks, strict=True)))
+    made = []
+    for grid in plan:
+        mask = None  # of one medium, all or nothing is seen
+        if grid.keys > latents:
+            mask = span_mask(gather(own, grid.asking, grid.pieces, grid.queries), grid.keys // latents, latents)
+        made.append(grid._replace(mask=mask))
+    return tuple(made)
 
 
 def project(media: Media, blocks: nn.ModuleDict) -> Media:

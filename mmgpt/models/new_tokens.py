@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 CHILD = 'new_token_rows'  # the name under which a model holds this module while it is trained
@@ -38,14 +39,15 @@ class NewTokenRows(nn.Module):
     def embedded(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Forward hook of the embedding: the rows of added tokens instead of the frozen ones."""
         place = self.place[args[0]]
-        return torch.where((place >= 0).unsqueeze(-1), self.rows[place.clamp(min=0)].to(output.dtype), output)
+        rows = F.embedding(place.clamp(min=0), self.rows)  # the gradient of self.rows[…] takes fifteen times as long
+        return torch.where((place >= 0).unsqueeze(-1), rows.to(output.dtype), output)
 
     def scored(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Forward hook of the head: the logits of added tokens from their rows."""
         rows = self.rows if self.head_rows is None else self.head_rows
         if type(module) is nn.Linear and not any(parameter.requires_grad for parameter in module.parameters()):
             return _Scored.apply(output, args[0], rows, self.ids)
-        return output.index_copy(-1, self.ids, torch.nn.functional.linear(args[0], rows).to(output.dtype))
+        return output.index_copy(-1, self.ids, F.linear(args[0], rows).to(output.dtype))
 
 
 class _Scored(torch.autograd.Function):
@@ -59,7 +61,7 @@ class _Scored(torch.autograd.Function):
     def forward(ctx, logits, states, rows, ids):
         ctx.save_for_backward(states, rows, ids)
         ctx.mark_dirty(logits)
-        return logits.index_copy_(-1, ids, torch.nn.functional.linear(states, rows).to(logits.dtype))
+        return logits.index_copy_(-1, ids, F.linear(states, rows).to(logits.dtype))
 
     @staticmethod
     def backward(ctx, above):

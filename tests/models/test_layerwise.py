@@ -188,7 +188,7 @@ def test_the_loss_needs_no_more_memory_for_a_larger_vocabulary(monkeypatch):
         targets = loss_module.supervised(torch.randint(vocabulary, (1, counts + 1)), None)
         with LiveBytes() as live:
             tokens = torch.tensor(counts)
-            sums = loss_module.cross_entropy_sums(states[:, :-1][targets.select], head, vocabulary, targets, tokens)
+            sums = loss_module.cross_entropy_sums(targets.predicted_by(states), head, vocabulary, targets, tokens)
             sums.loss_sum.backward()
         peaks.append(live.peak)
         assert live.peak < 6 * 4 * 40_000  # a few times one chunk; all logits at once have 600 to 6,000 thousand

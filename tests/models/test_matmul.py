@@ -93,8 +93,8 @@ def test_attention_of_one_token_is_the_same_by_plain_products(family, kinds, cac
     arguments = dict(max_new_tokens=5, eos_token_id=None, pad_token_id=tiny.PAD, cache_implementation=cache)
     arguments |= dict(output_logits=True, return_dict_in_generate=True, do_sample=False)
     expected = model.generate(**batch, **arguments)
-    products, made = attention._products, []
-    monkeypatch.setattr(attention, '_products', lambda q, *rest: (made.append(q.shape), products(q, *rest))[1])
+    products, made = attention.attend_by_products, []
+    monkeypatch.setattr(attention, 'attend_by_products', lambda q, *rest: (made.append(q.shape), products(q, *rest))[1])
     torch.set_float32_matmul_precision('medium')
     found = model.generate(**batch, **arguments)
     keys = model.language_model.config.num_key_value_heads

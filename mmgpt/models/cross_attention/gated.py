@@ -12,7 +12,7 @@ from mmgpt.models.attention import attention_weights, dot_product_attention
 from mmgpt.models.feedforward import feed_forward
 from mmgpt.models.pieces import attend_pieces
 from mmgpt.registry import CROSS_ATTENTIONS
-from mmgpt.structures import Media, Pieces
+from mmgpt.structures import Grid, Media
 
 
 def span_mask(span: Tensor, media: int, latents: int) -> Tensor:
@@ -78,7 +78,7 @@ class MaskedCrossAttention(nn.Module):
         values: Tensor,
         span: Tensor | None,
         mask: Tensor | None,
-        pieces: Pieces | None = None,
+        pieces: tuple[Grid, ...] | None = None,
     ) -> Tensor:
         """Attention's result (R, S, D) for text x (R, S, D).
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from mmgpt.models.adapters import linear_layers
 from mmgpt.models.cross_attention import IdeficsCrossAttention
+from mmgpt.models.cross_attention.idefics import GatedLinearUnit
 from mmgpt.models.resamplers import AllPatches
 from mmgpt.structures import IGNORE_INDEX, Media
 from tests.models.idefics import SIZE, VARIANTS, VOCABULARY, counterpart, image_attention_mask, oracle, rows
@@ -195,3 +196,23 @@ def test_the_vision_tower_starts_from_a_published_model(tmp_path):
     with pytest.raises(ValueError, match='do not fit the config'):
         type(encoder)({**encoder.tower.config.to_diff_dict(), 'num_hidden_layers': 2}).load_weights(str(tmp_path))
     assert theirs.config.vocab_size == VOCABULARY
+
+
+@pytest.mark.parametrize('activation', ['silu', 'gelu'])
+def test_the_feed_forward_is_down_of_act_of_gate_times_up(activation):
+    unit = GatedLinearUnit(6, 10, activation, 1e-6).double()
+    x = torch.randn(2, 3, 6, dtype=torch.double, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    normed = unit.norm(x)
+    expected = unit.down(getattr(torch.nn.functional, activation)(unit.gate(normed)) * unit.up(normed))
+    inputs = (x, *unit.parameters())
+    for found, wanted in zip(torch.autograd.grad(unit(x).sum(), inputs), torch.autograd.grad(expected.sum(), inputs)):
+        torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(unit(x), expected)
+
+
+def test_the_feed_forward_keeps_three_tensors_of_its_inner_width():
+    """Those of gate and up, and their product, which ``down`` needs."""
+    unit, kept = GatedLinearUnit(6, 10, 'silu', 1e-6), {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.setdefault(t.data_ptr(), t), t)[1], lambda t: t):
+        unit(torch.randn(2, 4, 6))
+    assert sum(tensor.numel() == 2 * 4 * 10 for tensor in kept.values()) == 3

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers.activations import ACT2FN
 
 from mmgpt.models.cross_attention.gated import GatedBlock, MaskedCrossAttention
@@ -30,11 +32,30 @@ class GatedLinearUnit(nn.Module):
         self.up = nn.Linear(width, inner, bias=False)
         self.down = nn.Linear(inner, width, bias=False)
         self.act = ACT2FN[activation]
+        self.is_silu = activation in ('silu', 'swish')
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, S, D) -> (R, S, D)."""
         x = self.norm(x)
-        return self.down(self.act(self.gate(x)) * self.up(x))
+        gate, up = self.gate(x), self.up(x)
+        if self.is_silu and not torch.compiler.is_compiling():
+            return self.down(_GatedSiLU.apply(gate, up))
+        return self.down(self.act(gate) * up)
+
+
+class _GatedSiLU(torch.autograd.Function):
+    """``silu(gate) * up``; keeps the two and not ``silu(gate)``, a quarter of what the unit keeps otherwise."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradient * up, gate), F.silu(gate).mul_(gradient)
 
 
 @CROSS_ATTENTIONS.register_module()

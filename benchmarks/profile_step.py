@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 KINDS = {
-    'matrix products': ('mm', 'addmm', 'bmm', 'baddbmm', 'mkldnn_convolution', 'convolution_backward'),
+    'matrix products': ('mm', 'addmm', 'bmm', 'baddbmm', 'baddbmm_', 'mkldnn_convolution', 'convolution_backward'),
     'optimiser': ('_fused_adamw_',),
     'softmax of attention and of logits': (
         *('_softmax', '_softmax_backward_data', '_safe_softmax', '_log_softmax', '_log_softmax_backward_data'),

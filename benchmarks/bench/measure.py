@@ -106,7 +106,7 @@ class _Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func.overloadpacket) or FUSED_ATTENTION.get(func.overloadpacket)
+        formula = flop_registry.get(func.overloadpacket) or UNKNOWN_TO_TORCH.get(func.overloadpacket)
         if formula is not None and not self.paused:
             self.total += formula(*args, **(kwargs or {}), out_val=out)
         return out
@@ -120,7 +120,8 @@ def _attention_on_a_cpu_backward(above, query, key, value, *args, out_val=None, 
     return 5 * sdpa_flop_count(query.shape, key.shape, value.shape) // 2  # five products instead of two
 
 
-FUSED_ATTENTION = {
+UNKNOWN_TO_TORCH = {
+    torch.ops.aten.baddbmm_: flop_registry[torch.ops.aten.baddbmm],
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_a_cpu,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_on_a_cpu_backward,
 }

@@ -1,11 +1,14 @@
 """The benchmark of training steps, in small."""
 
+import importlib
 import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
+
+from mmgpt.models.attention_products import attend_by_products
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks'
 SIZES = dict(
@@ -49,3 +52,14 @@ def test_profile_tells_where_the_time_of_a_step_goes(tmp_path, monkeypatch):
     assert 0 < reached['min'] <= reached['median'] <= reached['max'] < 1
     assert sum(shares.values()) == pytest.approx(1)
     assert all(share > 0 for share in shares.values())
+
+
+def test_products_of_our_own_attention_are_counted(monkeypatch):
+    """Two in the forward pass and, since it keeps the weights, four in the backward pass."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    flops = importlib.import_module('bench.measure').flops
+    queries, keys, values = (torch.randn(2, 3, size, 8, requires_grad=True) for size in (5, 7, 7))
+    out = attend_by_products(queries, keys, values, None, False, 1.0)
+    product = 2 * 2 * 3 * 5 * 7 * 8
+    assert flops(lambda: attend_by_products(queries, keys, values, None, False, 1.0)) == 2 * product
+    assert flops(lambda: torch.autograd.grad(out.sum(), (queries, keys, values))) == 4 * product

@@ -23,15 +23,8 @@ def attend_by_products(
     queries sees: of a long text nearly half.
 
     Args:
-        queries: (B, heads, Q, width).
-        keys: (B, heads, K, width).
-        values: (B, heads, K, their own width).
-        mask: bool, False = not seen, or None; broadcast to (B, heads, Q, K).
-        causal: each query sees the keys up to its own place; without ``mask``.
+        queries, keys, values, mask, causal: as of ``dot_product_attention``, which also gives the result's shape.
         scale: factor of the products.
-
-    Returns:
-        (B, heads, Q, the width of the values).
     """
     return _Products.apply(queries, keys, values, mask, causal, scale)
 

@@ -7,13 +7,15 @@ The models, samples and steps of ``train_step.py``, each case in a fresh process
     idefics, padded                a batch as rows of the longest one's length
     idefics, one by one            no padding: each sample by itself, gradients added up
     ours                           one packed row
+    ours, one by one               each sample by itself, gradients added up: micro-batches of one sample
     ours, gradient checkpointing   the same, activations of every layer made again in the backward pass
     ours, cached features          the same as ours with the features of the frozen vision encoder at hand
 
 All batches are run once, for optimiser state, libraries and buffers that stay, and once more with the peak watched. On
 a CPU the figure is resident memory (VmHWM after, over VmRSS once the model is built), and beside it the bytes of
 living tensors of a step with the optimiser's state, which know nothing of allocators and libraries; on a GPU it is what
-PyTorch has allocated. Gradients and optimiser state of the trained parts are in all of them. By default the batch is of
+PyTorch has allocated. Gradients and optimiser state of the trained parts, which are in all of them, are printed beside
+it: no case can need less. By default the batch is of
 four samples at even quantiles of the lengths; ``--samples 32`` is the whole mixture, whose longest batch decides.
 """
 
@@ -30,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 BATCH = 4
 PEERS = ('idefics, padded', 'idefics, one by one')
-OURS = ('ours', 'ours, gradient checkpointing', 'ours, cached features')
+OURS = ('ours', 'ours, one by one', 'ours, gradient checkpointing', 'ours, cached features')
 
 
 def parse(argv=None):
@@ -64,7 +66,8 @@ def main(argv=None, sizes=None) -> int:
         found['ratio'] = {name: found['peak'] / peer['peak'] for name, peer in peers.items()}
         live = f', tensors {found["live"] / MIB:5.0f}' if 'live' in found else ''
         print(
-            f'{case:<29} {found["peak"] / MIB:6.0f} MiB{live} (weights {found["weights"] / MIB:.0f})  '
+            f'{case:<29} {found["peak"] / MIB:6.0f} MiB{live}, gradients and optimiser state '
+            f'{found["gradients_and_state"] / MIB:.0f} (weights {found["weights"] / MIB:.0f})  '
             + '  '.join(f'{ratio:.2f} x {name}' for name, ratio in found['ratio'].items() if name != case),
             flush=True,
         )
@@ -97,7 +100,7 @@ def measure(case: str, args, sizes=None) -> dict:
 
     import mmgpt  # noqa: F401  (before transformers: it mends what stands in Idefics' way)
     from bench.memory import PeakMemory, live_bytes, state_bytes
-    from bench.models import SIZES
+    from bench.models import SIZES, trained
     from bench.samples import mixture
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -110,8 +113,10 @@ def measure(case: str, args, sizes=None) -> dict:
     memory.restart()
     steps()
     found = {'peak': memory.bytes(), 'weights': sum(p.numel() * p.element_size() for p in model.parameters())}
+    state = state_bytes(steps.optimizer)
+    found['gradients_and_state'] = state + sum(p.numel() * p.element_size() for p in trained(model))
     if device == 'cpu':
-        found['live'] = live_bytes(steps) + state_bytes(steps.optimizer)
+        found['live'] = live_bytes(steps) + state
     return found
 
 
@@ -138,7 +143,7 @@ def build(case: str, args, sizes, batches, device: str):
                 features[id(batch)] = model.vision_encoder(pixels) if len(pixels) else None
 
     def losses(batch):
-        if case == 'idefics, one by one':
+        if case.endswith('one by one'):
             return [partial(loss, [sample]) for sample in batch]
         return [partial(loss, batch, features[id(batch)]) if features else partial(loss, batch)]
 

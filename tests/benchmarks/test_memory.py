@@ -40,9 +40,13 @@ def test_every_case_is_measured_and_ours_needs_less(benchmark_module, monkeypatc
     theirs = cases['idefics, padded']['live']
     assert cases['ours']['live'] < 0.6 * theirs  # exact; the process's own memory is noise at this size
     assert cases['ours, gradient checkpointing']['live'] < cases['ours']['live']
+    assert cases['ours, one by one']['live'] < min(cases['ours']['live'], cases['idefics, one by one']['live'])
+    needed = cases['ours']['gradients_and_state']  # but for counters, the same parts are trained by all
+    assert all(case['gradients_and_state'] == pytest.approx(needed, rel=1e-3) for case in cases.values())
+    assert all(needed < case['live'] for case in cases.values())
     assert cases['ours, cached features']['live'] <= cases['ours']['live']
     assert plot.stat().st_size
-    assert capsys.readouterr().out.count('MiB') == 5
+    assert capsys.readouterr().out.count('MiB') == len(cases)
 
 
 def test_the_peak_is_what_was_held_at_once(monkeypatch):

@@ -254,7 +254,10 @@ def plot(axes: dict, path: Path) -> None:
             if column['slope'] is not None:
                 ends = [min(column['points']), max(column['points'])]
                 place.plot(ends, [column['intercept'] + column['slope'] * end for end in ends], color=colour)
-        place.set(xlabel=axis, ylabel=f'{measure} ({UNITS[measure]})', ylim=(0, None))
+        highest = max(value for column in models.values() for value in column['values'])
+        place.set(xlabel=axis, ylabel=f'{measure} ({UNITS[measure]})', ylim=(0, 1.1 * highest))
+        points = max((column['points'] for column in models.values()), key=len)
+        place.set_xticks(points, [f'{point:,}' for point in points])
         place.legend()
     for place in grid.flat[len(panels) :]:
         place.remove()

@@ -15,8 +15,8 @@ All batches are run once, for optimiser state, libraries and buffers that stay, 
 a CPU the figure is resident memory (VmHWM after, over VmRSS once the model is built), and beside it the bytes of
 living tensors of a step with the optimiser's state, which know nothing of allocators and libraries; on a GPU it is what
 PyTorch has allocated. Gradients and optimiser state of the trained parts, which are in all of them, are printed beside
-it: no case can need less. By default the batch is of
-four samples at even quantiles of the lengths; ``--samples 32`` is the whole mixture, whose longest batch decides.
+it: no case can need less. By default the batch is of four samples at even quantiles of the lengths; ``--samples 32`` is
+the whole mixture, whose longest batch decides.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ def plot(axes: dict, path: Path) -> None:
                 place.plot(ends, [column['intercept'] + column['slope'] * end for end in ends], color=colour)
         highest = max(value for column in models.values() for value in column['values'])
         place.set(xlabel=axis, ylabel=f'{measure} ({UNITS[measure]})', ylim=(0, 1.1 * highest))
-        points = max((column['points'] for column in models.values()), key=len)
+        points = models['ours']['points']  # all models have the same
         place.set_xticks(points, [f'{point:,}' for point in points])
         place.legend()
     for place in grid.flat[len(panels) :]:

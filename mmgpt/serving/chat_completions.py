@@ -71,12 +71,10 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Sends them."""
-        status = GONE
         try:
             await super().__call__(scope, receive, send)
-            status = self.turn.status or GONE
         finally:
-            self.turn.close(status)
+            self.turn.close(GONE)  # where the last event was not reached
 
 
 async def _unless_gone(work: Any, http: Request) -> Any:

@@ -38,7 +38,6 @@ class Turn:
         self.state = state
         self.engine: BatchEngine = state.engine
         self.stops = frozenset(self.engine.processor.stop_token_ids)
-        self.status: int | None = None  # once events ended by themselves
         self.job: Job | None = None
         self._received = received
         self._progress: asyncio.Queue[Progress] = asyncio.Queue()
@@ -103,7 +102,7 @@ class Turn:
         )
 
     async def events(self) -> AsyncIterator[str]:
-        """Server-sent events, after ``begin``."""
+        """Server-sent events, after ``begin``; before the last one of them it is closed."""
         wants_usage = self.body.stream_options is not None and self.body.stream_options.include_usage
         more = {'usage': None} if wants_usage else {}
         for index in range(self.body.n or 1):
@@ -120,12 +119,12 @@ class Turn:
                     last = schema.Delta(index=made.index, delta=schema.DeltaMessage(), finish_reason=made.finish)
                     yield self._event([last], more)
         except ApiError as error:  # the status was sent long ago
-            self.status = error.status
+            self.close(error.status)
             yield f'data: {error.json()}\n\n'
             return
         if wants_usage:
             yield self._event([], {'usage': self._usage()})
-        self.status = 200
+        self.close(200)
         yield 'data: [DONE]\n\n'
 
     def close(self, status: int) -> None:

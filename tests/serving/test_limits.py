@@ -13,6 +13,7 @@ from PIL import Image
 
 pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
 
+from mmgpt.serving.chat_completions import EventStream
 from mmgpt.serving.settings import ServerSettings
 from tests.hub import tiny
 from tests.serving.site import image, question, serving, url
@@ -140,21 +141,41 @@ def test_beyond_the_queue_comes_429_with_a_time_to_wait(site):
     assert alive(address)
 
 
-def test_a_request_that_takes_too_long(monkeypatch):
-    settings = ServerSettings(timeout=0.3)
-    with serving(settings=settings) as (address, app):
+def streamed(address, **more):
+    """The events of an answer."""
+    body = json.dumps(asked(question('What?'), stream=True, **more)).encode()
+    request = Request(f'{address}/v1/chat/completions', body, {'Content-Type': 'application/json'})
+    with urlopen(request, timeout=30) as answer:
+        return answer.read().decode().strip().split('\n\n')
+
+
+def test_a_request_that_takes_too_long():
+    with serving(settings=ServerSettings(timeout=0.5)) as (address, app):
         status, _, told = post(address, asked(question('What?'), max_tokens=2000))
         assert (status, told['error']['type']) == (504, 'timeout_error')
-        request = Request(
-            f'{address}/v1/chat/completions',
-            json.dumps(asked(question('What?'), max_tokens=2000, stream=True)).encode(),
-            {'Content-Type': 'application/json'},
-        )
-        with urlopen(request, timeout=10) as answer:  # the stream has begun: the error comes in it
-            lines = answer.read().decode().strip().split('\n\n')
-        assert json.loads(lines[-1].removeprefix('data: '))['error']['code'] == 'timeout'
+        last = streamed(address, max_tokens=2000)[-1]  # the stream has begun: the error comes in it
+        assert json.loads(last.removeprefix('data: '))['error']['code'] == 'timeout'
         app.state.engine.call(lambda model: None).result(5)
         assert app.state.admission.requests == 0
+
+
+@pytest.mark.parametrize(('timeout', 'last'), [(20, b'data: [DONE]'), (0.5, b'data: {"error"')])
+def test_a_streamed_answer_is_over_before_its_client_learns_of_it(monkeypatch, timeout, last):
+    left = []
+    call = EventStream.__call__
+
+    async def watched(self, scope, receive, send):
+        async def sent(message):
+            if message.get('body', b'').startswith(last):
+                left.append(app.state.admission.requests)
+            await send(message)
+
+        await call(self, scope, receive, sent)
+
+    monkeypatch.setattr(EventStream, '__call__', watched)
+    with serving(settings=ServerSettings(timeout=timeout)) as (address, app):
+        streamed(address, max_tokens=4 if timeout > 1 else 2000)
+    assert left == [0]
 
 
 def test_health_and_errors_while_it_loads_and_when_that_fails():

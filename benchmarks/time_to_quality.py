@@ -4,11 +4,11 @@
 
 Ours is ``configs/otter_demo.py`` by our Runner; the peer an Idefics of the same sizes by transformers' ``Trainer``.
 Both get the very same samples in the same batches (ours without padding, the peer as Idefics takes them: rows padded in
-text and pictures), learning rates (the peer times --peer-rate), AdamW, clipping and bfloat16 autocast; all weights are
-trained. With --peer-start ours the peer gets our first weights and open gates too, wherever both models have the same
-part: what then remains is the cost of a step. With --peer-start own it begins as transformers begins it. Two sources
-of the demo are left out for both: those with several pictures behind one mark (videos, and 2.5 % of the samples), whose
-order Idefics could not tell.
+text and pictures), learning rates (the peer times --peer-rate), AdamW, clipping and, where the processor has it,
+bfloat16 autocast; all weights are trained. With --peer-start ours the peer gets our first weights and open gates too,
+wherever both models have the same part: what then remains is the cost of a step. With --peer-start own it begins as
+transformers begins it. Two sources of the demo are left out for both: those with several pictures behind one mark
+(videos, and 2.5 % of the samples), whose order Idefics could not tell.
 
 Every so many iterations both answer the same questions about pictures that were held back from this training (the last
 of the demo's pictures for training, none of its held-out ones), greedily, by the same code. Neither that nor building
@@ -43,7 +43,7 @@ def parse(argv=None):
     parser.add_argument('--give-up', type=float, default=3.0, help='times our seconds; default: %(default)s')
     parser.add_argument('--one-by-one', action='store_true', help='one side after the other, each on all cores')
     parser.add_argument('--peer-attention', choices=('eager', 'sdpa'), default='eager', help='default: the faster one')
-    parser.add_argument('--peer-precision', choices=('bf16', 'fp32'), default='bf16', help='default: as ours')
+    parser.add_argument('--peer-precision', choices=('bf16', 'fp32'), help='default: as ours')
     parser.add_argument('--peer-rate', type=float, default=1.0, help='times our learning rates; default: %(default)s')
     parser.add_argument('--peer-start', choices=('ours', 'own'), default='ours', help='default: %(default)s')
     parser.add_argument('--steps', type=int, help='no race: the cost of so many steps of both, in turns')
@@ -66,11 +66,17 @@ def main(argv=None, data_size: dict | None = None) -> int:
 
     cfg = demo_config(args.data, args.iterations, data_size)
     prepare_data(cfg)
+    precision = args.peer_precision or cfg.optim_wrapper.precision
     aside = not args.one_by_one and len(os.sched_getaffinity(0)) > 1
     settings = {key: value for key, value in vars(args).items() if key not in ('json', 'plot', 'data')}
     results = {
         'machine': machine(),
-        'settings': {**settings, 'iterations': cfg.train_cfg.max_iters, 'side_by_side': aside},
+        'settings': {
+            **settings,
+            'peer_precision': precision,
+            'iterations': cfg.train_cfg.max_iters,
+            'side_by_side': aside,
+        },
         'runs': [],
     }
     if args.steps:
@@ -78,20 +84,18 @@ def main(argv=None, data_size: dict | None = None) -> int:
             args.json,
             {
                 **results,
-                'steps': show_steps(
-                    cfg, Race(attention=args.peer_attention, precision=args.peer_precision), args.steps
-                ),
+                'steps': show_steps(cfg, Race(precision, attention=args.peer_attention), args.steps),
             },
         )
         return 0
     for seed in args.seeds:
         race = Race(
+            precision,
             seed=seed,
             target=args.target,
             every=args.every,
             episodes=args.episodes,
             attention=args.peer_attention,
-            precision=args.peer_precision,
             rate=args.peer_rate,
             start=args.peer_start,
         )
@@ -123,8 +127,11 @@ def demo_config(folder: Path, iterations: int | None = None, data_size: dict | N
         iterations: of the schedule. Default: the config's.
         data_size: arguments of the data's builder.
     """
+    import torch
+
     from bench.quality import HELD_BACK
     from mmgpt.engine.config import load_config
+    from mmgpt.engine.optim import faster_precision
 
     cfg = load_config(ROOT / 'configs' / 'otter_demo.py')
     before = cfg.data
@@ -143,6 +150,7 @@ def demo_config(folder: Path, iterations: int | None = None, data_size: dict | N
         type='DigitsBuilder', folder=str(folder), held_back=HELD_BACK, whole_contexts=True, **(data_size or {})
     )
     cfg.train_cfg.max_iters = iterations or cfg.train_cfg.max_iters
+    cfg.optim_wrapper.precision = faster_precision(torch.device('cpu'))  # as it would by itself, told to both sides
     unneeded = ('checkpoint', 'progress', 'samples', 'curves', 'gates')  # neither side saves or draws anything
     cfg.default_hooks = {**cfg.default_hooks, **dict.fromkeys(unneeded)}
     return cfg

@@ -89,7 +89,6 @@ optim_wrapper = dict(
     type='AccumulatingOptimWrapper',
     optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0),
-    precision='bf16',
     lr_factors={'*embed_tokens*': 3.0},
 )
 max_iters = 2000

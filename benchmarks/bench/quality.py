@@ -33,21 +33,22 @@ class Race:
     """What both sides run to.
 
     Args:
+        precision: of the peer, 'fp32' or 'bf16'; ours is the config's.
         seed: of weights and data.
         target: the score to reach.
         every: iterations from one scoring to the next.
         episodes: of a scoring.
-        attention, precision: of the peer; ours are the config's.
+        attention: of the peer; ours is the config's.
         rate: factor on the config's learning rates for the peer.
         start: of the peer: 'ours' or its 'own' first weights and gates.
     """
 
+    precision: str
     seed: int = 0
     target: float = 0.9
     every: int = 50
     episodes: int = 400
     attention: str = 'eager'
-    precision: str = 'bf16'
     rate: float = 1.0
     start: str = 'ours'
 

@@ -44,6 +44,11 @@ def test_it_can_be_rehearsed(path, capsys, tmp_path):
     assert time.process_time() - begin < 120
 
 
+@pytest.mark.parametrize('name', ['otter_demo', 'multimodal_gpt_demo', 'characters_demo'])
+def test_demos_take_the_precision_that_is_faster_where_they_run(name):
+    assert load_config(CONFIGS / f'{name}.py').optim_wrapper.get('precision', 'auto') == 'auto'
+
+
 def test_what_is_missing_is_one_message(capsys, tmp_path):
     assert train.main([str(CONFIGS / 'otter_mimicit.py')]) == 2
     told = capsys.readouterr().err

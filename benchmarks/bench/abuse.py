@@ -184,10 +184,20 @@ def gone(site: Site, count: int) -> Counter:
         connection.close()
         return f'{status}, went away'
 
+    ended = requests_ended(site)
     with ThreadPoolExecutor(16) as pool:
         statuses = Counter(pool.map(one, range(count)))
+    # A connection is closed before the server sees it: only when all are counted as ended, no more rows can begin.
     end = time.monotonic() + 20
-    while site.counters()['mmgpt_running_rows'] and time.monotonic() < end:
+    while requests_ended(site) < ended + count and time.monotonic() < end:
         time.sleep(0.1)
-    statuses['rows still running'] = int(site.counters()['mmgpt_running_rows'])
+    while (running := int(site.counters()['mmgpt_running_rows'])) and time.monotonic() < end:
+        time.sleep(0.1)
+    statuses['rows still running'] = running
     return statuses
+
+
+def requests_ended(site: Site) -> int:
+    """Requests that the server counts as ended, whatever their status."""
+    counters = site.counters()
+    return int(sum(count for name, count in counters.items() if name.startswith('mmgpt_requests_total')))

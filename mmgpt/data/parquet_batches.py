@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,12 +30,38 @@ def read_batches(
         pyarrow.ArrowInvalid: it is damaged, or a few bytes would become so many that no data can be in them.
     """
     _check(parquet.metadata.row_group(group).total_byte_size, size)
-    read = 0
+    read = rows = 0
     for batch in parquet.iter_batches(ROWS, [group], None if columns is None else list(columns), use_threads=False):
         read += batch.nbytes
+        rows += batch.num_rows
         _check(read, size)
         batch.validate(full=True)
         yield batch
+    if rows != (expected := parquet.metadata.row_group(group).num_rows):
+        raise pa.ArrowInvalid(f'row group {group} should have {expected} rows, and has {rows}')
+
+
+@contextmanager
+def readable(otherwise: str) -> Iterator[None]:
+    """Makes one kind of error of all that pyarrow raises where a file is damaged, one that says which file it is.
+
+    Args:
+        otherwise: names the file, and says what cannot be done with it.
+
+    Raises:
+        ValueError: that, and what pyarrow says.
+
+    Example:
+        >>> with readable('data.parquet: cannot be read as a table'):
+        ...     raise pa.ArrowInvalid('no magic bytes')
+        Traceback (most recent call last):
+        ...
+        ValueError: data.parquet: cannot be read as a table: no magic bytes
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names
+        raise ValueError(f'{otherwise}: {error}') from error
 
 
 def _check(becomes: int, size: int) -> None:

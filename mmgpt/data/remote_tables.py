@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mmgpt.data.bounded_cache import BoundedCache
 from mmgpt.data.cache import digest, user_cache
-from mmgpt.data.parquet_batches import read_batches
+from mmgpt.data.parquet_batches import read_batches, readable
 from mmgpt.data.remote_files import AT_ONCE, RemoteFile, Url, find_files
 from mmgpt.data.table_records import TableRecords
 
@@ -83,7 +83,8 @@ class _Shard:
     def __init__(self, file: RemoteFile, cache: BoundedCache) -> None:
         self.file, self.cache = file, cache
         metadata = self._metadata()
-        self.names = metadata.schema.to_arrow_schema().names
+        with readable(f'{self}: cannot be read as Parquet'):
+            self.names = metadata.schema.to_arrow_schema().names
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         self.sizes = [group.num_rows for group in groups]
         self.ranges = [_range(group) for group in groups]
@@ -101,11 +102,9 @@ class _Shard:
         part = f'row group {group}'
         self.file.check()
         view = _Part(self.file.read(start, end, part), start, self.file.size)
-        try:
+        with readable(f'{self}, {part}: cannot be read as Parquet'):
             parquet = pq.ParquetFile(pa.PythonFile(view, 'r'), metadata=self._metadata())
             table = pa.Table.from_batches(read_batches(parquet, self.file.size, group), parquet.schema_arrow)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f'{self}, {part}: cannot be read as Parquet: {error}') from error
         with pa.ipc.new_file(str(path), table.schema) as writer:
             writer.write_table(table.combine_chunks())  # few batches: it is opened often
 
@@ -124,10 +123,8 @@ class _Shard:
             for old in folder.glob(f'{name}-*.footer'):
                 old.unlink(missing_ok=True)
             partial.replace(self.footer)
-        try:
+        with readable(f'{self}: cannot be read as Parquet'):
             return pq.read_metadata(pa.BufferReader(self.footer.read_bytes()))
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f'{self}: cannot be read as Parquet: {error}') from error
 
     def _tail(self) -> bytes:
         """The end of the file, which holds the whole footer."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmgpt.data.parquet_batches import read_batches
+from mmgpt.data.parquet_batches import read_batches, readable
 
 
 class Blob(NamedTuple):
@@ -51,6 +51,8 @@ class TableRecords:
                 raise ValueError(f'{file}: has the columns {opened.names}, the files before it have {names}')
             names = opened.names
             for group, rows in enumerate(opened.sizes):
+                if rows < 0:
+                    raise ValueError(f'{file}: is damaged, it says that its row group {group} has {rows} rows')
                 groups.append((number, group))
                 starts.append(starts[-1] + rows)
         self.columns: list[str] = names or []
@@ -147,10 +149,8 @@ class TableRecords:
             self._reset()
         if number not in self._open:
             file = self.files[number]
-            try:
+            with readable(f'{file}: cannot be read as a table'):
                 self._open[number] = self._opened(file)
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f'{file}: cannot be read as a table: {error}') from error
         return self._open[number]
 
     @staticmethod
@@ -161,10 +161,8 @@ class TableRecords:
         file = self._file(number)
         kept = self._last.get(blobs)
         if kept is None or kept[:2] != (number, group):
-            try:
+            with readable(f'{self.files[number]}: its row group {group} cannot be read'):
                 kept = (number, group, file.read(group, blobs))
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f'{self.files[number]}: its row group {group} cannot be read: {error}') from error
             self._last[blobs] = kept
         return kept[2]
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import tarfile
 
 import pyarrow as pa
@@ -76,6 +77,33 @@ def test_damaged_tables(tmp_path, count):
         write_table(path, TABLES[kind], form)
         path.write_bytes(mutated(path.read_bytes(), changes))
         with at_most(SECONDS), clear_errors(path):
+            read_all(kind, path)
+
+
+@pytest.mark.parametrize('kind', sorted(TABLES))
+def test_names_of_columns_that_are_no_text(tmp_path, kind):
+    path = tmp_path / 'table.parquet'
+    write_table(path, TABLES[kind])
+    data = path.read_bytes()
+    names = b'|'.join(name.encode() for name in [*TABLES[kind][0], 'element', 'bytes', 'path'])
+    places = [match.start() for match in re.finditer(names, data)]
+    assert len(places) > 5
+    for place in places:
+        path.write_bytes(mutated(data, [('flip', (place + 0.5) / len(data), 7)]))
+        with clear_errors(path):
+            read_all(kind, path)
+
+
+@pytest.mark.parametrize(('kind', 'step'), [('images', 5), pytest.param('mimicit_hub', 1, marks=pytest.mark.slow)])
+def test_every_bit_of_a_footer(tmp_path, kind, step):
+    """Such as one that says that a column has fewer rows than the others, or a row group less than none."""
+    path = tmp_path / 'table.parquet'
+    write_table(path, TABLES[kind])
+    data = path.read_bytes()
+    footer = int.from_bytes(data[-8:-4], 'little') + 8
+    for bit in range(8 * (len(data) - footer), 8 * len(data), step):
+        path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+        with clear_errors(path):
             read_all(kind, path)
 
 

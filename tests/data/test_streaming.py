@@ -245,6 +245,9 @@ def test_faults_name_the_file_and_the_row_group(server, folder):
     (folder / 'data/train-1.parquet').write_bytes(data)
     with pytest.raises(ValueError, match=r'train-1.parquet, row group 0: cannot be read as Parquet'):
         Messages(shards(server))[24]
+    (folder / 'data/y.parquet').write_bytes(data.replace(b'messages', b'\xe5essages'))
+    with pytest.raises(ValueError, match=r'y.parquet.*: cannot be read as Parquet: .*utf-8'):
+        Messages(f'{server.address}/data/y.parquet')
     (folder / 'data/x.parquet').write_bytes(b'nothing at all')
     with pytest.raises(ValueError, match=r'x.parquet: should end as a Parquet file does'):
         Messages(f'{server.address}/data/x.parquet')

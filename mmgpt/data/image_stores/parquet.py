@@ -8,7 +8,6 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 from mmgpt.data.image_stores.base import BadBase64, decode_base64
 from mmgpt.data.image_stores.mapped import Located, MappedImages
 from mmgpt.data.key_index import KeyIndex
-from mmgpt.data.parquet_batches import read_batches
+from mmgpt.data.parquet_batches import read_batches, readable
 from mmgpt.registry import IMAGE_STORES
 
 
@@ -53,7 +52,7 @@ class ParquetImages(MappedImages):
         """See :meth:`MappedImages.locate`."""
         keys, places = [], [np.zeros((0, 3), np.int64)]
         for number, file in enumerate(self.files):
-            with _readable(file):
+            with readable(f'{file}: cannot be read as a Parquet file'):
                 parquet = pq.ParquetFile(file, memory_map=True)
                 column = _key_column(parquet, file)
                 found = [
@@ -127,15 +126,6 @@ def _texts(parquet: pq.ParquetFile, file: Path, groups: Iterable[int]) -> Iterat
     for group in groups:
         for batch in read_batches(parquet, file.stat().st_size, group, ['base64']):
             yield from batch.column(0).cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Adds to what Arrow says of a damaged file which one it is."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f'{file}: cannot be read as a Parquet file: {error}') from error
 
 
 def _key_column(parquet: pq.ParquetFile, file: Path) -> str:

@@ -54,9 +54,9 @@ def main(argv=None, sizes=None) -> int:
     from bench import abuse
     from bench.measure import machine, write
     from bench.site import save_model, served
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
     results = {'machine': machine()}
     chosen = args.parts or PARTS
     if args.small:

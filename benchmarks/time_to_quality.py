@@ -56,9 +56,9 @@ def parse(argv=None):
 def main(argv=None, data_size: dict | None = None) -> int:
     args = parse(argv)
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
 
     from bench.measure import machine, spread, write
     from bench.quality import Race

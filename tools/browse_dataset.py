@@ -46,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     from itertools import islice
 
     from mmgpt.data.browse import packed, rows, without_augmentation, write_page
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.engine.naming import named_data
 
-    quiet()
+    start_tool()
     try:
         named = named_data(args)
         dataset = without_augmentation(named.open(named.prompter()))

@@ -42,14 +42,14 @@ def main(argv: list[str] | None = None) -> int:
 
     import json
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.inference.chat import Chat
     from mmgpt.inference.examples import read_examples
     from mmgpt.inference.generation import GenerationSettings
     from mmgpt.inference.plugins import import_plugins
     from mmgpt.inference.session import load_session
 
-    quiet()
+    start_tool()
     try:
         import_plugins(args.plugins)
         chat = Chat.from_folder(

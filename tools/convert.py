@@ -182,11 +182,11 @@ def main(argv: list[str] | None = None) -> int:
 
     import importlib
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.hub.convert.report import ConversionError
     from mmgpt.inference.plugins import import_plugins
 
-    quiet()
+    start_tool()
     module, _, function = VERBS[verb].function.partition(':')
     try:
         import_plugins(plugins)

@@ -37,10 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.incontext import write_features
     from mmgpt.data.sources.table import source_from_files
     from mmgpt.engine.config import load_config
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.inference.features import image_features, load_vision_encoder, text_features
 
-    quiet()
+    start_tool()
     try:
         if args.config:
             encoder = load_vision_encoder(load_config(args.config, check=False).to_dict()['model']['vision_encoder'])

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.hub.io import load_folder
     from mmgpt.inference.batch import answer_file
     from mmgpt.inference.batching import BatchEngine
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.inference.generation import GenerationSettings
     from mmgpt.inference.plugins import import_plugins
 
-    quiet()
+    start_tool()
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn('{task.fields[rate]}')
     try:
         import_plugins(args.plugins)

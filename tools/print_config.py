@@ -22,9 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
 
     from mmgpt.engine.config import ConfigError, load_config
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
     try:
         print(load_config(args.config, args.cfg_options, check=not args.no_check).pretty_text)
     except ConfigError as error:

@@ -51,9 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 
     import os
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
     try:
         from mmgpt.inference.plugins import import_plugins
         from mmgpt.serving.run import serve

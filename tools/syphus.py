@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.inference.endpoint import EndpointError
     from mmgpt.inference.endpoint_limits import BudgetExhausted
     from mmgpt.syphus.settings import read_settings
 
-    quiet()
+    start_tool()
     folder = Path(args.work_dir)
     try:
         settings = read_settings(args.config)

@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()  # first: some libraries speak when they are imported
+    start_tool()  # first: some libraries speak when they are imported
 
     from mmengine.dist import get_rank
 

@@ -42,10 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.verify import examine, open_patient
     from mmgpt.data.verify.progress import ProgressBar
     from mmgpt.data.verify.repair import repair
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
     from mmgpt.engine.naming import named_data
 
-    quiet()
+    start_tool()
     try:
         patient = open_patient(named_data(args))
         with ProgressBar() as progress:

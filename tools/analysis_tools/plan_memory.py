@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; 1 where nothing fits."""
     args = parse(argv)
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
 
     from mmgpt.engine.config import ConfigError, load_config
     from mmgpt.engine.memory_settings import advice, make_plans, parse_memory, setting_of, table

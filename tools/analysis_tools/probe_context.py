@@ -24,9 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
 
     from mmgpt.engine.config import load_config
     from mmgpt.evaluation.laboratory import CONDITIONS, probe, table

@@ -49,9 +49,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmgpt.data.builder import build_sources
     from mmgpt.data.converters import write_dataset
-    from mmgpt.engine.console import quiet
+    from mmgpt.engine.console import start_tool
 
-    quiet()
+    start_tool()
     try:
         sources, languages = zip(*build_sources(entries(args)), strict=True)
         made = write_dataset(sources, args.out, args.split, languages=languages)

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.model import CLIPVisionCfg, _build_vision_tower
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -43,6 +41,9 @@ class OpenClipVision(nn.Module):
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
     ) -> None:
+        import open_clip  # half a second, with timm: not for those who use other towers
+        from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
         super().__init__()
         if isinstance(architecture, str):
             found = open_clip.get_model_config(architecture)

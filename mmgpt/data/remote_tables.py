@@ -29,10 +29,11 @@ _LOG = logging.getLogger('mmgpt.data')
 class RemoteTable(TableRecords):
     """The rows of remote Parquet files as :class:`~mmgpt.data.table_records.TableRecords` gives those of local ones.
 
-    Opening reads footers, and remembers them. A row group is fetched with one request when one of its rows is asked
-    for, decoded, and kept as an Arrow file that is mapped from then on; all processes of a machine share it. What
-    was not used for the longest time leaves where all of them take more than ``$MMGPT_STREAM_GB`` (default 20). They
-    lie in ``~/.cache/mmgpt/remote``, below ``$MMGPT_CACHE`` where that is set.
+    Opening reads footers, and remembers them. A row group is fetched when one of its rows is asked for, with one
+    request (columns of more than 32 MiB with one each), decoded, and kept as an Arrow file that is mapped from then
+    on; all processes of a machine share it. What was not used for the longest time leaves where all of them take more
+    than ``$MMGPT_STREAM_GB`` (default 20). They lie in ``~/.cache/mmgpt/remote``, below ``$MMGPT_CACHE`` where that is
+    set.
 
     Args:
         address: of a file, folder or pattern, as of :func:`~mmgpt.data.remote_files.find_files`: ``hf://``,
@@ -48,7 +49,7 @@ class RemoteTable(TableRecords):
         with ThreadPoolExecutor(AT_ONCE) as pool:
             shards = list(pool.map(lambda file: _Shard(file, cache), find_files(address)))
         self._index(shards)
-        largest = max((end - start for shard in shards for start, end in shard.ranges), default=0)
+        largest = max((shard.largest for shard in shards), default=0)
         _LOG.info(
             '%s: %d rows in %d files; row groups of at most %.1f MB are kept in %s, up to %.1f GB of all sets (%s)',
             self.path, len(self), len(shards), largest / 1e6, cache.folder, cache.limit / 1e9, LIMIT,
@@ -87,7 +88,7 @@ class _Shard:
             self.names = metadata.schema.to_arrow_schema().names
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         self.sizes = [group.num_rows for group in groups]
-        self.ranges = [_range(group) for group in groups]
+        self.largest = max((group.total_byte_size for group in groups), default=0)  # bytes of a row group, decoded
 
     def __str__(self) -> str:
         return self.file.url
@@ -98,13 +99,17 @@ class _Shard:
         return self.cache.get(name, lambda path: self._fetch(group, path), _mapped)
 
     def _fetch(self, group: int, path: Path) -> None:
-        start, end = self.ranges[group]
         part = f'row group {group}'
         self.file.check()
-        view = _Part(self.file.read(start, end, part), start, self.file.size)
-        with readable(f'{self}, {part}: cannot be read as Parquet'):
-            parquet = pq.ParquetFile(pa.PythonFile(view, 'r'), metadata=self._metadata())
-            table = pa.Table.from_batches(read_batches(parquet, self.file.size, group), parquet.schema_arrow)
+        fetched = _Fetched(self.file, part)
+        try:
+            with readable(f'{self}, {part}: cannot be read as Parquet'):
+                parquet = pq.ParquetFile(pa.PythonFile(fetched, 'r'), metadata=self._metadata(), pre_buffer=True)
+                table = pa.Table.from_batches(read_batches(parquet, self.file.size, group), parquet.schema_arrow)
+        except ValueError:
+            if fetched.failure:
+                raise fetched.failure from None
+            raise
         with pa.ipc.new_file(str(path), table.schema) as writer:
             writer.write_table(table.combine_chunks())  # few batches: it is opened often
 
@@ -138,11 +143,16 @@ class _Shard:
         return tail[-length:] if length <= len(tail) else self.file.read(size - length, size, 'footer')
 
 
-class _Part(io.RawIOBase):
-    """A file of which only one part is there."""
+class _Fetched(io.RawIOBase):
+    """A remote file of which is fetched what is read.
 
-    def __init__(self, data: bytes, start: int, size: int) -> None:
-        self.data, self.start, self.size, self.position = memoryview(data), start, size, start
+    pyarrow reads what lies side by side in one piece. Where a row group lies is left to it: asked for the places of
+    column chunks in a damaged footer, it ends the process.
+    """
+
+    def __init__(self, file: RemoteFile, part: str) -> None:
+        self.file, self.part, self.position = file, part, 0
+        self.failure: Exception | None = None  # of the network; pyarrow's own error hides its kind
 
     def readable(self) -> bool:
         return True
@@ -154,28 +164,22 @@ class _Part(io.RawIOBase):
         return self.position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.position = offset + (0, self.position, self.size)[whence]
+        self.position = offset + (0, self.position, self.file.size)[whence]
         return self.position
 
-    def readinto(self, buffer: memoryview) -> int:
-        begin = self.position - self.start
-        if begin < 0:
-            raise OSError(f'byte {self.position} was asked for, and only those from {self.start} on were fetched')
-        piece = self.data[begin : begin + len(buffer)]
-        buffer[: len(piece)] = piece
-        self.position += len(piece)
-        return len(piece)
-
-
-def _range(group: pq.RowGroupMetaData) -> tuple[int, int]:
-    """Where a row group begins and ends in its file."""
-    starts, ends = [], []
-    for number in range(group.num_columns):
-        column = group.column(number)
-        first = column.dictionary_page_offset if column.has_dictionary_page else None
-        starts.append(min(first or column.data_page_offset, column.data_page_offset))
-        ends.append(starts[-1] + column.total_compressed_size)
-    return min(starts), max(ends)
+    def read(self, size: int = -1) -> bytes:
+        start, end = self.position, self.file.size
+        if size >= 0:
+            end = min(start + size, end)
+        if start >= end:
+            return b''
+        try:
+            data = self.file.read(start, end, self.part)
+        except Exception as error:
+            self.failure = error
+            raise
+        self.position = end
+        return data
 
 
 def _mapped(path: Path) -> pa.Table:

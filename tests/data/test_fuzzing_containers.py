@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mmgpt.data.builder import build_image_store
 from mmgpt.data.image_stores import TableImages, VideoFiles
+from mmgpt.data.remote_tables import RemoteTable
 from mmgpt.data.sources import Mmc4, Unusable
 from mmgpt.data.sources.table import source_from_files
 from mmgpt.structures import Medium
@@ -105,6 +106,24 @@ def test_every_bit_of_a_footer(tmp_path, kind, step):
         path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
         with clear_errors(path):
             read_all(kind, path)
+
+
+@pytest.mark.parametrize('step', [13, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_bit_of_a_footer_that_lies_elsewhere(tmp_path, monkeypatch, step):
+    """Such as one that contradicts itself about a column: asked for that column's place, pyarrow ends the process."""
+    monkeypatch.setenv('MMGPT_CACHE', str(tmp_path / 'cache'))
+    path = tmp_path / 'table.parquet'
+    pq.write_table(pa.Table.from_pylist(TABLES['images']), path, store_schema=False)
+    data = path.read_bytes()
+    footer = int.from_bytes(data[-8:-4], 'little') + 8
+    for bit in range(8 * (len(data) - footer), 8 * len(data), step):
+        path = tmp_path / f'{bit}.parquet'
+        path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+        with clear_errors(path):
+            table = RemoteTable(f'file://{path}')
+            for place in range(len(table)):
+                table[place]
+        path.unlink()
 
 
 @counts(15)

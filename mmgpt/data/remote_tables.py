@@ -30,10 +30,9 @@ class RemoteTable(TableRecords):
     """The rows of remote Parquet files as :class:`~mmgpt.data.table_records.TableRecords` gives those of local ones.
 
     Opening reads footers, and remembers them. A row group is fetched when one of its rows is asked for, with one
-    request (columns of more than 32 MiB with one each), decoded, and kept as an Arrow file that is mapped from then
-    on; all processes of a machine share it. What was not used for the longest time leaves where all of them take more
-    than ``$MMGPT_STREAM_GB`` (default 20). They lie in ``~/.cache/mmgpt/remote``, below ``$MMGPT_CACHE`` where that is
-    set.
+    request (a few where it has more than 32 MiB), decoded, and kept as an Arrow file that is mapped from then on; all
+    processes of a machine share it. What was not used for the longest time leaves where all of them take more than
+    ``$MMGPT_STREAM_GB`` (default 20). They lie in ``~/.cache/mmgpt/remote``, below ``$MMGPT_CACHE`` where that is set.
 
     Args:
         address: of a file, folder or pattern, as of :func:`~mmgpt.data.remote_files.find_files`: ``hf://``,
@@ -88,7 +87,7 @@ class _Shard:
             self.names = metadata.schema.to_arrow_schema().names
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         self.sizes = [group.num_rows for group in groups]
-        self.largest = max((group.total_byte_size for group in groups), default=0)  # bytes of a row group, decoded
+        self.largest = max((group.total_byte_size for group in groups), default=0)  # bytes of a row group, uncompressed
 
     def __str__(self) -> str:
         return self.file.url

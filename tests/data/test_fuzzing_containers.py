@@ -53,6 +53,13 @@ def write_table(path, rows, compression='none') -> None:
             writer.write_table(table)
 
 
+def flipped_footers(data, step):
+    """A Parquet file with one bit of its footer flipped, every ``step``-th of them in turn."""
+    footer = int.from_bytes(data[-8:-4], 'little') + 8
+    for bit in range(8 * (len(data) - footer), 8 * len(data), step):
+        yield data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+
+
 def read_all(kind, path) -> None:
     """Reads every sample and picture; errors have to name the file."""
     if kind == 'images':
@@ -100,10 +107,8 @@ def test_every_bit_of_a_footer(tmp_path, kind, step):
     """Such as one that says that a column has fewer rows than the others, or a row group less than none."""
     path = tmp_path / 'table.parquet'
     write_table(path, TABLES[kind])
-    data = path.read_bytes()
-    footer = int.from_bytes(data[-8:-4], 'little') + 8
-    for bit in range(8 * (len(data) - footer), 8 * len(data), step):
-        path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+    for damaged in flipped_footers(path.read_bytes(), step):
+        path.write_bytes(damaged)
         with clear_errors(path):
             read_all(kind, path)
 
@@ -114,11 +119,9 @@ def test_every_bit_of_a_footer_that_lies_elsewhere(tmp_path, monkeypatch, step):
     monkeypatch.setenv('MMGPT_CACHE', str(tmp_path / 'cache'))
     path = tmp_path / 'table.parquet'
     pq.write_table(pa.Table.from_pylist(TABLES['images']), path, store_schema=False)
-    data = path.read_bytes()
-    footer = int.from_bytes(data[-8:-4], 'little') + 8
-    for bit in range(8 * (len(data) - footer), 8 * len(data), step):
-        path = tmp_path / f'{bit}.parquet'
-        path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+    for number, damaged in enumerate(flipped_footers(path.read_bytes(), step)):
+        path = tmp_path / f'{number}.parquet'  # another one: footers are remembered
+        path.write_bytes(damaged)
         with clear_errors(path):
             table = RemoteTable(f'file://{path}')
             for place in range(len(table)):

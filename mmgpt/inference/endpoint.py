@@ -254,9 +254,14 @@ class Endpoint:
         try:
             reply = await client.post('/chat/completions', cast_to=object, body=body)
             choice = reply['choices'][0]
-            text, finish = choice['message'].get('content') or '', choice.get('finish_reason') or 'stop'
+            text, finish = _text(choice['message'].get('content') or ''), choice.get('finish_reason') or 'stop'
             used = reply.get('usage') or {}
             tokens = (used.get('prompt_tokens') or prompt, used.get('completion_tokens') or message_tokens([text]))
+            tokens = tuple(int(count) for count in tokens)
+        except UnicodeEncodeError as error:
+            raise EndpointError(
+                f'{self._where()}: the key or the request cannot be sent ({error}); is OPENAI_API_KEY typed right?'
+            ) from None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise _BrokenReply('malformed reply') from None
         text = text.encode('utf-8', 'replace').decode()  # half a surrogate pair has no place in a file
@@ -323,6 +328,15 @@ class Endpoint:
         expected = self.max_tokens / 4 if completion is None else completion
         known = self.cache.totals()
         return estimate(requests, prompt, expected, self.price, self.concurrency, self.rates, known)
+
+
+def _text(content: str | list[Any]) -> str:
+    """The text of a message, which some endpoints give as a list of parts."""
+    if isinstance(content, list):
+        content = ''.join(part if isinstance(part, str) else part.get('text', '') for part in content)
+    if not isinstance(content, str):
+        raise TypeError('content is no text')
+    return content
 
 
 class _BrokenReply(Exception):

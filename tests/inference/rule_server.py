@@ -32,6 +32,11 @@ def broken_unicode(body: dict) -> str:
     return 'half \ud83d'
 
 
+def in_parts(body: dict) -> list[dict]:
+    """What some endpoints give in place of a text."""
+    return [{'type': 'text', 'text': 'one '}, {'type': 'text', 'text': 'two'}]
+
+
 class RuleServer:
     """What the process runs.
 

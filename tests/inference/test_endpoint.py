@@ -232,6 +232,19 @@ def test_half_a_surrogate_pair_is_no_obstacle(tmp_path):
     assert reply.text == 'half ?'
 
 
+def test_a_reply_in_parts_is_read(tmp_path):
+    with rule_server(rule='tests.inference.rule_server:in_parts') as address:
+        (reply,), _ = ask(['one'], tmp_path / 'cache.sqlite', base_url=address)
+    assert reply.text == 'one two'
+
+
+def test_a_key_that_cannot_be_sent_is_no_malformed_reply(monkeypatch, plain):
+    monkeypatch.setenv('OPENAI_API_KEY', '“key”')
+    (error,), _ = ask(['one'], base_url=plain)
+    assert isinstance(error, EndpointError)
+    assert 'OPENAI_API_KEY' in str(error)
+
+
 @pytest.mark.slow
 def test_a_killed_process_has_lost_nothing_that_was_answered(tmp_path):
     script = (

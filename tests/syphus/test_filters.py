@@ -1,17 +1,25 @@
 """Filters: planted bad pairs are found, clean ones are not; each filter by itself, too."""
 
+import asyncio
 from collections import Counter
 from importlib.resources import files
+from types import SimpleNamespace
 
 import pytest
 
+from mmgpt.inference.endpoint import EndpointError, RequestFailed
+from mmgpt.inference.endpoint_cache import Reply
 from mmgpt.registry import SYPHUS_FILTERS
 from mmgpt.syphus.filters import DEFAULT, Candidate
 from mmgpt.syphus.filters.duplicates import NearDuplicates
 from mmgpt.syphus.filters.grounding import names_in, numbers_in
 from mmgpt.syphus.filters.language import wrong_language
 from mmgpt.syphus.filters.texts import count_words
+from mmgpt.syphus.filters.unsafe_model import UnsafeByModel
+from mmgpt.syphus.items import Item
 from mmgpt.syphus.prompt import read_prompt
+from mmgpt.syphus.stages.filter import apply_filters
+from mmgpt.syphus.state import State
 
 from .planted import clean_and_planted
 
@@ -102,6 +110,60 @@ def test_short_answers_may_be_the_same_about_other_items():
     assert one(pair) is None
     assert one(pair._replace(id=1, item='b')) is None
     assert one(pair._replace(id=2)) is not None
+
+
+def test_short_pairs_are_found_however_many_items_have_them():
+    one = NearDuplicates()
+    one.begin()
+    for number in range(60):
+        pair = Candidate(2 * number, f'item {number}', 'What digit is this?', 'It is a seven.')
+        assert one(pair) is None
+        assert 'item' in one(pair._replace(id=2 * number + 1))
+
+
+class Judge:
+    """Stands for an endpoint: refuses one request, and fails for good at another while the rest is in flight."""
+
+    def __init__(self, hopeless=''):
+        self.hopeless, self.answered = hopeless, []
+
+    async def ask(self, messages, **sampling):
+        told = messages[-1]['content']
+        await asyncio.sleep(0 if 'place 2' in told else 0.01)
+        if 'place 2' in told:
+            raise EndpointError('no money left') if self.hopeless else RequestFailed('status 400: content filter')
+        self.answered.append(told)
+        return Reply('unsafe' if 'place 3' in told else 'safe')
+
+
+def judged(tmp_path, judge):
+    state = State(tmp_path / 'state.sqlite')
+    state.add_items([Item(f'i{n}', (f'I_{n}',), 'a note') for n in range(5)], 'items')
+    for n in range(5):
+        state.write(
+            'INSERT INTO pairs VALUES (?, ?, ?, 0, ?, ?, ?, NULL, NULL)', (n, n, '', f'What is at place {n}?', 'A', '')
+        )
+    task = SimpleNamespace(facts=lambda item: '')
+    try:
+        asyncio.run(apply_filters(state, task, [UnsafeByModel()], judge, lambda: None))
+    finally:
+        found = state.base.execute('SELECT verdict, detail FROM pairs ORDER BY id').fetchall()
+        state.close()
+    return found
+
+
+def test_a_pair_that_the_endpoint_refuses_to_judge_is_dropped_with_the_reason(tmp_path):
+    found = judged(tmp_path, Judge())
+    assert [verdict for verdict, _ in found] == ['kept', 'kept', 'UnsafeByModel', 'UnsafeByModel', 'kept']
+    assert 'could not be judged' in found[2][1]
+    assert 'content filter' in found[2][1]
+
+
+def test_requests_in_flight_end_before_an_error_stops_the_filters(tmp_path):
+    judge = Judge(hopeless='yes')
+    with pytest.raises(EndpointError, match='no money'):
+        judged(tmp_path, judge)
+    assert len(judge.answered) == 4
 
 
 LANGUAGE_CASES = [

@@ -41,6 +41,7 @@ class _Seen(Filter):
         self._base.execute('PRAGMA journal_mode = OFF')
         self._base.execute('PRAGMA synchronous = OFF')
         self._base.execute('CREATE TABLE texts (id INTEGER PRIMARY KEY, item TEXT, text TEXT)')
+        self._base.execute('CREATE INDEX items ON texts (item)')
         self._base.execute('CREATE TABLE marks (mark INTEGER, id INTEGER, PRIMARY KEY (mark, id)) WITHOUT ROWID')
 
     def end(self) -> None:
@@ -61,6 +62,9 @@ class _Seen(Filter):
             'ORDER BY c DESC, id LIMIT 50) m JOIN texts t ON t.id = m.id ORDER BY c DESC, t.id'
         )
         yield from self._base.execute(query, marks).fetchall()
+
+    def _of(self, item: str) -> Iterator[tuple[int, str, str]]:
+        yield from self._base.execute('SELECT id, item, text FROM texts WHERE item = ? ORDER BY id', (item,)).fetchall()
 
     def _keep(self, pair: Candidate, text: str, marks: list[int]) -> None:
         self._base.execute('INSERT INTO texts VALUES (?, ?, ?)', (pair.id, pair.item, text))
@@ -120,9 +124,7 @@ class NearDuplicates(_Seen):
         if not runs:
             return None
         marks = self._bands(runs)
-        for _, item, other in self._like(marks):
-            if scope not in ('', item):
-                continue
+        for _, item, other in self._of(scope) if scope else self._like(marks):
             others = shingles(other)
             similarity = len(runs & others) / len(runs | others)
             if similarity >= self.threshold:

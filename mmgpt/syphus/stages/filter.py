@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from mmgpt.inference.endpoint import Endpoint
+from mmgpt.inference.endpoint import Endpoint, RequestFailed
 from mmgpt.syphus.filters import Candidate, Filter
 from mmgpt.syphus.state import State
 from mmgpt.syphus.tasks import Task
@@ -26,7 +26,7 @@ async def apply_filters(
             for one in filters:
                 left = [pair for pair in block if pair.id not in verdicts]
                 if one.asks:
-                    details = await asyncio.gather(*(one.ask(pair, endpoint) for pair in left))
+                    details = await _asked(one, left, endpoint)
                 else:
                     details = [one(pair) for pair in left]
                 for pair, detail in zip(left, details):
@@ -40,6 +40,15 @@ async def apply_filters(
         for one in filters:
             one.end()
         state.commit()
+
+
+async def _asked(one: Filter, pairs: Sequence[Candidate], endpoint: Endpoint) -> list[str | None]:
+    """What a filter finds by asking. Every request ends before an error is raised, so that no reply is lost."""
+    found = await asyncio.gather(*(one.ask(pair, endpoint) for pair in pairs), return_exceptions=True)
+    for error in found:
+        if isinstance(error, BaseException) and not isinstance(error, RequestFailed):
+            raise error
+    return [f'could not be judged: {detail}' if isinstance(detail, RequestFailed) else detail for detail in found]
 
 
 def candidates(state: State, task: Task) -> Iterator[Candidate]:

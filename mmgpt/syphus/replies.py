@@ -32,21 +32,27 @@ def parse_reply(text: str, finish: str = 'stop') -> Parsed:
     if not kept.strip():
         return Parsed(faults=(Fault(text, 'the reply is empty' if not text.strip() else 'only thoughts, no reply'),))
     found = None
-    if looks_like_json(kept):
+    as_json = looks_like_json(kept) and not _begins_with_a_question(kept)
+    if as_json:
         found = pairs_of_json(kept)
     if found is None or not (found.pairs or found.faults):
-        found = pairs_of_lines(kept)
-    if finish == 'length' and found.pairs:
+        found, as_json = pairs_of_lines(kept), False
+    if finish == 'length' and found.pairs and not as_json:  # of JSON, what was cut could not be read
         *whole, last = found.pairs
         cut = Fault(f'{last.instruction}\n{last.answer}', 'the reply was cut at its greatest length')
-        ended = kept.rstrip().endswith(('}', ']', '```'))
-        found = found if ended else found._replace(pairs=tuple(whole), faults=(*found.faults, cut))
+        found = found._replace(pairs=tuple(whole), faults=(*found.faults, cut))
     if len(found.pairs) > LONGEST:
         more = [Fault(pair.instruction, f'more than {LONGEST} pairs') for pair in found.pairs[LONGEST:]]
         found = found._replace(pairs=found.pairs[:LONGEST], faults=(*found.faults, *more))
     if not found.pairs and not found.faults:
         return found._replace(faults=(Fault(text, 'no question and no answer were found'),), remarks=())
     return found
+
+
+def _begins_with_a_question(text: str) -> bool:
+    """Whether what stands before the first bracket begins a pair in lines, so that the bracket is part of a text."""
+    begun = pairs_of_lines(re.split(r'[\[{]', text, maxsplit=1)[0])
+    return bool(begun.pairs or begun.faults)
 
 
 def _without_wrapping(text: str) -> str:

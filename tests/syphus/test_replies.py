@@ -1,5 +1,6 @@
 """Reading replies: every layout, every fault, and nothing lost silently."""
 
+import json
 import re
 
 import pytest
@@ -49,6 +50,22 @@ def test_nothing_is_lost_silently(variant):
     spoken = re.sub(r'(?s)<think>.*?(</think>|\Z)', '', variant.text)
     lost = words(spoken) - words(' '.join(told))
     assert lost <= {'true', 'null', 'conversation'} if variant.pairs or found.faults else not lost
+
+
+def test_a_bracket_within_a_question_is_no_json():
+    text = 'Question: Which of ["cat", "dog"] is bigger?\nAnswer: The dog is bigger.'
+    assert [pair[:2] for pair in parse_reply(text).pairs] == [
+        ('Which of ["cat", "dog"] is bigger?', 'The dog is bigger.')
+    ]
+    text = 'Question: What stands there?\nAnswer: It says {"question": "x", "answer": "y"}.'
+    assert [pair.instruction for pair in parse_reply(text).pairs] == ['What stands there?']
+
+
+def test_of_cut_json_only_what_was_cut_is_lost():
+    pairs = [{'question': f'What is {name}?', 'answer': f'It is {name}.'} for name in 'abc']
+    found = parse_reply(json.dumps(pairs)[:-12], 'length')
+    assert [pair.instruction for pair in found.pairs] == ['What is a?', 'What is b?']
+    assert found.faults
 
 
 texts = st.text(st.characters(codec='utf-8', exclude_characters='\r\x00'), max_size=300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -50,6 +51,11 @@ def main(argv: list[str] | None = None) -> int:
         if args.stage == 'cold_start':
             return _cold_start(settings, folder, args.port)
         return _estimate(settings, folder, args) if args.dry_run else _run(settings, folder, args)
+    except sqlite3.Error as error:
+        print(
+            f'syphus: {folder}: the state cannot be written ({error}); see to the disk, then --resume', file=sys.stderr
+        )
+        return 1
     except (EndpointError, BudgetExhausted) as error:
         print(f'syphus: stopped: {error}. What was answered is kept; go on with --resume', file=sys.stderr)
         return 1
@@ -75,11 +81,10 @@ def _estimate(settings, folder: Path, args: argparse.Namespace) -> int:
     from mmgpt.syphus.pipeline import Run
 
     with tempfile.TemporaryDirectory() as scratch:
-        there = (folder / 'state.sqlite').exists()
-        run = Run(settings, folder, args.limit, None if there else Path(scratch))
+        run = Run(settings, folder, args.limit, Path(scratch))
         try:
             print(f'{run.load():,} items')
-            endpoint = settings.open_endpoint(folder if there else Path(scratch))
+            endpoint = settings.open_endpoint(folder if run.begun() else Path(scratch))
             total = None
             for stage, estimate in run.estimate(endpoint):
                 print(f'{stage}: {estimate}')
@@ -108,7 +113,9 @@ def _run(settings, folder: Path, args: argparse.Namespace) -> int:
           f'waiting')  # fmt: skip
     print(f'{summary["pairs"]:,} pairs: {summary["kept"]:,} kept, dropped {dropped}')
     print(f'{summary["tokens"]:,} tokens, cost {summary["cost"]:.4f}; see {folder / "report.html"}')
-    return 1 if summary['failed'] or (summary['waiting'] and not args.stage) else 0
+    if lost := summary['translations_failed']:
+        print(f'{lost:,} translations failed; --resume asks for them again')
+    return 1 if summary['failed'] or lost or (summary['waiting'] and not args.stage) else 0
 
 
 if __name__ == '__main__':

@@ -37,7 +37,7 @@ class Run:
         settings: see :func:`~mmgpt.syphus.settings.read_settings`.
         folder: the work dir.
         limit: the first so many items only.
-        scratch: folder for the state in place of the work dir, for an estimate that leaves nothing behind.
+        scratch: folder for a copy of the state, for an estimate that leaves the work dir as it is.
 
     Raises:
         ValueError: the work dir holds another run, or the input has a fault.
@@ -61,7 +61,9 @@ class Run:
             raise ValueError(
                 f'{place}: another process is at work there; wait for it, or use another work dir'
             ) from None
-        self.state = State(place / 'state.sqlite')
+        self.state = State(place / 'state.sqlite', limit)
+        if scratch and (folder / 'state.sqlite').exists():
+            self.state.copy_from(folder / 'state.sqlite')
         self.usage: dict[str, int] = {'requests': 0, 'cached': 0}
 
     def close(self) -> None:
@@ -87,8 +89,7 @@ class Run:
                     self.settings.task.query(item, part)
                 yield item
 
-        if self.state.add_items(checked(), str(self.settings.input)):
-            self.state.forget(STAGES[1:])
+        self.state.add_items(checked(), str(self.settings.input))
         if not self.state.count('items'):
             raise ValueError(f'{self.settings.input}: there is no item in it')
         return self.state.count('items')
@@ -158,8 +159,10 @@ class Run:
             self.state.clear_from(only)
         else:
             self.check_identity(False)
-            if self.state.count('asks', "outcome = 'failed'"):  # a new run, a new try; what follows depends on it
-                self.state.forget(STAGES[1:])
+            if any(self.state.unasked(part) for part in self.settings.task.parts):
+                self.state.forget(STAGES[1:])  # new items, lost replies, failed requests: a new run, a new try
+            elif self.state.count('translations', "verdict = 'failed'"):
+                self.state.forget(('translate', 'build'))
         asyncio.run(self._stages([only] if only else list(STAGES[1:])))
         return self.summary()
 
@@ -195,6 +198,8 @@ class Run:
     async def _ask_again(self, endpoint: Endpoint) -> None:
         """Parses, and asks again what could not be read, up to the set number of times."""
         for attempt in range(self.settings.max_asks):
+            if self._unread(attempt):
+                self.state.forget(STAGES[2:])  # what comes of it has to be filtered and built
             self._parse_attempt(attempt, endpoint)
             if attempt + 1 < self.settings.max_asks and any(
                 True for part in self.settings.task.parts for _ in self.state.pending(part, attempt + 1)
@@ -202,9 +207,11 @@ class Run:
                 with Progress(f'ask again, attempt {attempt + 2}', None, endpoint) as progress:
                     await generate(self.state, self.asking, endpoint, attempt + 1, progress.tick)
 
+    def _unread(self, attempt: int) -> int:
+        return self.state.count('asks', "outcome = 'answered' AND attempt = ?", (attempt,))
+
     def _parse_attempt(self, attempt: int, endpoint: Endpoint) -> None:
-        waiting = self.state.count('asks', "outcome = 'answered' AND attempt = ?", (attempt,))
-        if waiting:
+        if waiting := self._unread(attempt):
             with Progress(f'parse, attempt {attempt + 1}', waiting) as progress:
                 parse(self.state, self.settings.task, endpoint.cache, attempt, progress.tick)
 
@@ -297,6 +304,7 @@ class Run:
             'fragments': state.count('fragments'),
             'pairs': state.count('pairs'),
             'translations': translations,
+            'translations_failed': state.count('translations', "verdict = 'failed'"),
             'replies': totals.replies,
             'prompt_tokens': totals.prompt_tokens,
             'completion_tokens': totals.completion_tokens,

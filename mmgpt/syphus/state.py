@@ -60,12 +60,14 @@ class State:
 
     Args:
         path: of the file.
+        limit: the first so many items alone are asked about; None: all.
 
     Raises:
         ValueError: the file is something else.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, limit: int | None = None) -> None:
+        self.limit = limit
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.base = sqlite3.connect(path, timeout=60)
         try:
@@ -77,6 +79,14 @@ class State:
             self.base.close()
             raise ValueError(f'{path}: expected the SQLite state of a run, got {error}; move it away') from error
         self._committed = time.monotonic()
+
+    def copy_from(self, path: str | Path) -> None:
+        """Takes over what another file holds, which stays as it is."""
+        other = sqlite3.connect(path, timeout=60)
+        try:
+            other.backup(self.base)
+        finally:
+            other.close()
 
     def close(self) -> None:
         """Writes what is waiting and closes the file."""
@@ -136,6 +146,14 @@ class State:
             ValueError: an id comes twice, or an item is not the one of the run so far.
         """
         there = self.count('items')
+        try:
+            return self._add(items, where, there)
+        except BaseException:
+            self.base.execute('DELETE FROM items WHERE n >= ?', (there,))
+            self.commit()
+            raise
+
+    def _add(self, items: Iterable[Item], where: str, there: int) -> int:
         added = 0
         for number, item in enumerate(items):
             row = (number, item.id, *(_clean(json.dumps(v, ensure_ascii=False)) for v in item[1:]))
@@ -150,7 +168,6 @@ class State:
             try:
                 self.base.execute('INSERT INTO items VALUES (?, ?, ?, ?)', row)
             except sqlite3.IntegrityError:
-                self.base.rollback()
                 raise ValueError(f'{where}: the id {item.id!r} comes twice; each item needs one of its own') from None
             added += 1
             if added % 10_000 == 0:
@@ -178,13 +195,22 @@ class State:
             "AND a.outcome <> 'failed') AND n > ? ORDER BY n"
         )
         if attempt == 0:
-            query, values = f'SELECT n FROM items WHERE {answered.format("items")}', (part, 0)
+            first = '1' if self.limit is None else f'n < {self.limit}'
+            query, values = f'SELECT n FROM items WHERE {first} AND {answered.format("items")}', (part, 0)
         else:
             rejected = "part = ? AND attempt = ? AND outcome = 'rejected'"
             query = f'SELECT n FROM asks WHERE {rejected} AND {answered.format("asks")}'
             values = (part, attempt - 1, part, attempt)
         for row in self.rows(query, values):
             yield row[0]
+
+    def unasked(self, part: str) -> int:
+        """How many items' part waits for its first attempt, or for another try of it."""
+        items = self.count('items') if self.limit is None else self.count('items', 'n < ?', (self.limit,))
+        condition, values = "part = ? AND attempt = 0 AND outcome <> 'failed'", [part]
+        if self.limit is not None:
+            condition, values = f'{condition} AND n < ?', [part, self.limit]
+        return items - self.count('asks', condition, tuple(values))
 
     def clear_from(self, stage: str) -> None:
         """Forgets what a stage and those after it have made; replies stay in their cache."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mmgpt.inference.endpoint import Endpoint
+from mmgpt.inference.endpoint import Endpoint, RequestFailed
 from mmgpt.syphus.filters.language import LANGUAGES, SCRIPTS, wrong_language
 from mmgpt.syphus.json_values import json_values
 
@@ -26,6 +26,7 @@ _MARK = re.compile(
     r'<[^<>\s]{1,40}>|\{[^{}\s]{1,40}\}|%\([^()\s]+\)[sd]|%[sd]|https?://[^\s)\]}>"、。]+|\[[A-Z][A-Z0-9_]+\]'
 )
 _NUMBER = re.compile(r'\d+(?:[.,٫٬]\d+)*')
+_GROUPED = re.compile(r'(?<!\d)\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)')  # 10 000, as French and Spanish write it
 LONGER = {'zh': (0.1, 1.6), 'ja': (0.15, 2.5), 'ko': (0.15, 2.0)}  # characters for one of English; of others 0.35 to 3
 
 
@@ -73,13 +74,15 @@ class Translator:
     ) -> dict[str, Translation]:
         """A translation for each language; those that fail a check are asked for again by themselves.
 
-        Raises:
-            RequestFailed: a request was given up.
+        Where a request is given up, the languages that it was about have the verdict 'failed'; others stay.
         """
         found: dict[str, Translation] = {}
         left = list(languages)
         for attempt in range(self.max_asks):
-            reply = await endpoint.ask(self.messages(instruction, answer, left), _schema(left), attempt)
+            try:
+                reply = await endpoint.ask(self.messages(instruction, answer, left), _schema(left), attempt)
+            except RequestFailed as error:
+                return found | {language: _failed(error) for language in left}
             read = read_translations(reply.text, left)
             for language in left:
                 found[language] = await self._checked((instruction, answer), read.get(language), language, endpoint)
@@ -88,10 +91,6 @@ class Translator:
             if not left:
                 break
         return found
-
-    def failed(self, reason: str) -> Translation:
-        """What stands for a translation whose request was given up."""
-        return Translation('', '', 'failed', reason)
 
     async def _checked(
         self, source: tuple[str, str], made: tuple[str, str] | None, language: str, endpoint: Endpoint
@@ -102,7 +101,10 @@ class Translator:
             if fault := fault_of(original, text, language):
                 return Translation(*made, *fault)
         if self.least is not None:
-            back = '\n'.join([await self._back(text, endpoint) for text in made])
+            try:
+                back = '\n'.join([await self._back(text, endpoint) for text in made])
+            except RequestFailed as error:
+                return _failed(error)
             score = chrf('\n'.join(source), back)
             if score < self.least:
                 return Translation(*made, 'back-translation', f'chrF {score:.2f}: {back[:200]!r}')
@@ -111,6 +113,11 @@ class Translator:
     async def _back(self, text: str, endpoint: Endpoint) -> str:
         messages = [{'role': 'system', 'content': BACK}, {'role': 'user', 'content': text}]
         return (await endpoint.ask(messages, temperature=0.0)).text
+
+
+def _failed(error: RequestFailed) -> Translation:
+    """What stands for a translation whose request was given up."""
+    return Translation('', '', 'failed', str(error))
 
 
 def _schema(languages: Sequence[str]) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def fault_of(original: str, text: str, language: str) -> tuple[str, str] | None:
         return 'empty', 'the translation is empty'
     for name, pieces in (('placeholders', _marks), ('numbers', _numbers)):
         before, after = pieces(original), pieces(text)
-        if before != after:
+        if before != after and (name != 'numbers' or before != _numbers(_GROUPED.sub(_ungrouped, text))):
             told = [f'{word}: {", ".join(sorted((a - b).elements()))}' for word, a, b in
                     (('missing', before, after), ('added', after, before)) if a - b]  # fmt: skip
             return name, '; '.join(told)
@@ -190,6 +197,10 @@ def _numbers(text: str) -> Counter[str]:
     text = _MARK.sub(' ', unicodedata.normalize('NFKC', text))
     plain = ''.join(str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text)
     return Counter(re.sub(r'\D', '', number) for number in _NUMBER.findall(plain))
+
+
+def _ungrouped(number: re.Match[str]) -> str:
+    return re.sub(r'\s', '', number[0])
 
 
 def _plain(text: str) -> str:

@@ -107,8 +107,6 @@ def test_stage_by_stage_is_the_same_as_in_one_go(done, here, tmp_path):
     for stage in STAGES[1:]:
         assert run(done / 'config.py', tmp_path / 'w', '--stage', stage) == 0
     assert run(done / 'config.py', tmp_path / 'w', '--resume') == 0  # asks again what could not be read
-    assert run(done / 'config.py', tmp_path / 'w', '--stage', 'filter') == 0
-    assert run(done / 'config.py', tmp_path / 'w', '--resume') == 0
     assert product(tmp_path / 'w') == product(done / 'w')
 
 
@@ -129,6 +127,65 @@ def test_a_limit_can_be_raised(done, here, tmp_path):
     assert json.loads((tmp_path / 'w/summary.json').read_text())['items'] == 20
     assert run(done / 'config.py', tmp_path / 'w', '--resume') == 0
     assert product(tmp_path / 'w') == product(done / 'w')
+
+
+def test_a_dry_run_leaves_a_begun_run_as_it_is(here, tmp_path, capsys):
+    config, work_dir = write_project(tmp_path, 10), tmp_path / 'w'
+    assert run(config, work_dir, '--limit', '3') == 0
+    before = product(work_dir)
+    asked = log_of(here)
+    assert run(config, work_dir, '--dry-run') == 0
+    assert 'generate: 7 requests' in capsys.readouterr().out
+    assert run(config, work_dir, '--resume', '--limit', '3') == 0
+    assert log_of(here) == asked
+    assert product(work_dir) == before
+
+
+def test_items_that_came_with_a_damaged_line_are_asked_about_once_it_is_mended(here, tmp_path):
+    config, work_dir = write_project(tmp_path, 5), tmp_path / 'w'
+    lines = (tmp_path / 'items.jsonl').read_text().splitlines(keepends=True)
+    (tmp_path / 'items.jsonl').write_text(''.join(lines[:3]))
+    assert run(config, work_dir) == 0
+    (tmp_path / 'items.jsonl').write_text(''.join(lines) + '{"id": "v5", broken')
+    assert run(config, work_dir, '--resume') == 2
+    (tmp_path / 'items.jsonl').write_text(''.join(lines))
+    assert run(config, work_dir, '--resume') == 0
+    accounted(work_dir, 5)
+
+
+def test_replies_that_were_lost_are_asked_for_again(here, tmp_path):
+    config, work_dir = write_project(tmp_path, 5), tmp_path / 'w'
+    assert run(config, work_dir) == 0
+    before = product(work_dir)
+    (work_dir / 'cache.sqlite').unlink()
+    run(config, work_dir, '--stage', 'parse')
+    assert run(config, work_dir, '--resume') == 0
+    assert product(work_dir) == before
+
+
+def test_what_is_asked_again_later_is_filtered_and_built(here, tmp_path):
+    config, work_dir = write_project(tmp_path, 40, more='max_asks = 1\n'), tmp_path / 'w'
+    assert run(config, work_dir) == 0
+    rejected = json.loads((work_dir / 'summary.json').read_text())['rejected']
+    write_project(tmp_path, 40)
+    assert run(config, work_dir, '--resume') == 0
+    summary = json.loads((work_dir / 'summary.json').read_text())
+    assert summary['rejected'] < rejected
+    accounted(work_dir, 40)
+
+
+def test_translations_that_failed_are_asked_for_again(here, tmp_path):
+    config, work_dir = write_project(tmp_path, 5, ('de',)), tmp_path / 'w'
+    assert run(config, work_dir) == 0
+    before = product(work_dir)
+    state = sqlite3.connect(work_dir / 'state.sqlite')
+    state.execute(
+        "UPDATE translations SET verdict = 'failed', answer = '' WHERE pair = (SELECT min(pair) FROM translations)"
+    )
+    state.commit()
+    state.close()
+    assert run(config, work_dir, '--resume') == 0
+    assert product(work_dir) == before
 
 
 def test_a_run_is_not_begun_over_another(done, here, capsys):

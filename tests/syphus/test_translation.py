@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mmgpt.inference.endpoint import RequestFailed
 from mmgpt.inference.endpoint_cache import Reply
 from mmgpt.syphus.translation import Translator, chrf, fault_of, read_translations
 
@@ -25,6 +26,10 @@ CHECKS = [
     ('Berlin', 'Berlin', 'ja', None),
     ('7', '7', 'ar', None),
     ('no', 'no', 'es', None),
+    ('It holds 10,000 people.', 'Il contient 10\u202f000 personnes.', 'fr', None),
+    ('It holds 10,000 people.', 'Il contient 10 000 personnes.', 'fr', None),
+    ('There are 5 races of 100 metres.', 'Hay 5 100 carreras.', 'es', None),
+    ('It holds 10,000 people.', 'Il contient 20 000 personnes.', 'fr', 'numbers'),
 ]
 
 
@@ -49,7 +54,10 @@ class Scripted:
 
     async def ask(self, messages, schema=None, attempt=0, **sampling):
         self.asked.append(messages[-1]['content'])
-        return Reply(self.replies.pop(0))
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return Reply(reply)
 
 
 def test_only_what_failed_is_asked_for_again_and_at_last_dropped():
@@ -59,6 +67,14 @@ def test_only_what_failed_is_asked_for_again_and_at_last_dropped():
     found = asyncio.run(Translator(['de', 'fr'], max_asks=2).translate('How many?', '3', ['de', 'fr'], endpoint))
     assert (found['de'].verdict, found['fr'].verdict, found['fr'].detail) == ('kept', 'numbers', 'missing: 3')
     assert json.loads(endpoint.asked[1])['languages'] == ['fr']
+
+
+def test_a_request_that_is_given_up_leaves_the_languages_that_passed():
+    first = {'de': {'instruction': 'Wie viele?', 'answer': '3'}, 'fr': {'instruction': 'Combien ?', 'answer': 'trois'}}
+    endpoint = Scripted(json.dumps(first), RequestFailed('status 400: content filter'))
+    found = asyncio.run(Translator(['de', 'fr'], max_asks=2).translate('How many?', '3', ['de', 'fr'], endpoint))
+    assert (found['de'].verdict, found['fr'].verdict) == ('kept', 'failed')
+    assert 'content filter' in found['fr'].detail
 
 
 @pytest.mark.parametrize(('back', 'verdict'), [('A dog sleeps.', 'kept'), ('Cars burn fuel.', 'back-translation')])

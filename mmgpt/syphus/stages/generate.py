@@ -110,8 +110,7 @@ def expected(state: State, asking: Asking, endpoint: Endpoint, per_reply: float 
     """What generating for all items that were not asked about would take; nothing is asked."""
     waiting, tokens, looked = 0, 0, 0
     for part in asking.task.parts:
-        asked = state.count('asks', "part = ? AND attempt = 0 AND outcome <> 'failed'", (part,))
-        waiting += state.count('items') - asked
+        waiting += state.unasked(part)
         for n in islice(state.pending(part, 0), SAMPLED):
             tokens += message_tokens(asking.messages(state.item(n), part))
             looked += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mmgpt.inference.endpoint import Endpoint, RequestFailed
+from mmgpt.inference.endpoint import Endpoint
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.stages.generate import each
 from mmgpt.syphus.state import State
@@ -30,10 +30,7 @@ async def translate(state: State, translator: Translator, endpoint: Endpoint, ti
         pair, instruction, answer = job
         done = state.base.execute('SELECT language FROM translations WHERE pair = ?', (pair,)).fetchall()
         left = [language for language in languages if (language,) not in done]
-        try:
-            found = await translator.translate(instruction, answer, left, endpoint)
-        except RequestFailed as error:
-            found = {language: translator.failed(str(error)) for language in left}
+        found = await translator.translate(instruction, answer, left, endpoint)
         rows = [(pair, name, m.attempt, m.instruction, m.answer, m.verdict, m.detail) for name, m in found.items()]
         state.write_all('INSERT OR REPLACE INTO translations VALUES (?, ?, ?, ?, ?, ?, ?)', rows)
         tick()

@@ -203,7 +203,7 @@ class Endpoint:
         import openai
 
         expected = prompt + body['max_tokens'] // 4
-        tried, limited, adapted, begin = 0, 0, 0, time.monotonic()
+        tried, limited, adapted, waited = 0, 0, 0, 0.0
         while True:
             await self._wait(expected)
             self.usage.requests += 1
@@ -212,7 +212,7 @@ class Endpoint:
                 reply = await self._send(body, prompt, sent)
                 self._tokens.correct(reply.prompt_tokens + reply.completion_tokens - expected)
                 return reply
-            except openai.APITimeoutError:
+            except (openai.APITimeoutError, TimeoutError):
                 fault = f'no reply within {self.timeout:g} s'
                 name = 'timeout'
             except openai.APIConnectionError as error:
@@ -231,8 +231,9 @@ class Endpoint:
             if name == '429':
                 limited += 1
                 pause = pause_before(limited, headers)
-                if time.monotonic() + pause - begin > self.patience:
-                    raise RequestFailed(f'{fault}; waited {time.monotonic() - begin:.0f} s for it')
+                if waited + pause > self.patience:
+                    raise RequestFailed(f'{fault}; waited {waited:.0f} s for it')
+                waited += pause
                 self._requests.pause(pause / 2 if 'retry-after' not in headers else pause)
                 await asyncio.sleep(pause)
                 continue
@@ -252,7 +253,8 @@ class Endpoint:
         client = self._connection()
         body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._unknown}
         try:
-            reply = await client.post('/chat/completions', cast_to=object, body=body)
+            posted = client.post('/chat/completions', cast_to=object, body=body)
+            reply = await asyncio.wait_for(posted, self.timeout)  # the client's own limit is one of each read
             choice = reply['choices'][0]
             text, finish = _text(choice['message'].get('content') or ''), choice.get('finish_reason') or 'stop'
             used = reply.get('usage') or {}

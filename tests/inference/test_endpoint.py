@@ -1,11 +1,14 @@
 """The client of OpenAI-compatible endpoints, against a real server that fails as real ones do."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -86,6 +89,32 @@ def test_a_rate_limit_is_waited_for():
     assert all(isinstance(reply, Reply) for reply in replies)
     assert usage.faults['429'] > 0
     assert usage.failed == 0
+
+
+def test_own_rate_is_no_waiting_for_the_endpoint():
+    with rule_server(faults={'429': 100}) as address:
+        replies, usage = ask(['a', 'b', 'c'], base_url=address, requests_per_minute=60, patience=0.5)
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert usage.faults['429'] == 3
+
+
+def test_a_reply_that_drips_is_given_up_in_time():
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n')
+                for _ in range(60):
+                    connection.sendall(b' ')
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begin = time.monotonic()
+        (error,), _ = ask(['one'], base_url=f'http://127.0.0.1:{listening.getsockname()[1]}/v1', timeout=0.5, tries=1)
+    assert isinstance(error, RequestFailed)
+    assert 'no reply within 0.5 s' in str(error)
+    assert time.monotonic() - begin < 4
 
 
 def test_own_rate_keeps_from_being_refused():

@@ -82,14 +82,7 @@ class Run:
             how many there are.
         """
         items = read_items(self.settings.input, self.limit)
-
-        def checked():
-            for item in items:
-                for part in self.settings.task.parts:
-                    self.settings.task.query(item, part)
-                yield item
-
-        self.state.add_items(checked(), str(self.settings.input))
+        self.state.add_items(map(self.settings.task.checked, items), str(self.settings.input))
         if not self.state.count('items'):
             raise ValueError(f'{self.settings.input}: there is no item in it')
         return self.state.count('items')

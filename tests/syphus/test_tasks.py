@@ -137,3 +137,23 @@ def test_prompts_as_published(tmp_path):
         assert parse_reply(messages[2]['content']).pairs == prompt.examples[0].pairs
     assert write_pairs(prompt.examples[0].pairs, 'text') == 'Question: What does he do?\nAnswer: He dives.'
     assert prompt.digest() != prompt._replace(system='Other.').digest()
+
+
+@pytest.mark.parametrize(
+    ('name', 'annotation'),
+    [
+        ('VisualStorytelling', {'title': 't', 'images': ['a', 'b']}),
+        ('VisualStorytelling', {'title': 't', 'images': [{'tags': [1], 'text': 'x'}]}),
+        ('EgocentricVideo', [{'time': '00:03', 'text': 'x'}]),
+        ('CaptionsAndBoxes', {'captions': ['a'], 'objects': [{'name': 'x', 'box': 5}]}),
+        ('QuestionSet', '   '),
+    ],
+)
+def test_members_of_another_form_are_told_with_their_item(name, annotation):
+    with pytest.raises(ValueError, match=f'item 7: {name} expected'):
+        SYPHUS_TASKS.build(dict(type=name)).checked(Item('item 7', (), annotation))
+
+
+def test_a_name_that_no_file_can_have_is_told_at_once():
+    with pytest.raises(ValueError, match='birds/v1'):
+        SYPHUS_TASKS.build(dict(type='DenseCaptions', name='birds/v1'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -35,6 +36,8 @@ class Task:
         if not isinstance(pairs, int) or pairs < 1:
             raise ValueError(f'pairs must be an integer of at least 1, got {pairs!r}')
         self.subset = name or self.name
+        if not re.fullmatch(r'[\w.-]+', self.subset):
+            raise ValueError(f'name begins file names and ids: letters, digits, "_", "-" and ".", got {self.subset!r}')
         self.number = pairs
         given = {'': prompt} if isinstance(prompt, str | Path) else prompt or {}
         if unknown := set(given) - set(self.parts):
@@ -73,6 +76,25 @@ class Task:
     def relation(self, part: str) -> Relate:
         """How the pairs of an item are each other's context."""
         return self.relate
+
+    def checked(self, item: Item) -> Item:
+        """The item, if queries can be written from it.
+
+        Raises:
+            ValueError: its annotation is not of the form that the task reads, or says nothing.
+        """
+        for part in self.parts:
+            try:
+                query = self.query(item, part)
+            except ValueError as error:
+                if str(error).startswith(f'{item.id}: '):
+                    raise
+                raise self.wrong(item, f'another form of annotation ({error}),') from None
+            except (AttributeError, TypeError, KeyError, IndexError) as error:
+                raise self.wrong(item, f'another form of annotation ({type(error).__name__}: {error}),') from None
+            if not query.strip():
+                raise self.wrong(item, 'an annotation that says something')
+        return item
 
     def wrong(self, item: Item, expected: str) -> ValueError:
         """An error about an annotation."""

@@ -41,19 +41,23 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmgpt.data.verify import examine, open_patient
     from mmgpt.data.verify.progress import ProgressBar
-    from mmgpt.data.verify.repair import repair
+    from mmgpt.data.verify.repair import check_target, repair
     from mmgpt.engine.console import start_tool
     from mmgpt.engine.naming import named_data
 
     start_tool()
     try:
+        if args.fix:
+            check_target(args.fix)
+        if args.json:
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         patient = open_patient(named_data(args))
         with ProgressBar() as progress:
             report = examine(patient, args.jobs, progress)
+        print(report.summary(args.show))
         if args.json:
             text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
             Path(args.json).write_text(text + '\n', encoding='utf-8', errors='backslashreplace')
-        print(report.summary(args.show))
         if args.fix:
             for path, lost in repair(patient, report, args.fix):
                 print(f'{path}: {lost} entries left out' if lost else f'{path}: as it was')

@@ -141,6 +141,7 @@ class Records(Source):
                 f'{paths[0]}: all records of a {type(self).__name__} source are read to find those that count, so it '
                 'cannot be streamed: download it first'
             )
+        self.keep = keep
         self._chosen = None if keep is None else np.flatnonzero([keep(self._record(i)) for i in range(total)])
         if sample is not None and sample < len(self):
             drawn = np.random.default_rng(sample_seed).permutation(len(self))[:sample]

@@ -45,6 +45,7 @@ class Annotations(ABC):
     keyed = False  # the ids are the keys of the file, which must not repeat
     language = ''  # of records that do not say it themselves
     max_seq_len: int | None = None  # limit of a row's text in tokens
+    unopened = False  # the store of its images cannot be opened, so nothing is known of them
 
     def __init__(self, set: str, entries: Entries | TableEntries, images: ImageStore | None = None) -> None:
         self.set = set
@@ -64,6 +65,10 @@ class Annotations(ABC):
     @abstractmethod
     def examine(self, number: int) -> Examined:
         """Reads an entry and checks its form."""
+
+    def given_id(self, number: int, id: str | None) -> str | None:
+        """The id of an entry, if its file gives it one; None for one that was made of the file's name."""
+        return id
 
     def sample_at(self, number: int, id: str | None) -> tuple[Annotations, int] | None:
         """The file and entry that make the entry of this number and id a sample; None for one that is context only."""

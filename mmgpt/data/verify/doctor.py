@@ -204,7 +204,8 @@ def _examine_some(patient: Patient, task: tuple[int, int, int]) -> _Examination:
     for number in range(start, end):
         examined = annotations.examine(number)
         faults = list(examined.faults)
-        faults += _missing(examined.shown, store)
+        if not annotations.unopened:
+            faults += _missing(examined.shown, store)
         is_context = annotations.sample_at(number, examined.id) is None  # it is never cut, but left out
         limit = None if is_context else annotations.max_seq_len
         for sample in examined.samples:

@@ -191,7 +191,7 @@ def _samples(census: Census) -> Iterator[tuple[str | None, Annotations, int]]:
     for number, id in enumerate(census.ids):
         sample = census.annotations.sample_at(number, id)
         if sample is not None:
-            yield id, *sample
+            yield census.annotations.given_id(number, id), *sample
 
 
 def _repeated(annotations: Annotations, number: int, id: str, message: str, severity: Severity) -> Finding:

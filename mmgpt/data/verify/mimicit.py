@@ -65,6 +65,8 @@ class MimicItFile(Annotations):
             if not isinstance(record.get(name), str):
                 got = _shown(record[name]) if name in record else 'no such field'
                 faults.append(wrong_type(f'"{name}" should be a string, got {got}'))
+        if not isinstance(record.get('language') or '', str):
+            faults.append(wrong_type(f'"language" should be a string, got {_shown(record["language"])}'))
         shown, image_faults = _strings(record.get('image_ids'), '"image_ids"')
         context, context_faults = _strings(record.get('rel_ins_ids'), '"rel_ins_ids"')
         faults += image_faults + context_faults + list(check_context(id, context, self.ids, self.file))

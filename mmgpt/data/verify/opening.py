@@ -49,6 +49,8 @@ def open_patient(data: NamedData) -> Patient:
     for sources, files in ((data.dataset['sources'], annotations), (data.evaluated, evaluated)):
         for source in chain.from_iterable(map(named_sources, sources)):
             for file in _open_source(source, stores, findings):
+                named = source.get('images')
+                file.unopened = named is not None and stores[_name(named)] is None
                 file.language = source.get('language') or ''
                 file.max_seq_len = source.get('max_seq_len') or data.dataset.get('max_seq_len')
                 files.append(file)
@@ -73,7 +75,7 @@ def _open_source(
     kind = SOURCES.get(cfg.pop('type'))
     images = cfg.pop('images', None)
     if images is not None:
-        name = json.dumps(images, sort_keys=True, default=str)
+        name = _name(images)
         if name not in stores:
             stores[name] = _open_store(images, findings)
         images = stores[name]
@@ -95,6 +97,10 @@ def _open_source(
     source = kind(**cfg, **({} if images is None else {'images': images}))
     named = (cfg[name] for name in ('shards', 'annotations', 'path') if isinstance(cfg.get(name), str))
     return [SourceSamples(source, next(named, source.name))]
+
+
+def _name(images: str | Path | Mapping[str, Any]) -> str:
+    return json.dumps(images, sort_keys=True, default=str)
 
 
 def _open_records(kind: type[Records], paths: list[Path], cfg: dict[str, Any]) -> list[Annotations]:

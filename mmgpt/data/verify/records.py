@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -34,15 +35,44 @@ class RecordsFile(Annotations):
         self.source = source
         self.first = first
 
+    @property
+    def samples(self) -> int:
+        """See :attr:`Annotations.samples`: those that the source does not leave out."""
+        total = len(self.entries)
+        return total if self.source.keep is None else sum(map(self._counts, range(total)))
+
+    def given_id(self, number: int, id: str | None) -> str | None:
+        """See :meth:`Annotations.given_id`."""
+        return None if id == f'{self.set}_{self.first + number}' else id
+
+    def sample_at(self, number: int, id: str | None) -> tuple[Annotations, int] | None:
+        """See :meth:`Annotations.sample_at`."""
+        return (self, number) if self._counts(number) else None
+
+    def _record(self, number: int) -> Record:
+        key = '' if self.entries.keys is None else self.entries.keys[number]
+        fields, name = parse(self.entries, number), self.entries.path.name
+        return Record(fields, partial(str, 'the record'), key, name, self.first + number)
+
+    def _counts(self, number: int) -> bool:
+        """Whether the source does not leave the record out, as those of another split; faulty ones count."""
+        if self.source.keep is None:
+            return True
+        try:
+            return self.source.keep(self._record(number))
+        except ValueError:
+            return True
+
     def examine(self, number: int) -> Examined:
         """See :meth:`Annotations.examine`."""
-        key, place = '' if self.entries.keys is None else self.entries.keys[number], self.first + number
-        id = key or f'{self.set}_{place}'
+        id = ('' if self.entries.keys is None else self.entries.keys[number]) or f'{self.set}_{self.first + number}'
+        if not self._counts(number):
+            return Examined(id)
         try:
-            fields, name = parse(self.entries, number), self.entries.path.name
-            record = Record(fields, partial(str, 'the record'), key, name, place)
-            if self.source.id_field is not None and self.source.id_field in record:
+            record = self._record(number)
+            if self.source.id_field is not None and record.get(self.source.id_field) is not None:
                 id = sound(record.word(self.source.id_field))
+            record.text('language', '')
             readings, context = list(self._readings(record)), [*map(sound, self.source.context(record))]
         except ValueError as error:
             message = str(error).removeprefix('the record: ')
@@ -83,6 +113,9 @@ class RecordsFile(Annotations):
             return
         marks = self.entries.raw(number).count(b'<image>')
         media = sum(len(turn.media) for turn in samples[0].turns)
+        if marks != media:  # they may be written as escapes
+            value = self.entries.value(number)
+            marks = json.dumps(value, ensure_ascii=False, default=str).count('<image>')
         if marks != media and (marks or isinstance(self.source, Llava)):
             yield Fault(
                 'image_count',

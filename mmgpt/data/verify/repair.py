@@ -26,6 +26,18 @@ from mmgpt.data.verify.tables import CellStore, TableEntries
 Drops = dict[str, set[int]]  # file -> entries that are left out
 
 
+def check_target(out: str | Path) -> Path:
+    """The folder that the repaired files go to.
+
+    Raises:
+        FileExistsError: it is there and not empty.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f'{out} is there already: name a folder that is not')
+    return out
+
+
 def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path, int]]:
     """Writes the files of all sets to a folder, without the entries that have errors and what depends on them.
 
@@ -45,15 +57,16 @@ def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path
 
     Raises:
         FileExistsError: ``out`` is there and not empty.
-        ValueError: a set is of a format that the doctor does not know, or lies elsewhere.
+        ValueError: a set is of a format that the doctor does not know, lies elsewhere, or has images that cannot be
+            opened.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f'{out} is there already: name a folder that is not')
+    out = check_target(out)
     if unknown := [a.file for a in patient.annotations if isinstance(a, SourceSamples)]:
         raise ValueError(f'entries cannot be left out of {", ".join(unknown)}: the doctor does not know its format')
     if streamed := [a.file for a in patient.annotations if is_remote(a.file)]:
         raise ValueError(f'entries cannot be left out of {", ".join(streamed)}: download what lies elsewhere first')
+    if unopened := [a.file for a in patient.annotations if a.unopened]:
+        raise ValueError(f'nothing is left out of {", ".join(unopened)}: the images cannot be opened; mend them first')
     drops: Drops = {}
     for finding in report.findings:
         if finding.severity == 'error':

@@ -241,3 +241,71 @@ def test_short_answers_are_warned_of(tmp_path, llama_tokenizer_dir):
     assert {name for name, lengths in report.answer_lengths.items() if lengths['warning']} == {'alpaca'}
     assert report.answer_lengths['alpaca']['median'] == 1
     assert 'short answers in alpaca' in report.summary()
+
+
+def look_through(tokenizer, sources, evaluated=()):
+    config = {'template': {'type': 'Otter'}, 'tokenizer': {'path': str(tokenizer)}}
+    patient = open_patient(NamedData(dataset={'sources': list(sources)}, evaluated=list(evaluated), **config))
+    return patient, examine(patient)
+
+
+def test_splits_that_a_source_leaves_out_are_no_samples_and_no_leak(tmp_path, llama_tokenizer_dir):
+    (tmp_path / 'coco').mkdir()
+    images = []
+    for number, split in enumerate(('train', 'train', 'restval', 'val', 'test')):
+        (tmp_path / f'coco/{number}.jpg').write_bytes(planting.picture(number, 'JPEG'))
+        said = [{'raw': f'A picture of the thing that has number {number}.'}]
+        images.append({'filepath': '', 'filename': f'{number}.jpg', 'split': split, 'sentences': said})
+    (tmp_path / 'k.json').write_text(json.dumps({'images': images}))
+    source = {'type': 'CocoCaption', 'annotations': str(tmp_path / 'k.json'), 'images': str(tmp_path / 'coco')}
+    train, val = {**source, 'splits': ['train', 'restval']}, {**source, 'splits': ['val']}
+    _, report = look_through(llama_tokenizer_dir, [train], [val])
+    assert report.findings == []
+    assert report.samples == 3
+    _, report = look_through(llama_tokenizer_dir, [train], [{**source, 'splits': ['restval']}])
+    assert [finding.kind for finding in report.findings] == ['leak']
+
+
+def test_ids_that_are_made_of_file_names_are_no_leak(tmp_path, llama_tokenizer_dir):
+    sources = []
+    for part in ('train', 'val'):
+        (tmp_path / part).mkdir()
+        records = [
+            {'instruction': f'{part} {i}?', 'input': '', 'output': f'The answer of {part} to {i}.'} for i in '123'
+        ]
+        (tmp_path / part / 'data.json').write_text(json.dumps(records))
+        sources.append({'type': 'Alpaca', 'annotations': str(tmp_path / part / 'data.json')})
+    assert look_through(llama_tokenizer_dir, sources[:1], sources[1:])[1].findings == []
+
+
+def test_what_a_run_reads_is_no_fault_and_what_it_refuses_is(tmp_path, llama_tokenizer_dir):
+    said = [{'role': 'user', 'content': 'Why is it so?'}, {'role': 'assistant', 'content': 'Because it was made so.'}]
+    (tmp_path / 'm.jsonl').write_text(json.dumps({'id': None, 'messages': said}))
+    assert (
+        look_through(llama_tokenizer_dir, [{'type': 'Messages', 'annotations': str(tmp_path / 'm.jsonl')}])[1].findings
+        == []
+    )
+    (tmp_path / 'i').mkdir()
+    (tmp_path / 'i/a.jpg').write_bytes(planting.picture(0, 'JPEG'))
+    turns = [{'from': 'human', 'value': '<image>\nWhat is it?'}, {'from': 'gpt', 'value': 'It is a plain picture.'}]
+    text = json.dumps([{'id': '1', 'image': 'a.jpg', 'conversations': turns}])
+    (tmp_path / 'l.json').write_text(text.replace('<', '\\u003c').replace('>', '\\u003e'))
+    source = {'type': 'Llava', 'annotations': str(tmp_path / 'l.json'), 'images': str(tmp_path / 'i')}
+    assert look_through(llama_tokenizer_dir, [source])[1].findings == []
+    record = {'instruction': 'Why?', 'answer': 'Because it was made so.', 'image_ids': [], 'language': ['en']}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': {'XX_INS_1': record}}))
+    source = {'type': 'MimicIt', 'instructions': str(tmp_path / 'XX_instructions.json')}
+    (finding,) = look_through(llama_tokenizer_dir, [source])[1].findings
+    assert '"language" should be a string' in finding.message
+
+
+def test_images_that_cannot_be_opened_cost_no_records(tmp_path, llama_tokenizer_dir):
+    (tmp_path / 'bad.parquet').write_bytes(b'PAR1 nothing PAR1')
+    turns = [{'from': 'human', 'value': '<image>\nWhat is it?'}, {'from': 'gpt', 'value': 'It is a plain picture.'}]
+    (tmp_path / 'l.json').write_text(json.dumps([{'id': '1', 'image': 'a.jpg', 'conversations': turns}]))
+    source = {'type': 'Llava', 'annotations': str(tmp_path / 'l.json'), 'images': str(tmp_path / 'bad.parquet')}
+    patient, report = look_through(llama_tokenizer_dir, [source])
+    assert [finding.file for finding in report.findings] == [str(tmp_path / 'bad.parquet')]
+    with pytest.raises(ValueError, match='cannot be opened'):
+        repair(patient, report, tmp_path / 'fixed')
+    assert not (tmp_path / 'fixed').exists()

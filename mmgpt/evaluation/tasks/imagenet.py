@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -67,12 +68,23 @@ class ImageNet(EvaluationTask):
         return 'What is in the image?'
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
-        """See :class:`EvaluationTask`."""
+        """See :class:`EvaluationTask`; of equal scores the earlier one stands first.
+
+        Raises:
+            ValueError: a score is no finite number.
+        """
         names = list(self.names.values())
         ranks = []
         for item, answer in zip(items, answers, strict=True):
-            own = answer.scores[names.index(item.references)]
-            ranks.append(sum(score > own for score in answer.scores))
+            for name, score in zip(names, answer.scores, strict=True):
+                if not math.isfinite(score):
+                    raise ValueError(
+                        f'{item.id}: the score of {name!r} should be a finite number, and is {score}: the model '
+                        'overflows; try another dtype, such as float32'
+                    )
+            place = names.index(item.references)
+            own = answer.scores[place]
+            ranks.append(sum(score > own or (score == own and n < place) for n, score in enumerate(answer.scores)))
         first = tuple(100.0 * (rank < 1) for rank in ranks)
         return Scores(
             {'top-1': float(np.mean(first)), 'top-5': 100 * float(np.mean([rank < 5 for rank in ranks]))}, first

@@ -112,3 +112,17 @@ def test_top_1_and_top_5(tmp_path):
     ordered = task.score(items, [Answer('', scores=(3.0, 2.0, 1.0, 0.0))] * 4)
     assert ordered.figures == {'top-1': 25.0, 'top-5': 100.0}
     assert ordered.items == (100.0, 0.0, 0.0, 0.0)
+
+
+def test_of_equal_scores_the_first_class_is_the_answer(tmp_path):
+    task = task_of(tmp_path, 'imagenet')
+    items = task.queries[::2]
+    assert task.score(items, [Answer('', scores=(-1.0,) * 4)] * 4).items == (100.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize('score', [float('nan'), float('-inf')])
+def test_a_score_that_is_no_number_is_told(tmp_path, score):
+    task = task_of(tmp_path, 'imagenet')
+    answers = [Answer('', scores=(0.0, 0.0, score, 0.0))] * 8
+    with pytest.raises(ValueError, match=r"00_0\.JPEG: the score of 'hen' should be a finite number, .* another dtype"):
+        task.score(task.queries, answers)

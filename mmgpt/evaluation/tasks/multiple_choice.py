@@ -13,6 +13,7 @@ from mmgpt.evaluation.tasks.yes_no import OTTER
 from mmgpt.registry import EVALUATION_TASKS
 
 LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+ARTICLE = r'A +(?!(?:is|or|and|because)\b)\w'  # where 'A' begins a noun phrase and names no option
 
 
 class MultipleChoice(RecordTask):
@@ -199,9 +200,9 @@ class ScienceQA(MultipleChoice):
         """The letter after "The answer is", else the first option whose text is in the reply, else any letter in it."""
         options = item.about['options']
         letters = LETTERS[: len(options)]
-        said = re.search(rf'the answer is\W*([{letters}])(?![A-Za-z])', text, re.IGNORECASE)
+        said = re.search(rf'(?i:the answer is)\W*([{letters}])(?![A-Za-z])', text)
         if said is not None:
-            return said.group(1).upper()
+            return said.group(1)
         by_text = (letter for letter, option in zip(letters, options) if option.lower() in text.lower())
         return next(by_text, next((letter for letter in letters if letter in text), None))
 
@@ -259,7 +260,7 @@ def split_options(text: str) -> tuple[str, list[str]]:
 
 
 def letter_in(reply: str, options: Sequence[str]) -> str | None:
-    """The option that a reply means: the only letter that stands in it by itself, else the only option text in it.
+    """The option that a reply means: the only letter that stands in it by itself; without any, the only option text.
 
     Example:
         >>> letter_in('(B) two dogs', ['a cat', 'two dogs']), letter_in('two dogs', ['a cat', 'two dogs'])
@@ -269,11 +270,9 @@ def letter_in(reply: str, options: Sequence[str]) -> str | None:
     reply = reply.strip()
     if reply.rstrip('.):').lstrip('(').upper() in tuple(letters):
         return reply.rstrip('.):').lstrip('(').upper()
-    found = set(re.findall(rf'(?<![\w\'])([{letters}])(?![\w\'])', reply))
-    if 'A' in found and (len(found) > 1 or not re.search(r'(?<!\w)A\s*(?:[.):,]|$)', reply)):
-        found.discard('A')  # which may be an article, unless it is alone and marked as a letter
-    if len(found) == 1:
-        return found.pop()
+    found = set(re.findall(rf'(?<![\w\'])(?!{ARTICLE})([{letters}])(?![\w\'])', reply))
+    if found:
+        return found.pop() if len(found) == 1 else None
     by_text = [letter for letter, option in zip(letters, options) if option and option.lower() in reply.lower()]
     return by_text[0] if len(by_text) == 1 else None
 
@@ -297,7 +296,7 @@ def options_of(record: Record) -> list[str]:
     Raises:
         ValueError: there are fewer than two.
     """
-    options = [str(record.value[letter]) for letter in 'ABCDE' if _given(record.value.get(letter))]
+    options = [str(record.value[letter]) for letter in 'ABCDE' if not _empty(record.value.get(letter))]
     if len(options) < 2:
         raise ValueError(f"{record.where}: a question needs at least the options 'A' and 'B', got {options}")
     return options
@@ -325,5 +324,10 @@ def answer_letter(record: Record, options: Sequence[str]) -> str | None:
 
 
 def _given(value: Any) -> bool:
-    """Whether a cell holds something: empty ones of a table may be 'nan'."""
-    return value is not None and str(value).strip() not in ('', 'nan', 'NaN', 'None')
+    """Whether a cell holds something that is not the word 'None'."""
+    return not _empty(value) and str(value).strip() != 'None'
+
+
+def _empty(value: Any) -> bool:
+    """Whether a cell holds nothing: empty ones of a table may be 'nan'."""
+    return value is None or str(value).strip() in ('', 'nan', 'NaN')

@@ -26,7 +26,16 @@ def mmbench(index, answer='B', **changes):
         ('A', 'A'),
         ('Two dogs are playing', 'B'),
         ('two dogs and a cat', None),
-        ('A or B', 'B'),
+        ('A or B', None),
+        ('Either A or B.', None),
+        ('A, because B is too small', None),
+        ('A\n\nThe picture shows one.', 'A'),
+        ('**A**', 'A'),
+        ('A is correct.', 'A'),
+        ('"A"', 'A'),
+        ('Answer: A\nBecause', 'A'),
+        ('Option A is right', 'A'),
+        ('A German shepherd', None),
         ('B or C', None),
         ('nothing of it', None),
         ('', None),
@@ -42,6 +51,12 @@ def test_mmbench_writes_hint_question_and_given_options(tmp_path):
     assert hinted.question.startswith('It barks. What is it? There are several options:\nA. a cat\n')
     assert hinted.question.endswith('\nD. a bus')
     assert plain.id == '7'
+
+
+def test_an_option_may_be_none(tmp_path):
+    (item,) = task_of(MMBench, tmp_path, [mmbench(1, 'C', B='None', hint='None')]).queries
+    assert item.question == 'What is it? There are several options:\nA. a cat\nB. None\nC. a cup'
+    assert item.references == 'C'
 
 
 def test_mmbench_by_category_and_its_file(tmp_path):
@@ -92,7 +107,8 @@ def test_seed_ranks_lettered_options_by_dimension(tmp_path):
     [
         ('The answer is B.', 'B'),
         ('I think the answer is (C), since A is red', 'C'),
-        ('the answer is: a', 'A'),
+        ('the answer is: A', 'A'),
+        ('The answer is a tulip.', 'B'),  # the a is an article
         ('It is a violet flower', 'C'),
         ('D', None),  # there is no such option
         ('Perhaps B or C', 'B'),

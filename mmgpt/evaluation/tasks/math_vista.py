@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmgpt.evaluation.items import Answer, Item, Scores
@@ -13,6 +13,7 @@ from mmgpt.evaluation.tasks.records import Record, RecordTask
 from mmgpt.evaluation.tasks.yes_no import OTTER
 from mmgpt.registry import EVALUATION_TASKS
 
+QUOTED = re.compile(r'answer is\s*:?\s*"([^"\n]+)"', re.IGNORECASE)
 SAID = re.compile(r'answer is\s*:?\s*"?(.+?)"?\s*\.?\s*$', re.IGNORECASE | re.MULTILINE)
 EXTRACT = (
     'Below are a question and a reply to it. Say what the final answer of the reply is: a letter, a number, a list or '
@@ -29,9 +30,10 @@ FORMS = {
 class MathVista(RecordTask):
     """Figures, geometry, word problems; an answer is what can be extracted of a reply, brought to the answer's form.
 
-    A reply that is a choice, or a number where one is wanted, is the answer; else what stands after "the answer is";
-    else, with an ``extractor``, what a chat model finds in it; else the whole reply. For choices a letter in brackets
-    or the nearest text is meant, whole numbers are cut, others rounded to the record's precision.
+    A reply that is a choice, or a number where one is wanted, is the answer; else what stands after "the answer is",
+    what is quoted there first, where it has the answer's form; else, with an ``extractor``, what a chat model finds in
+    it; else the whole reply. For choices the same text, a letter in brackets, a capital or the nearest text is meant,
+    whole numbers are cut, others rounded to the record's precision, one decimal where it has none.
 
     Args:
         records: ``pid``, ``question``, ``choices``, ``unit``, ``precision``, ``answer``, ``question_type``
@@ -50,20 +52,26 @@ class MathVista(RecordTask):
     def __init__(self, records: str, images: str | None = None, extractor: dict[str, Any] | None = None) -> None:
         super().__init__(records, images)
         self.extractor = None if extractor is None else Judge(**{'max_tokens': 64, **extractor})
+        self._said: dict[tuple[str, str], str | None] = {}  # question, reply -> what the extractor said
 
     def item(self, record: Record) -> Item:
         """See :class:`RecordTask`."""
         kinds = {'multi_choice': 'multi_choice', 'free_form': 'free_form'}
         kind = record.one_of(kinds, 'question_type')
         form = record.one_of({name: name for name in (*FORMS, 'float')}, 'answer_type')
-        choices = [str(choice) for choice in record.get('choices', default=[])]
+        choices = record.get('choices', default=[])
+        if not isinstance(choices, list):
+            raise ValueError(f"{record.where}: 'choices' must be a list, got {choices!r}")
+        choices = [str(choice) for choice in choices]
         if kind == 'multi_choice' and len(choices) < 2:
             raise ValueError(f"{record.where}: a question of multiple choice needs 'choices', got {choices}")
-        precision = record.get('precision')
+        places = _places(record)
         metadata = record.get('metadata', default={})
+        if not isinstance(metadata, Mapping):
+            raise ValueError(f"{record.where}: 'metadata' must be an object, got {metadata!r:.80}")
         unit = record.get('unit')
         lines = [
-            'Hint: ' + (FORMS['text'] if kind == 'multi_choice' else _form(form, precision)),
+            'Hint: ' + (FORMS['text'] if kind == 'multi_choice' else _form(form, places)),
             f'Question: {record.text("question")}' + (f' (Unit: {unit})' if unit else ''),
         ]
         if choices:
@@ -77,7 +85,7 @@ class MathVista(RecordTask):
             about={
                 'choices': choices,
                 'answer_type': form,
-                'precision': int(precision) if precision is not None else None,
+                'precision': places,
                 **{name: metadata.get(name) for name in self.kinds},
             },
         )
@@ -94,17 +102,22 @@ class MathVista(RecordTask):
     def extract(self, items: Sequence[Item], answers: Sequence[Answer]) -> list[str]:
         """What each reply says to be its answer, not yet in the answer's form."""
         extracted = [plainly_said(answer.text, item) for item, answer in zip(items, answers, strict=True)]
-        open_ones = [place for place, text in enumerate(extracted) if text is None]
+        open_ones = {
+            place: (items[place].question, answers[place].text) for place, text in enumerate(extracted) if text is None
+        }
         if self.extractor is not None and open_ones:
+            new = [pair for pair in dict.fromkeys(open_ones.values()) if pair not in self._said]
             asked = [
                 [
                     {'role': 'system', 'content': EXTRACT},
-                    {'role': 'user', 'content': f'{items[place].question}\nReply: {answers[place].text}'},
+                    {'role': 'user', 'content': f'{question}\nReply: {reply}'},
                 ]
-                for place in open_ones
+                for question, reply in new
             ]
-            for place, said in zip(open_ones, self.extractor(asked, str.strip), strict=True):
-                extracted[place] = said
+            if asked:
+                self._said |= zip(new, self.extractor(asked, str.strip), strict=True)
+            for place, pair in open_ones.items():
+                extracted[place] = self._said[pair]
         return [answer.text if text is None else text for text, answer in zip(extracted, answers, strict=True)]
 
     def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -126,7 +139,13 @@ class MathVista(RecordTask):
 
 
 def plainly_said(reply: str, item: Item) -> str | None:
-    """The answer of a reply that says nothing else, or says what it is; None where that takes reading."""
+    """The answer of a reply that says nothing else, or says what it is; None where that takes reading.
+
+    Example:
+        >>> item = Item('1', about={'choices': [], 'answer_type': 'integer', 'precision': 1})
+        >>> plainly_said('The answer is "14". It is clear.', item), plainly_said('The answer is 14 cm.', item)
+        ('14', None)
+    """
     reply = reply.strip()
     if reply == '' or reply in item.about['choices']:
         return reply
@@ -136,8 +155,8 @@ def plainly_said(reply: str, item: Item) -> str | None:
                 return str(cast(reply))
             except ValueError:
                 pass
-    said = SAID.search(reply)
-    return None if said is None else said.group(1)
+    said = (found.group(1) for form in (QUOTED, SAID) for found in form.finditer(reply))
+    return next((text for text in said if normalised(text, item) is not None), None)
 
 
 def normalised(extraction: str, item: Item) -> str | None:
@@ -152,7 +171,9 @@ def normalised(extraction: str, item: Item) -> str | None:
     if choices:
         if not extraction:
             return None
-        letter = re.search(r'\(([a-zA-Z])\)', extraction) or re.fullmatch(r'([a-zA-Z])[.):]?', extraction)
+        if extraction in choices:
+            return extraction
+        letter = re.search(r'\(([a-zA-Z])\)', extraction) or re.fullmatch(r'([A-Z])[.):]?', extraction)
         place = LETTERS.index(letter.group(1).upper()) if letter else len(choices)
         if place < len(choices):
             return choices[place]
@@ -161,7 +182,7 @@ def normalised(extraction: str, item: Item) -> str | None:
         if item.about['answer_type'] == 'integer':
             return str(int(float(extraction)))
         if item.about['answer_type'] == 'float':
-            return str(round(float(extraction), item.about['precision'] or 0))
+            return str(round(float(extraction), item.about['precision']))
     except (ValueError, OverflowError):
         return None
     return extraction
@@ -182,10 +203,21 @@ def distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def _form(answer_type: str, precision: Any) -> str:
+def _places(record: Record) -> int:
+    """The decimal places of a record's answer."""
+    precision = record.get('precision', default=1)
+    try:
+        places = int(float(precision))
+    except (TypeError, ValueError, OverflowError):
+        places = -1
+    if places < 0:
+        raise ValueError(f"{record.where}: 'precision' must be a number of decimal places, got {precision!r}")
+    return places
+
+
+def _form(answer_type: str, places: int) -> str:
     if answer_type != 'float':
         return FORMS.get(answer_type, FORMS['integer'])
-    places = int(precision or 1)
     return (
         f'Reply with a number of {places} decimal place{"s"[: places > 1]}, such as {1.234567:.{places}f}, at the end.'
     )

@@ -15,6 +15,7 @@ def record(**changes):
 
 CHOICE = record(question_type='multi_choice', answer_type='text', choices=['145°', '135°', 'none'], answer='135°')
 WHOLE = record(answer_type='integer', answer='4', precision=None)
+LETTERED = {**CHOICE, 'choices': ['c', 'a', 'b']}
 LIST = record(answer_type='list', answer='[1, 2]', precision=None)
 
 
@@ -35,15 +36,25 @@ def test_the_question_has_hint_unit_and_choices(tmp_path):
         (CHOICE, '135°', '135°'),
         (CHOICE, 'The answer is "(B)".', '135°'),
         (CHOICE, 'It must be (A)', '145°'),
-        (CHOICE, 'b', '135°'),
+        (CHOICE, 'B', '135°'),
+        (CHOICE, 'The answer is "135°" so done.', '135°'),
+        (LETTERED, 'a', 'a'),  # a choice itself
+        (LETTERED, 'A', 'c'),
+        (LETTERED, 'The answer is "b".', 'b'),
+        ({**LETTERED, 'choices': ['f(b)', 'f(a)']}, 'f(a)', 'f(a)'),
         (CHOICE, '145', '145°'),  # the nearest text
         (CHOICE, '', None),
         (WHOLE, '4', '4'),
         (WHOLE, 'The answer is 4.', '4'),
         (WHOLE, 'Solution: The answer is 4.7', '4'),
+        (WHOLE, 'The answer is "14". It is clear.', '14'),
+        (WHOLE, 'As the answer is not obvious, I count.\nThe answer is "7".', '7'),
+        (WHOLE, 'As the answer is not obvious, I count.\nThe answer is 7.', '7'),
         (WHOLE, 'four', None),
         (record(), '1.24', '1.2'),
         (record(precision=2.0), 'the answer is: 1.236', '1.24'),
+        (record(precision='2.0'), '1.236', '1.24'),
+        (record(precision=None), '3.14', '3.1'),
         (record(), 'about one', None),
         (LIST, '[1, 2]', '[1, 2]'),
     ],
@@ -67,7 +78,19 @@ def test_figures_groups_and_files(tmp_path):
 def test_only_what_the_rules_cannot_read_is_left_open(tmp_path):
     (item,) = task_of(MathVista, tmp_path, {'1': WHOLE}).queries
     assert plainly_said('It has four sides', item) is None
+    assert plainly_said('The answer is 7 sides.', item) is None
+    assert plainly_said('The answer is x = 7', item) is None
     assert plainly_said('  7 ', item) == '7'
+
+
+def test_what_a_model_read_is_asked_for_once(tmp_path):
+    task = task_of(MathVista, tmp_path, {'1': WHOLE, '2': WHOLE})
+    asked = []
+    task.extractor = lambda conversations, parse: asked.extend(conversations) or ['4'] * len(conversations)
+    answers = [Answer('It has four sides')] * 2
+    assert task.score(task.queries, answers).items == (100.0, 100.0)
+    assert task.files(task.queries, answers)['predictions.json']['2']['extraction'] == '4'
+    assert len(asked) == 1
 
 
 def test_distance_is_levenshteins():
@@ -80,6 +103,9 @@ def test_distance_is_levenshteins():
         ({'question_type': 'essay'}, "must be one of 'multi_choice', 'free_form'; got 'essay'"),
         ({'answer_type': 'word'}, "'answer_type' must be one of 'text'"),
         ({'question_type': 'multi_choice', 'choices': ['one']}, "needs 'choices', got"),
+        ({'choices': 'xyz'}, "'choices' must be a list, got 'xyz'"),
+        ({'precision': 'fine'}, "'precision' must be a number of decimal places, got 'fine'"),
+        ({'metadata': 'x'}, "'1': 'metadata' must be an object, got 'x'"),
     ],
 )
 def test_a_faulty_record_is_told(tmp_path, changes, said):

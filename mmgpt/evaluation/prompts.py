@@ -89,11 +89,11 @@ class PromptWriter:
         form = formats.get(self.task.kind, formats['instruction'])
         parts = [
             self._write(form.question, item, template)
-            + form.answer.replace('{answer}', _unmarked(item.answer, template))
+            + form.answer.replace('{answer}', unmarked(item.answer, template))
             for item in prompt.demonstrations
         ]
         text = form.separator.join([*parts, self._write(form.question, prompt.query, template)])
-        preamble = _unmarked(self.task.preamble, template)
+        preamble = unmarked(self.task.preamble, template)
         text = f'{preamble}\n{text}' if preamble or form.head else text
         media = tuple(medium for item in (*prompt.demonstrations, prompt.query) for medium in item.media)
         return Rendered((Piece(text, bos=getattr(template, 'bos', True), eos=False),), media)
@@ -116,11 +116,11 @@ class PromptWriter:
         return {'type': 'video', 'video': pictures}
 
     def _write(self, form: str, item: Item, template: Template) -> str:
-        question = _unmarked(item.question, template)
+        question = unmarked(item.question, template)
         return form.replace('{media}', template.media_token * len(item.media)).replace('{question}', question)
 
 
-def _unmarked(text: str, template: Template) -> str:
+def unmarked(text: str, template: Template) -> str:
     """A text without the special tokens that it may hold by itself."""
     for token in template.special_tokens:
         text = text.replace(token, '')

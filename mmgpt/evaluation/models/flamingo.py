@@ -16,7 +16,7 @@ from mmgpt.data.tokens import Tokens, encode
 from mmgpt.evaluation.items import Generation, Prompt
 from mmgpt.evaluation.models.base import EvaluatedModel
 from mmgpt.evaluation.models.ranking import choice_scores, choice_tokens
-from mmgpt.evaluation.prompts import PromptWriter
+from mmgpt.evaluation.prompts import PromptWriter, unmarked
 from mmgpt.models.media import Frames
 from mmgpt.models.media_cache import stays_valid
 from mmgpt.structures import Media, Medium
@@ -111,9 +111,9 @@ class FlamingoModel(EvaluatedModel):
         out = self.model(input_ids=ids, media=media, past_key_values=cache, use_cache=True, logits_to_keep=1)
         last = out.logits[:, -1].float().log_softmax(-1)  # (B, V)
         ends = [self._text(prompt, writer) for prompt in prompts]
-        tokens = [
-            choice_tokens(self.processor.tokenizer, end, tuple(few)) for end, few in zip(ends, choices, strict=True)
-        ]
+        template = self.prompter.template
+        texts = [[unmarked(choice, template) for choice in few] for few in choices]
+        tokens = [choice_tokens(self.processor.tokenizer, end, few) for end, few in zip(ends, texts, strict=True)]
         return choice_scores(self.model, out.past_key_values, last, tokens, normalisation, _repeated)
 
     # ---- prompts

@@ -138,6 +138,13 @@ def test_ranking_gives_the_log_probabilities_of_whole_texts(model, normalisation
             assert score == pytest.approx(float(expected), abs=2e-4)
 
 
+def test_marks_in_a_choice_are_taken_out(model):
+    writer = PromptWriter(Questions(), 'otter')
+    asked = prompts()[:1]
+    [scores] = evaluated(*model).rank(asked, [['no', '<image>no <|endofchunk|>']], writer, 'mean')
+    assert scores[0] == scores[1]
+
+
 def test_a_choice_has_the_tokens_that_it_has_behind_the_prompt(any_tokenizer):
     text = '<image>User: Is it hot? GPT:<answer>'
     [tokens] = choice_tokens(any_tokenizer, text, ['larger picture'])

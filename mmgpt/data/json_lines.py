@@ -14,7 +14,7 @@ def json_lines(path: Path, keys: Sequence[str] = ()) -> Iterator[dict[str, Any]]
     Raises:
         ValueError: a line is none, or lacks a key; the message names it.
     """
-    with path.open(encoding='utf-8') as file:
+    with path.open(encoding='utf-8-sig') as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -36,7 +36,7 @@ def read_json(path: Path) -> Any:
         ValueError: it is none.
     """
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
+        return json.loads(path.read_text(encoding='utf-8-sig'))
     except ValueError as error:
         raise ValueError(f'{path} is no JSON file: {error}') from None
 

@@ -34,8 +34,9 @@ class RecordTask(EvaluationTask):
     """A benchmark of one file.
 
     Args:
-        records: ``.json`` (a list, an object with the list ``data`` or ``questions``, or records by id), ``.jsonl``,
-            ``.tsv``, a table (``.parquet``, ``.arrow``) or a folder of such, as Hugging Face data sets come.
+        records: ``.json`` (a list, an object with the list ``data`` or ``questions``, records by id, or JSON lines as
+            POPE's official files have), ``.jsonl``, ``.tsv``, a table (``.parquet``, ``.arrow``) or a folder of such,
+            as Hugging Face data sets come.
         images: the folder of the pictures that records only name. Pictures may also be in the records, as base64 text
             or in the cells of a table.
     """
@@ -166,11 +167,10 @@ class Record:
 
 def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
     if path.suffix == '.jsonl':
-        for number, record in enumerate(json_lines(path), 1):
-            yield f'{path}, record {number}', record
+        yield from _lines(path)
     elif path.suffix == '.tsv':
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are base64 text in cells
-        with path.open(encoding='utf-8', newline='') as file:
+        with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, delimiter='\t')
             for record in reader:
                 where = f'{path}, line {reader.line_num}'
@@ -178,7 +178,13 @@ def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
                     raise ValueError(f'{where} has not as many cells as the first line')
                 yield where, record
     elif path.suffix == '.json':
-        data = read_json(path)
+        try:
+            data = read_json(path)
+        except ValueError as error:
+            if 'Extra data' not in str(error):
+                raise
+            yield from _lines(path)
+            return
         if isinstance(data, Mapping):
             data = next((data[name] for name in ('data', 'questions') if isinstance(data.get(name), list)), data)
         if isinstance(data, Mapping):
@@ -191,3 +197,8 @@ def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
             raise ValueError(f'{path} should be a list of records, and is {type(data).__name__}')
     else:
         raise ValueError(f'{path}: records are read from .json, .jsonl, .tsv, .parquet and .arrow')
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    for number, record in enumerate(json_lines(path), 1):
+        yield f'{path}, record {number}', record

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmgpt.evaluation.tasks.yes_no import MME
+from mmgpt.evaluation.tasks.yes_no import MME, POPE
 from tests.conftest import picture_bytes
 
 FIELDS = ('id', 'instruction', 'answer', 'image')
@@ -107,6 +107,23 @@ def test_a_faulty_file_is_told_with_its_place(tmp_path, name, text, said):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said):
         _ = MME(str(tmp_path / name)).queries
+
+
+@pytest.mark.parametrize('write', [write_lines, write_object, write_tsv])
+def test_a_byte_order_mark_is_passed_over(tmp_path, write):
+    path = write(tmp_path)
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert len(MME(str(path)).queries) == 4
+
+
+def test_popes_official_files_are_lines_that_are_called_json(tmp_path):
+    path = tmp_path / 'coco_pope_random.json'
+    record = {'image': 'x.jpg', 'text': 'Is there a dog?', 'label': 'no'}
+    path.write_text('\n'.join(json.dumps({'question_id': number, **record}) for number in range(2)))
+    assert [item.id for item in POPE(str(path)).queries] == ['0:0', '1:1']
+    path.write_text(path.read_text() + '\n{"question_id": 2')
+    with pytest.raises(ValueError, match=r'random\.json, line 3: is no JSON'):
+        _ = POPE(str(path)).queries
 
 
 def test_a_missing_file_is_told_with_the_key_and_where_to_get_it(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from mmengine.logging import print_log
 from PIL import Image
 
 from mmgpt.evaluation.items import Answer, Generation, Item, Ranking, Scores
@@ -50,6 +52,18 @@ class EvaluationTask(ABC):
     def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
         """Files for test servers and official scorers: ending of the name, such as ``results.json`` -> JSON value."""
         return {}
+
+    def unpublished(self, items: Sequence[Item]) -> bool:
+        """Whether there are no figures, as references are not known; where some are, how many lack is logged."""
+        lacking = [item.id for item in items if item.references is None]
+        if 0 < len(lacking) < len(items):
+            print_log(
+                f'{self.name}: {len(lacking)} of {len(items)} queries have no reference, such as {lacking[0]!r}: there '
+                'are figures only where all have one; add them, or leave these records out',
+                'current',
+                logging.WARNING,
+            )
+        return bool(lacking)
 
     def check_prompt(self, item: Item) -> None:
         """Raises a ValueError where ``item`` cannot be a demonstration, such as for want of an answer."""

@@ -58,7 +58,9 @@ class Captions(EvaluationTask):
         folder = need(self._images, 'images', WHERE)
         val = folder if self._val_images is None else need(self._val_images, 'val_images', WHERE)
         splits: dict[str, list[Item]] = {}
-        for record in records_of(read_json(path), path, 'images', ('filename', 'split', 'sentences')):
+        records = records_of(read_json(path), path, 'images', ('filename', 'split', 'sentences'))
+        for number, record in enumerate(records):
+            _check_sentences(record['sentences'], f'{path}, images[{number}]', needed=record['split'] == self.split)
             splits.setdefault(record['split'], []).append(
                 self._item(record, val if record.get('filepath') == 'val2014' else folder)
             )
@@ -110,3 +112,14 @@ class Captions(EvaluationTask):
         said = [{'id': n, 'image_id': id, 'caption': caption} for n, (id, caption) in enumerate(pairs, 1)]
         references = {'images': [{'id': item.id} for item in items], 'annotations': said, 'type': 'captions'}
         return {'results.json': given, 'references.json': {**references, 'info': {}, 'licenses': []}}
+
+
+def _check_sentences(sentences: Any, where: str, needed: bool) -> None:
+    """Raises a ValueError where ``sentences`` is no list of records with text under ``raw``, or lacks a needed one."""
+    fine = isinstance(sentences, list) and all(
+        isinstance(each, Mapping) and isinstance(each.get('raw'), str) for each in sentences
+    )
+    if not fine or (needed and not sentences):
+        raise ValueError(
+            f"{where}: 'sentences' should be a list such as [{{'raw': 'A dog.'}}], and is {sentences!r:.80}"
+        )

@@ -57,7 +57,7 @@ class HatefulMemes(EvaluationTask):
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
-        if any(item.references is None for item in items):
+        if self.unpublished(items):
             return Scores({})
         labels = [item.references for item in items]
         if len(set(labels)) < 2:

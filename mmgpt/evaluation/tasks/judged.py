@@ -83,7 +83,7 @@ class JudgedTask(RecordTask):
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
-        if any(item.references is None for item in items):
+        if self.unpublished(items):
             return Scores({})
         exact = [100.0 * self.exact(item, answer) for item, answer in zip(items, answers, strict=True)]
         figures = {'exact': sum(exact) / len(exact)}
@@ -120,6 +120,8 @@ class MMVet(JudgedTask):
         """See :class:`RecordTask`."""
         capability = record['capability']
         names = capability if isinstance(capability, list) else str(capability).split(',')
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{record.where}: 'capability' must be a list of names, such as rec; got {capability!r}")
         return Item(
             id=f'{record.place}:{record["id"]}',
             question=record.text('instruction', 'question'),
@@ -272,7 +274,7 @@ class MMAGIBench(JudgedTask):
             question=hinted(record, options),
             media=record.pictures('image'),
             references=None if letter is None else f'{letter}. {options[LETTERS.index(letter)]}',
-            about={kind: record.get(kind) for kind in self.kinds},
+            about={kind: record.text(kind) for kind in self.kinds},
         )
 
     def exact(self, item: Item, answer: Answer) -> bool:

@@ -92,7 +92,7 @@ class MathVista(RecordTask):
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
-        if any(item.references is None for item in items):
+        if self.unpublished(items):
             return Scores({})
         extracted = self.extract(items, answers)
         given = [normalised(text, item) for item, text in zip(items, extracted, strict=True)]

@@ -33,7 +33,7 @@ class MultipleChoice(RecordTask):
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
-        if any(item.references is None for item in items):
+        if self.unpublished(items):
             return Scores({})
         each = tuple(100.0 * self.right(item, answer) for item, answer in zip(items, answers, strict=True))
         return Scores({'accuracy': sum(each) / len(each)}, each, grouped(items, each, self.kinds))

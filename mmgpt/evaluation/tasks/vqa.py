@@ -106,7 +106,7 @@ class VQA(EvaluationTask):
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
-        if any(item.references is None for item in items):
+        if self.unpublished(items):
             return Scores({})
         figures, each = self.metric([answer.text for answer in answers], [item.references for item in items])
         groups = by_group(items, answers, self.metric, self.main, ('question_type', 'answer_type'))
@@ -136,6 +136,8 @@ class VQA(EvaluationTask):
         if annotations is not None:
             beside = need(annotations, f'{prefix}annotations', where)
             given = records_of(read_json(beside), beside, 'annotations', ('question_id', 'answers'))
+            for number, record in enumerate(given):
+                _check_answers(record['answers'], f'{beside}, annotations[{number}]')
             answers = {record['question_id']: record for record in given}
             missing = [record['question_id'] for record in asked if record['question_id'] not in answers]
             if missing:
@@ -159,6 +161,15 @@ class VQA(EvaluationTask):
         if self.picture == 'coco':
             return f'COCO_{folder.name}_{int(image_id):012d}.jpg'
         return f'{image_id}.jpg' if self.picture == 'jpg' else str(image_id)
+
+
+def _check_answers(answers: Any, where: str) -> None:
+    """Raises a ValueError where ``answers`` is no list of records with text under ``answer``."""
+    fine = isinstance(answers, list) and all(
+        isinstance(each, Mapping) and isinstance(each.get('answer'), str) for each in answers
+    )
+    if not fine or not answers:
+        raise ValueError(f"{where}: 'answers' should be a list such as [{{'answer': 'dog'}}], and is {answers!r:.80}")
 
 
 def by_group(

@@ -37,7 +37,7 @@ class MME(RecordTask):
     def item(self, record: Record) -> Item:
         """See :class:`RecordTask`."""
         id = record.text('id', 'question_id')
-        category = record.get('category', default=id).lower().split('/')[0].split('_')[0]
+        category = str(record.get('category', default=id)).lower().split('/')[0].split('_')[0]
         if category not in PERCEPTION + COGNITION:
             known = ', '.join(PERCEPTION + COGNITION)
             raise ValueError(f"{record.where}: {category!r}, the beginning of 'id', is no category of MME: {known}")

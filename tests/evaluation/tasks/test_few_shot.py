@@ -8,7 +8,7 @@ import pytest
 
 from mmgpt.evaluation import Answer, Generation, Ranking
 from mmgpt.registry import EVALUATION_TASKS
-from tests.evaluation.benchmarks import TASKS, vqa
+from tests.evaluation.benchmarks import TASKS, captions, vqa
 
 
 def task_of(folder, name, **changes):
@@ -126,3 +126,23 @@ def test_a_score_that_is_no_number_is_told(tmp_path, score):
     answers = [Answer('', scores=(0.0, 0.0, score, 0.0))] * 8
     with pytest.raises(ValueError, match=r"00_0\.JPEG: the score of 'hen' should be a finite number, .* another dtype"):
         task.score(task.queries, answers)
+
+
+@pytest.mark.parametrize('answers', [[], ['dog', 'cat'], [{'answer': 3}], [{'answer': None}], 'dog', None])
+def test_odd_answers_are_told_with_their_place(tmp_path, answers):
+    made = vqa(tmp_path, count=2)
+    given = json.loads((tmp_path / 'val2014_annotations.json').read_text())
+    given['annotations'][1]['answers'] = answers
+    (tmp_path / 'val2014_annotations.json').write_text(json.dumps(given))
+    with pytest.raises(ValueError, match=r"val2014_annotations\.json, annotations\[1\]: 'answers' should be a list"):
+        _ = EVALUATION_TASKS.build(made).queries
+
+
+@pytest.mark.parametrize('sentences', [[], ['A dog'], [{'sent': 'A dog'}], 'A dog', None])
+def test_odd_captions_are_told_with_their_place(tmp_path, sentences):
+    made = captions(tmp_path)
+    given = json.loads((tmp_path / 'dataset_coco.json').read_text())
+    given['images'][2]['sentences'] = sentences
+    (tmp_path / 'dataset_coco.json').write_text(json.dumps(given))
+    with pytest.raises(ValueError, match=r"dataset_coco\.json, images\[2\]: 'sentences' should be a list"):
+        _ = EVALUATION_TASKS.build(made).queries

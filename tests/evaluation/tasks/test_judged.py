@@ -139,6 +139,20 @@ def test_mmagibench_is_a_mean_over_categories(tmp_path, judge):
     assert scores.figures['exact'] == pytest.approx(75)
 
 
+@pytest.mark.parametrize(
+    ('kind', 'changes', 'said'),
+    [
+        (MMVet, {'capability': [1]}, r"\[0\]: 'capability' must be a list of names, such as rec; got \[1\]"),
+        (MMAGIBench, {}, r"\[0\] lacks 'category'"),
+        (MMAGIBench, {'category': 'scene', 'l2-category': ''}, r"\[0\]: 'l2-category' must be text, got ''"),
+    ],
+)
+def test_a_record_without_its_kind_is_told(tmp_path, kind, changes, said):
+    record = {**vet('a', 'A'), 'index': 1, 'question': 'Which?', 'A': 'cat', 'B': 'dog', **changes}
+    with pytest.raises(ValueError, match=said):
+        _ = task_of(kind, tmp_path, [record]).queries
+
+
 def test_math_vista_lets_a_model_read_what_rules_cannot(tmp_path, judge):
     task = task_of(MathVista, tmp_path, {'1': WHOLE, '2': WHOLE}, extractor=judge)
     scores = task.score(task.queries, [Answer('four sides has it'), Answer('nothing of it')])

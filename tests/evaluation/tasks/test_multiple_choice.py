@@ -75,6 +75,14 @@ def test_mmbench_without_answers_is_written_and_not_scored(tmp_path):
     assert scored(task, ['B']).figures == {}
 
 
+def test_how_many_answers_lack_is_logged(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr('mmgpt.evaluation.tasks.base.print_log', lambda text, *rest: logged.append(text))
+    task = task_of(MMBench, tmp_path, [mmbench(1), mmbench(2, ''), mmbench(3)])
+    assert scored(task, ['B'] * 3).figures == {}
+    assert logged[0].startswith("mmbench: 1 of 3 queries have no reference, such as '2'")
+
+
 def test_circular_questions_are_right_where_all_rotations_are(tmp_path):
     (tmp_path / 'mmbench.json').write_text(json.dumps([mmbench(1), mmbench(2, 'A')]))
     task = MMBench(str(tmp_path / 'mmbench.json'), circular=True)

@@ -96,6 +96,11 @@ def test_each_form_gives_the_same_items(tmp_path, write):
         ),
         (
             'mme.jsonl',
+            '{"id": "count_1", "category": 3, "instruction": "Q?", "answer": "Yes"}',
+            "'3', the beginning of 'id', is no category of MME",
+        ),
+        (
+            'mme.jsonl',
             '{"id": "count_1", "instruction": "Q?", "answer": "Yes", "images": [7]}',
             "'images' should be a file",
         ),

@@ -2,7 +2,8 @@
 
 The published scorers call a Java program (the tokenizer of Stanford CoreNLP 3.4.1). This one gives the same tokens for
 what captions hold; ``tests/evaluation/metrics/frozen`` has captions with the Java program's tokens, and the script that
-made them. Where words are glued together without a blank (``Ph.D.-50%``) the two may differ.
+made them. Where words are glued together without a blank (``Ph.D.-50%``), and on the rare forms that
+``docs/evaluation.md`` names, the two may differ.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SPLIT = {  # words that are two tokens
 
 ABBREVIATIONS = """
 mr mrs ms dr drs st mt prof gen col lt maj capt sgt adm gov sen rep rev hon pres messrs jr sr ave blvd rd corp inc ltd
-co bros vs etc al fig dept est univ assn jan feb mar apr jun jul aug sep sept oct nov dec
+co bros vs etc al fig dept est univ assn ft jan feb mar apr jun jul aug sep sept oct nov dec
 """  # their period belongs to them
 APOSTROPHE = "['\u2019]"
 ENDS = rf'{APOSTROPHE}(?:s|m|d|re|ve|ll)(?![\w])'  # of words, tokens of their own
@@ -38,28 +39,31 @@ This Those To We What When Where While Who You
 """  # of sentences: a period before them ends one
 ABBREVIATED, BEGINNING = ('|'.join(words.split()) for words in (ABBREVIATIONS, STARTS))
 A = r'[^\W_½¼¾⅓⅔]'  # letters and digits
+INNER = rf"[a-z]+[aeiouy](?!{ENDS})'(?-i:[aeiouA-Z])[a-z]*|c'mon|s'mores|e'er"  # words with an apostrophe
 PATTERN = re.compile(
     rf"""
     (?P<whole>
         https?://[^\s"<>|()]*[^\s"<>|().!?-] | [\w.+-]+@[^\s<>|"().]+(?:\.[^\s<>|"().]+)+
       | {DOMAIN}(?:/[^\s"<>]*[^\s"<>.,;:!?)'])?
       | [#@][^\W\d_]\w*
-      | [:;=]-?[()]+(?!\w)
-      | (?:[a-z]\.){{2,}} | ph\.d\. | (?<![\w.])[a-z]\.(?!\w|\s+(?-i:{BEGINNING})\b)
-      | (?:{ABBREVIATED})\.(?!\w)
+      | [:;=]-?[()]+(?!\w) | [:;=]-?[dp](?!\w) | </?[a-z][^\s<>]*>
+      | (?:[a-z]\.){{2,}}(?:[a-z](?![\w.]))? | ph\.d\. | (?<![\w.])[a-z]\.(?!\w|\s+(?-i:{BEGINNING})\b)
+      | (?:{ABBREVIATED})\.(?!\w) | nos?\.(?=\s?\d)
       | {APOSTROPHE}n{APOSTROPHE} | {APOSTROPHE}(?:em|til|cause|(?<!\d.)\d\ds?)(?!\w)
       | y{APOSTROPHE}(?=all(?!\w))
-      | [odl]{APOSTROPHE}[^\W\d_]{A}*
-      | \d+/\d+(?:-?{A}+(?:[-/]{A}+)*)? | (?:(?<![\w'.])[-+])?\d+(?:[.,:]\d+)+ | (?<![\w'.])[-+]\d+
+      | (?!\w{ENDS})(?:[odl]{APOSTROPHE}[^\W\d_]{A}* | {INNER}) | (?:ol|somethin|dunkin)'(?!\w)
+      | {A}+(?:-{A}+)*_{A}+(?:[-_]{A}+)*
+      | \d+/\d+/\d+ | \d+/\d+(?:-?{A}+(?:[-/]{A}+)*)?
+      | (?:(?<![\w'.])[-+])?\d+(?:[.,:]\d+)+ | (?:[.,:]\d+)+ | (?<![\w'.])[-+]\d+
       | [^\W\d_]+(?:/[^\W\d_]+)+
       | (?-i:[A-Z]+&[A-Z]+)(?!\w)
     )
-  | (?P<split>{APOSTROPHE}t(?:is|was)(?!\w) | (?:cannot|gonna|gotta|lemme|gimme|wanna)(?!\w))
+  | (?P<split>{APOSTROPHE}t(?:is|was)(?!\w) | (?:cannot|gonna|gotta|lemme|gimme|wanna)(?!\w|-\w))
   | (?P<not>{A}*?n{APOSTROPHE}t(?!\w))
   | (?P<end>{ENDS})
   | (?P<word>{A}+(?:-{A}+)*(?:\.[^\W\d_]+)*\.(?=[,;:])
       | {A}+?(?:-{A}+)*(?:\.[^\W\d_]+)*(?=n{APOSTROPHE}t(?!\w)|[^\w]|_|[½¼¾⅓⅔]|$))
-  | (?P<mark>\.\.\.|[!?]+|-+|\S)
+  | (?P<mark>\.\.\.|[!?]+|-+|_+|\S)
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -27,6 +27,32 @@ def test_tokens_are_those_of_the_java_program(frozen):
     assert [(text, tokenize(text)) for text, _ in pairs] == pairs
 
 
+@pytest.mark.parametrize(
+    ('text', 'tokens'),  # the Java program's
+    [
+        ('A no. 5 jersey, the no.1 choice', 'a no. 5 jersey the no. 1 choice'),
+        ('no. The end', 'no the end'),
+        ('A 6 ft. man, 8 ft. by 10 ft.', 'a 6 ft. man 8 ft. by 10 ft.'),
+        ("Ma'am, c'mon", "ma'am c'mon"),
+        ("Hawai'i, Xi'an, e'er and s'mores", "hawai'i xi'an e'er and s'mores"),
+        ("ol' man, somethin' else", "ol' man somethin' else"),
+        ("X's and O's, HE'S, TEA'S", "x 's and o 's he 's tea 's"),
+        ("O'Hare's, L'Oreal", "o'hare 's l'oreal"),
+        ('a cat_dog hybrid, IMG_001.jpg', 'a cat_dog hybrid img_001 jpg'),
+        ('a_b-c, dog-cat_x, _a __ b', 'a_b-c dog-cat_x _ a __ b'),
+        ('1/2/2010, 12/25/2010. 12/25, 1/2-inch', '1/2/2010 12/25/2010 12/25 1/2-inch'),
+        ('two people,2 dogs,3rd .5 miles', 'two people ,2 dogs ,3 rd .5 miles'),
+        ('a...5 dogs at 10:30, 4.5.', 'a. .5 dogs at 10:30 4.5'),
+        ('the U.S.A dog, P.J.s, a.b.c', 'the u.s.a dog p.j.s a.b.c'),
+        ('a wanna-be, I wanna be', 'a wanna-be i wan na be'),
+        ('<unk> a dog </s> a < b', '<unk> a dog </s> a < b'),
+        ('a dog :D =d :Dog', 'a dog :d =d dog'),
+    ],
+)
+def test_tokens_of_rarer_forms(text, tokens):
+    assert tokenize(text) == tokens
+
+
 def test_figures_are_those_of_pycocoevalcap(frozen):
     answers, references, figures = frozen['answers'], frozen['references'], frozen['figures']
     assert len(answers) >= 500

@@ -95,10 +95,12 @@ def configure(cfg, args: argparse.Namespace):
     if args.launcher != 'none':
         cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) and not args.resume:
-        args.resume = 'auto'  # torchrun has started the run again: it goes on
+    if args.resume == '':
+        raise ValueError('--resume expects auto or the folder of a checkpoint, got an empty text')
     if args.resume:
         cfg.resume = True if args.resume == 'auto' else args.resume
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) and _goes_on(cfg):
+        cfg.resume = True  # torchrun has started the run again
     if args.amp:
         cfg.optim_wrapper.precision = 'bf16'
     if args.no_validate:
@@ -111,6 +113,23 @@ def configure(cfg, args: argparse.Namespace):
             raise ValueError('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=…) in the config')
         cfg.auto_scale_lr.enable = True
     return cfg
+
+
+def _goes_on(cfg) -> bool:
+    """Whether a run that is started again goes on from the newest checkpoint of its work folder.
+
+    One that began from a certain checkpoint does so when it has written a later one.
+    """
+    from mmgpt.engine.checkpoints import iteration_of, list_checkpoints
+
+    start = cfg.get('resume')
+    if not isinstance(start, str) or start == 'auto':
+        return True
+    written = list_checkpoints(Path(cfg.work_dir) / 'checkpoints')
+    try:
+        return bool(written) and iteration_of(written[-1]) > iteration_of(Path(start))
+    except ValueError:  # a checkpoint under another name
+        return False
 
 
 def train(cfg, validate: bool, speaks: bool) -> str | None:

@@ -332,3 +332,32 @@ def test_a_launcher_that_started_nothing_is_refused_in_words(tmp_path, launcher,
     config = write_project(tmp_path / 'project')
     assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--launcher', launcher]) == 2
     assert f'start with tools/{script}' in capsys.readouterr().err
+
+
+def test_started_again_a_run_goes_on_from_its_own_checkpoints(tmp_path, monkeypatch):
+    start = tmp_path / 'other' / 'iter_000008'
+
+    def resumed(*options: str, **more) -> object:
+        return train.configure(Config(more), train.parse(['c.py', '--work-dir', str(tmp_path), *options])).resume
+
+    def written(iteration: int) -> None:
+        folder = tmp_path / 'checkpoints' / f'iter_{iteration:06d}' / 'training'
+        folder.mkdir(parents=True)
+        (folder / 'checksums.json').write_text('{}')
+
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    assert resumed() is True
+    written(4)  # of a run before
+    assert resumed('--resume', str(start)) == str(start)
+    assert resumed(resume=str(start)) == str(start)
+    written(12)
+    assert resumed('--resume', str(start)) is True
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '0')
+    assert resumed('--resume', str(start)) == str(start)
+
+
+def test_an_empty_resume_is_refused(tmp_path, capsys):
+    config = write_project(tmp_path / 'project')
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--resume', '']) == 2
+    assert '--resume expects auto or the folder of a checkpoint' in capsys.readouterr().err
+    assert not (tmp_path / 'w').exists()

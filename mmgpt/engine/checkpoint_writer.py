@@ -49,19 +49,23 @@ class CheckpointWriter:
         self.newest = target
         return target
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         """Wait for the save in the background, where there is one; collective.
+
+        Returns:
+            whether there was one; it is on the disk then.
 
         Raises:
             Exception: what went wrong in it, on any process.
         """
         if self._background is None:
-            return
+            return False
         background, self._background = self._background, None
         background.join()
         if failures := [error for error in all_gather_object(background.error) if error is not None]:
             self.newest = None
             raise failures[0]
+        return True
 
     def wait(self) -> None:
         """Wait for this process's part of the save in the background, whatever became of it."""
@@ -78,7 +82,7 @@ class CheckpointWriter:
                 runner.save_processor(folder)
                 write_training_state(state, folder / 'training')
             if keep:
-                prune_checkpoints(runner.checkpoint_root, keep)
+                prune_checkpoints(runner.checkpoint_root, keep, target)
 
         with runner.strategy.whole(runner.bare_model):
             on_main(write)
@@ -120,7 +124,7 @@ class CheckpointWriter:
             with stack:
                 future.result()
             if keep and is_main_process():
-                prune_checkpoints(runner.checkpoint_root, keep)
+                prune_checkpoints(runner.checkpoint_root, keep, target)
 
         self._background = _Background(write)
 

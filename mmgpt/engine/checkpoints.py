@@ -123,16 +123,18 @@ def written_whole(target: Path, share: Path | None = None) -> Iterator[Path]:
         raise SaveError(f'{target} could not be written, {free / 2**20:,.0f} MiB were free there: {error}') from error
     replaced = target.with_name(f'.{target.name}.replaced')
     _remove(replaced)
-    if target.exists():
+    if target.exists() or target.is_symlink():
         target.rename(replaced)
     partial.rename(target)
     _sync(target.parent)
     _remove(replaced)
 
 
-def prune_checkpoints(root: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints, and what interrupted saves left."""
+def prune_checkpoints(root: Path, keep: int, written: Path | None = None) -> None:
+    """Remove all but the newest ``keep`` checkpoints and the one just ``written``, and what interrupted saves left."""
     for folder in list_checkpoints(root)[:-keep]:
+        if folder == written:
+            continue
         hidden = folder.with_name(f'.{folder.name}.removed')
         folder.rename(hidden)  # at once: never half a checkpoint under its name
         _remove(hidden)
@@ -179,7 +181,9 @@ def _sync(path: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder)
 
 

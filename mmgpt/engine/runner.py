@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from mmengine import Config
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -28,6 +29,7 @@ from mmgpt import __version__
 from mmgpt.engine.checkpoint_writer import CheckpointWriter
 from mmgpt.engine.checkpoints import (
     CheckpointError,
+    iteration_of,
     latest_checkpoint,
     list_checkpoints,
     verify_checkpoint,
@@ -104,6 +106,7 @@ class Runner(MMEngineRunner):
         self.checkpoints = CheckpointWriter(self)
         if recomputing := cfg.get('gradient_checkpointing'):
             checkpoint_activations(model, **({} if recomputing is True else recomputing))
+        randomness = cfg.get('randomness') or {}
         super().__init__(
             model=TrainedModule(model),
             work_dir=cfg.work_dir,
@@ -121,7 +124,7 @@ class Runner(MMEngineRunner):
             log_level=cfg.get('log_level', 'INFO'),
             visualizer=cfg.get('visualizer'),
             default_scope=None,  # mmgpt's registries are asked by name; MMEngine's others have no child of ours
-            randomness={'diff_rank_seed': True, **cfg.get('randomness', {'seed': 0})},
+            randomness={'diff_rank_seed': True, **randomness, 'seed': randomness.get('seed') or 0},
             experiment_name=f'{Path(cfg.work_dir).name}_{os.getpid()}_{next(_RUNNERS)}',  # MMEngine shares by name
             cfg=cfg,
         )
@@ -178,6 +181,15 @@ class Runner(MMEngineRunner):
         self.logger.info(f'{versions}; {device}; {self.world_size} process(es); seed {self.seed}')
         self.logger.info(self.summary)
         self.logger.info(f'Config:\n{self.cfg.pretty_text}')
+
+    @master_only
+    def dump_config(self) -> None:
+        """The config as it was read, into the work folder; beside the log where the config's own file lies there."""
+        filename = self.cfg.filename
+        target = Path(self.work_dir) / (Path(filename).name if filename else f'{self.timestamp}.py')
+        if filename and target.exists() and target.samefile(filename):
+            target = Path(self.log_dir) / target.name
+        self.cfg.dump(target)
 
     def get_hooks_info(self) -> str:
         """The hooks in the order in which they are called, on one line."""
@@ -370,29 +382,31 @@ class Runner(MMEngineRunner):
         self._has_loaded = True
         if folder := on_main(self._find_checkpoint):
             self.resume(folder)
-        elif self._load_from and not self._resume:
+        elif self._load_from:
             start = partial(load_weights, self.bare_model, Path(self._load_from), start=True)
             self.strategy.load(self.bare_model, start)
             self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
-        if self.iter == 0:
-            on_main(self._set_aside)
+            self.logger.info(f'Started from the weights of {self._load_from}')
+        on_main(self._set_aside)
 
     def _find_checkpoint(self) -> Path | None:
         """The checkpoint to resume, or None to start from the beginning."""
-        if self._resume is True:
+        if self._resume is True or self._resume == 'auto':
             folder, faults = latest_checkpoint(self.checkpoint_root)
             for fault in faults:
                 self.logger.warning(f'passed over a damaged checkpoint: {fault}')
             if faults and folder is not None:
                 self.logger.warning(f'going on from the one before, {folder}')
             if folder is None:
-                self.logger.warning(f'no checkpoint to resume in {self.checkpoint_root}: starting from the beginning')
+                start = self._load_from or 'the beginning'
+                self.logger.warning(f'no checkpoint to resume in {self.checkpoint_root}: starting from {start}')
             return folder
         if not self._resume:
             return None
         folder = Path(self._resume)
-        if not folder.is_dir():
-            newest = (list_checkpoints(folder.parent) or list_checkpoints(self.checkpoint_root))[-1:]
+        below = list_checkpoints(folder) or list_checkpoints(folder / 'checkpoints')
+        if below or not folder.is_dir():
+            newest = (below or list_checkpoints(folder.parent) or list_checkpoints(self.checkpoint_root))[-1:]
             hint = f'; the newest is {newest[0]}' if newest else ''
             raise CheckpointError(f'there is no checkpoint {folder} to resume{hint}')
         if faults := verify_checkpoint(folder):
@@ -400,11 +414,22 @@ class Runner(MMEngineRunner):
         return folder
 
     def _set_aside(self) -> None:
-        """A run that starts anew leaves the checkpoints of an earlier one under another name."""
-        if list_checkpoints(self.checkpoint_root):
-            aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
-            self.checkpoint_root.rename(aside)
-            self.logger.warning(f"an earlier run's checkpoints are now in {aside}; --resume would have continued it")
+        """A run that starts anew leaves the checkpoints of an earlier one under another name; one that goes on from an
+        older checkpoint those of later iterations.
+        """
+        aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
+        if self.iter == 0:
+            if list_checkpoints(self.checkpoint_root):
+                self.checkpoint_root.rename(aside)
+                self.logger.warning(
+                    f"an earlier run's checkpoints are now in {aside}; --resume would have continued it"
+                )
+            return
+        if later := [p for p in list_checkpoints(self.checkpoint_root) if iteration_of(p) > self.iter]:
+            aside.mkdir(exist_ok=True)
+            for folder in reversed(later):  # the newest first: one killed here leaves none that would be taken for ours
+                folder.rename(aside / folder.name)
+            self.logger.warning(f'the checkpoints after iteration {self.iter} are now in {aside}')
 
     def resume(self, folder: Path) -> None:
         """Continue exactly where the checkpoint in ``folder`` was written.

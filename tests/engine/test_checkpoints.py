@@ -158,3 +158,75 @@ def test_a_damaged_checkpoint_is_named_when_asked_for(tmp_path):
     runner = Runner(TinyModel(), None, loader(), config(tmp_path, resume=str(folder)))
     with pytest.raises(CheckpointError, match=r'state\.pt: 3 bytes'):
         runner.train()
+
+
+def test_one_goes_on_from_an_older_checkpoint_and_the_later_ones_are_set_aside(tmp_path):
+    changes = {'default_hooks.checkpoint': {'type': 'CheckpointHook', 'interval': 1, 'max_keep_ckpts': 3}}
+    root = tmp_path / 'checkpoints'
+
+    def train(**more) -> None:
+        Runner(TinyModel(), None, loader(), config(tmp_path, **changes, **more)).train()
+
+    train(**{'train_cfg.max_iters': 6})
+    train(**{'train_cfg.max_iters': 5}, resume=str(root / 'iter_000004'))
+    assert [p.name for p in list_checkpoints(root)] == ['iter_000004', 'iter_000005']
+    assert sorted(p.name for p in tmp_path.glob('checkpoints_before_*/*')) == ['iter_000005', 'iter_000006']
+    train(resume=True)
+    assert [p.name for p in list_checkpoints(root)] == ['iter_000005', 'iter_000006', 'iter_000007']
+    assert len(list(tmp_path.glob('checkpoints_before_*'))) == 1
+
+
+def test_pruning_leaves_what_was_just_written(tmp_path):
+    for n in (1, 2, 3):
+        write(tmp_path, n)
+    prune_checkpoints(tmp_path, keep=1, written=checkpoint_path(tmp_path, 1))
+    assert [p.name for p in list_checkpoints(tmp_path)] == ['iter_000001', 'iter_000003']
+
+
+def test_a_link_to_another_disk_is_replaced_and_its_folder_stays(tmp_path):
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'disk' / 'old').write_text('x')
+    for name, there in (('hf', 'disk'), ('adapter', 'gone')):
+        (tmp_path / name).symlink_to(tmp_path / there)
+        with written_whole(tmp_path / name) as folder:
+            (folder / 'new').write_text('y')
+        assert not (tmp_path / name).is_symlink()
+        assert [p.name for p in (tmp_path / name).iterdir()] == ['new']
+    assert (tmp_path / 'disk' / 'old').exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['adapter', 'disk', 'hf']
+
+
+def test_a_folder_of_checkpoints_is_none_and_its_newest_is_named(tmp_path):
+    Runner(TinyModel(), None, loader(), config(tmp_path)).train()
+    newest = list_checkpoints(tmp_path / 'checkpoints')[-1]
+    for folder in (tmp_path, tmp_path / 'checkpoints'):
+        runner = Runner(TinyModel(), None, loader(), config(tmp_path, resume=str(folder)))
+        with pytest.raises(CheckpointError, match=f'no checkpoint {folder} to resume; the newest is {newest}'):
+            runner.train()
+    runner = Runner(TinyModel(), None, loader(), config(tmp_path, resume='auto'))
+    assert runner._find_checkpoint() == newest
+
+
+def test_a_start_with_resume_and_no_checkpoint_takes_the_weights_of_load_from(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr('mmgpt.engine.runner.load_weights', lambda model, folder, start: loaded.append(folder))
+    Runner(TinyModel(), None, loader(), config(tmp_path, resume=True, load_from='a/start')).load_or_resume()
+    assert loaded == [Path('a/start')]
+    assert 'starting from a/start' in next(tmp_path.glob('*/*.log')).read_text()
+
+
+@pytest.mark.parametrize('randomness', [{'deterministic': False}, {'seed': None}])
+def test_without_a_seed_it_is_0(tmp_path, randomness):
+    cfg = config(tmp_path)
+    cfg.randomness = randomness
+    assert Runner(TinyModel(), None, loader(), cfg).seed == 0
+
+
+def test_a_config_in_the_work_folder_is_not_written_over(tmp_path):
+    cfg = config(tmp_path)
+    path = tmp_path / 'own.py'
+    path.write_text('# mine\n')
+    object.__setattr__(cfg, '_filename', str(path))
+    Runner(TinyModel(), None, loader(), cfg).train()
+    assert path.read_text() == '# mine\n'
+    assert next(tmp_path.glob('*/own.py')).read_text() != '# mine\n'

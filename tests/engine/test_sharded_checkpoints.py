@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from concurrent.futures import Future
 from contextlib import nullcontext
 
 import pytest
@@ -114,3 +116,19 @@ def test_a_save_that_fails_leaves_the_one_before_and_is_told(tmp_path, monkeypat
     assert not list(runner.checkpoint_root.glob('.*'))
     log = next((tmp_path / 'w').glob('*/*.log')).read_text()
     assert ('No space left' in log) == (failing == 4)
+
+
+def test_those_that_fail_in_the_background_are_counted(tmp_path, monkeypatch):
+    def full(tensors, folder, group):
+        future = Future()
+        future.set_exception(OSError(errno.ENOSPC, 'No space left on device'))
+        return future if folder.name == 'shards' else start_writing(tensors, folder, group)
+
+    monkeypatch.setattr(checkpoint_writer, 'start_writing', full)
+    hook = f'default_hooks.checkpoint={dict(type="CheckpointHook", interval=1, sharded=True, max_failures=1)}'
+    runner = runner_of(tmp_path, 'w', hook)
+    with pytest.raises(SaveError, match='make room there'):
+        runner.train()
+    assert runner.iter == 2  # the third iteration finds that the second checkpoint failed
+    log = next((tmp_path / 'w').glob('*/*.log')).read_text()
+    assert '1 in a row failed, 1 may' in log

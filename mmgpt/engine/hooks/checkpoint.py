@@ -58,16 +58,26 @@ class CheckpointHook(Hook):
         if not (due or runner.stopped_by or (self.save_last and last)):
             return
         try:
-            runner.save_checkpoint(runner.iter + 1, self.max_keep_ckpts, self.standalone, self.sharded)
-            self.failures = 0
+            if runner.checkpoints.finish():  # the one before, in the background
+                self.failures = 0
         except SaveError as error:
-            self.failures += 1
-            newest = (list_checkpoints(runner.checkpoint_root) or ['none'])[-1]
-            told = f'{error}\nthe newest checkpoint is {newest}'
-            if last or self.failures > self.max_failures:
-                raise SaveError(f'{told}; make room there and go on with --resume auto') from error
-            told += f': the run goes on to the next one ({self.failures} in a row failed, {self.max_failures} may)'
-            runner.logger.warning(told)
+            self._count(runner, error, last=False)
+        try:
+            runner.save_checkpoint(runner.iter + 1, self.max_keep_ckpts, self.standalone, self.sharded)
+            if not self.sharded:
+                self.failures = 0
+        except SaveError as error:
+            self._count(runner, error, last)
+
+    def _count(self, runner, error: SaveError, last: bool) -> None:
+        """Tell of a checkpoint that could not be written; one too many, or the last, ends the run."""
+        self.failures += 1
+        newest = (list_checkpoints(runner.checkpoint_root) or ['none'])[-1]
+        told = f'{error}\nthe newest checkpoint is {newest}'
+        if last or self.failures > self.max_failures:
+            raise SaveError(f'{told}; make room there and go on with --resume auto') from error
+        told += f': the run goes on to the next one ({self.failures} in a row failed, {self.max_failures} may)'
+        runner.logger.warning(told)
 
     def is_last_train_iter(self, runner) -> bool:
         """Whether this iteration ends the run, by its length or because a hook asked to stop."""

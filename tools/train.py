@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.engine.inputs import require_inputs
     from mmgpt.engine.out_of_memory import OutOfMemory
     from mmgpt.engine.rehearsal import RehearsalError, rehearse
-    from mmgpt.engine.strategies.processes import join, leave, lost_process, report
+    from mmgpt.engine.strategies.processes import join, leave, lost_process, on_main, report
+    from mmgpt.engine.work_folder import alone_in
 
     try:
         cfg = configure(load_config(args.config, args.cfg_options), args)
@@ -73,7 +75,9 @@ def main(argv: list[str] | None = None) -> int:
             rehearse(cfg)
             stopped_by = None
         else:
-            stopped_by = train(cfg, validate=not args.no_validate, speaks=place.rank == 0)
+            with ExitStack() as held:
+                on_main(lambda: held.enter_context(alone_in(cfg.work_dir)))
+                stopped_by = train(cfg, validate=not args.no_validate, speaks=place.rank == 0)
         leave()
         return STOPPED if stopped_by else 0
     except (FloatingPointError, RehearsalError, SaveError, OutOfMemory) as error:

@@ -6,7 +6,7 @@ Plain means tensors, numbers, strings, lists and dicts, so that ``torch.load(wei
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -123,6 +123,31 @@ def optimizer_state(
                     tensors[key] = tensor.detach().contiguous()
     groups = [plain({k: v for k, v in group.items() if k != 'params'}) for group in optimizer.param_groups]
     return tensors, {'groups': groups, 'values': values}
+
+
+OF_THE_DEVICE = {'names', 'params', 'foreach', 'fused', 'capturable', 'differentiable'}
+OF_THE_POSITION = {'last_step', '_global_step', '_last_value', 'base_values', 'verbose'}
+
+
+def other_options(now: Iterable[dict[str, Any]], saved: Iterable[dict[str, Any]]) -> list[str]:
+    """What differs between the options of a config and those that its checkpoint keeps.
+
+    Args:
+        now: the optimiser's groups, or the states of the schedulers, as the config has them.
+        saved: those of the checkpoint.
+
+    Returns:
+        one text per difference, such as 'lr 0.001 (the config has 0.0001)'; a scheduled value is compared by where it
+        began, and what tells only of the device or of the position in the run is left out.
+    """
+    told = {}
+    for ours, theirs in zip(now, saved, strict=True):
+        for name in sorted((ours.keys() & theirs.keys()) - OF_THE_DEVICE - OF_THE_POSITION):
+            a, b = (list(v) if isinstance(v, tuple) else v for v in (ours[name], theirs[name]))
+            comparable = all(isinstance(v, (bool, int, float, str, list, type(None))) for v in (a, b))
+            if comparable and a != b and f'initial_{name}' not in ours:
+                told[f'{name.removeprefix("initial_")} {b} (the config has {a})'] = None
+    return list(told)
 
 
 def load_optimizer_state(

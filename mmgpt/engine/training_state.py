@@ -28,6 +28,7 @@ from mmgpt.engine.shards_on_disk import SHARDS, is_sharded, read_into, read_whol
 from mmgpt.engine.state import (
     load_message_hub_state,
     message_hub_state,
+    other_options,
     plain,
     rng_state,
 )
@@ -126,6 +127,7 @@ def load_training_state(runner: Runner, folder: Path) -> None:
     schedulers, states = runner.param_schedulers or [], checkpoint['param_schedulers']
     if len(schedulers) != len(states):
         raise CheckpointError(f'{folder}: it has {len(states)} schedulers, the config has {len(schedulers)}')
+    groups = [dict(group) for group in runner.optim_wrapper.optimizer.param_groups]
     try:
         tensors = _tensors(runner, folder, 'optimizer', OPTIMIZER)
         runner.optim_wrapper.load_state_tensors(tensors, checkpoint['optimizer'])
@@ -134,6 +136,14 @@ def load_training_state(runner: Runner, folder: Path) -> None:
         runner.train_loop.load_state_dict(checkpoint['loop'], rng)
     except ValueError as error:
         raise CheckpointError(f'{folder}: {error}') from error
+    others = other_options(groups, checkpoint['optimizer']['groups'])
+    others += other_options([scheduler.state_dict() for scheduler in schedulers], states)
+    if others:
+        runner.logger.warning(
+            f'a resumed run keeps the optimiser and the schedule of its checkpoint, where they are not those of the '
+            f'config: {", ".join(others)}. To train on with those of the config, start a run in another work folder '
+            f'with load_from={str(folder.parent)!r}'
+        )
     for scheduler, state in zip(schedulers, states, strict=True):
         scheduler.load_state_dict(state)
     load_message_hub_state(runner.message_hub, checkpoint['message_hub'])

@@ -102,3 +102,32 @@ def test_speed_options_change_nothing_of_a_run(tmp_path, option):
 
     plain, optional = weights('plain', ''), weights('optional', f'{option}\n')
     assert all(torch.allclose(plain[name], optional[name], atol=1e-6) for name in plain)
+
+
+def test_options_of_the_config_that_do_not_hold_are_told(tmp_path, capsys):
+    def warned(**changes) -> str:
+        cfg = config(tmp_path, **{'resume': True, **changes})
+        Runner(TinyModel(), None, loader(), cfg).train()
+        return capsys.readouterr().out
+
+    assert 'a resumed run keeps' not in warned(**{'train_cfg.max_iters': 7})
+    assert 'a resumed run keeps' not in warned(**{'train_cfg.max_iters': 7})
+    changes = {
+        'optim_wrapper.optimizer.lr': 0.5,
+        'optim_wrapper.optimizer.weight_decay': 0.25,
+        'optim_wrapper.optimizer.betas': (0.8, 0.9),
+    }
+    log = warned(**changes, param_scheduler=[{'type': 'LinearLR', 'start_factor': 0.1, 'end': 2}, COSINE])
+    for told in (
+        'lr 0.01 (the config has 0.5)',
+        'weight_decay 0.1 (the config has 0.25)',
+        'betas [0.9, 0.999] (the config has [0.8, 0.9])',
+        'T_max 5 (the config has 9)',
+        "load_from='",
+    ):
+        assert told in log
+    assert 'base_values' not in log
+    assert log.count('lr 0.01') == 1
+
+
+COSINE = {'type': 'CosineAnnealingLR', 'T_max': 9, 'begin': 2}

@@ -61,7 +61,8 @@ class NonFiniteHook(Hook):
             raise FloatingPointError(
                 f'{told}, after {self.in_a_row - 1} such steps in a row, which were left out: lower the learning rate, '
                 f'lengthen the warm-up, or look at these samples. All are in {runner.log_dir}/skipped_steps.jsonl; '
-                'the weights of the newest checkpoint are sound'
+                'the weights of the newest checkpoint are sound: start from them by load_from, for --resume keeps the '
+                'learning rate of the checkpoint'
             )
         runner.logger.warning(f'{told}: it is left out, number {self.in_a_row} in a row of at most {self.limit}')
 

@@ -58,6 +58,7 @@ class Flamingo(LoadedStrictly, Switchable, Generating):
     base_model_prefix = ''
     main_input_name = 'input_ids'
     supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # forward's loss is a mean: transformers.Trainer must divide it by the accumulation
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

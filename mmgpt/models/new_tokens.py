@@ -40,14 +40,20 @@ class NewTokenRows(nn.Module):
         """Forward hook of the embedding: the rows of added tokens instead of the frozen ones."""
         place = self.place[args[0]]
         rows = F.embedding(place.clamp(min=0), self.rows)  # the gradient of self.rows[…] takes fifteen times as long
-        return torch.where((place >= 0).unsqueeze(-1), rows.to(output.dtype), output)
+        rows = rows.to(output.dtype)
+        scale = getattr(module, 'embed_scale', None)  # Gemma's embeddings multiply what they look up
+        if scale is not None:
+            rows = rows * (scale.to(rows) if isinstance(scale, Tensor) else scale)
+        return torch.where((place >= 0).unsqueeze(-1), rows, output)
 
     def scored(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Forward hook of the head: the logits of added tokens from their rows."""
         rows = self.rows if self.head_rows is None else self.head_rows
+        bias = getattr(module, 'bias', None)
+        bias = None if bias is None else bias[self.ids].to(rows.dtype)
         if type(module) is nn.Linear and not any(parameter.requires_grad for parameter in module.parameters()):
-            return _Scored.apply(output, args[0], rows, self.ids)
-        return output.index_copy(-1, self.ids, F.linear(args[0], rows).to(output.dtype))
+            return _Scored.apply(output, args[0], rows, self.ids, bias)
+        return output.index_copy(-1, self.ids, F.linear(args[0], rows, bias).to(output.dtype))
 
 
 class _Scored(torch.autograd.Function):
@@ -58,17 +64,17 @@ class _Scored(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, states, rows, ids):
+    def forward(ctx, logits, states, rows, ids, bias):
         ctx.save_for_backward(states, rows, ids)
         ctx.mark_dirty(logits)
-        return logits.index_copy_(-1, ids, F.linear(states, rows).to(logits.dtype))
+        return logits.index_copy_(-1, ids, F.linear(states, rows, bias).to(logits.dtype))
 
     @staticmethod
     def backward(ctx, above):
         states, rows, ids = ctx.saved_tensors
         slope = above.index_select(-1, ids).to(rows.dtype)
         change = (slope @ rows).to(states.dtype)
-        return above, change, slope.flatten(0, -2).T @ states.flatten(0, -2).to(rows.dtype), None
+        return above, change, slope.flatten(0, -2).T @ states.flatten(0, -2).to(rows.dtype), None, None
 
 
 def train_new_rows(model: nn.Module, token_ids: Sequence[int]) -> NewTokenRows:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmgpt.models import Flamingo
 from mmgpt.models.new_tokens import train_new_rows
+from tests.models import tiny
 
 IDS = (3, 11, 12)
 
@@ -34,9 +36,12 @@ class Words(nn.Module):
 
 @pytest.mark.parametrize('tied', [False, True])
 @pytest.mark.parametrize('changed', [False, True])
-def test_gradients_are_those_of_whole_matrices(tied, changed):
+@pytest.mark.parametrize('bias', [None, 'frozen', 'trained'])
+def test_gradients_are_those_of_whole_matrices(tied, changed, bias):
     torch.manual_seed(0)
-    whole = Words(tied)
+    whole = Words(tied, bias is not None)
+    if bias == 'frozen':
+        whole.head.bias.requires_grad_(False)
     rows = copy.deepcopy(whole)
     added = train_new_rows(rows, IDS)
     if changed:  # as after some steps: the trained rows are no longer what the frozen matrices hold
@@ -59,11 +64,24 @@ def test_gradients_are_those_of_whole_matrices(tied, changed):
     assert torch.allclose(rows.middle.weight.grad, whole.middle.weight.grad, atol=1e-5)
     assert rows.embed.weight.grad is None
     assert rows.head.weight.grad is None
+    if bias == 'trained':
+        assert torch.allclose(rows.head.bias.grad, whole.head.bias.grad, atol=1e-5)
 
 
-def test_a_head_that_is_trained_beside_the_rows_learns_nothing_from_their_logits():
-    torch.manual_seed(0)
-    model = Words(bias=True)  # its bias stays trained, as an adapter of the head would
-    train_new_rows(model, IDS)
-    model(torch.tensor([[1, 3, 5]]))[..., list(IDS)].sum().backward()
-    assert not model.head.bias.grad.any()
+@pytest.mark.parametrize('family', ['gemma2', 'gemma3_text', 'phi'])
+def test_embeddings_that_scale_and_heads_with_a_bias_are_trained_as_they_are_saved(family, tmp_path):
+    model = tiny.model(family)
+    if model.get_output_embeddings().bias is not None:
+        nn.init.normal_(model.get_output_embeddings().bias)
+    inputs = dict(input_ids=torch.tensor([[1, 20, 47, 21, 48, 22, 49]]), use_cache=False)
+    with torch.no_grad():
+        before = model(**inputs).logits
+        train_new_rows(model, [47, 48, 49])
+        assert torch.allclose(model(**inputs).logits, before, atol=1e-4)
+        for rows in model.new_token_rows.parameters():
+            rows.add_(torch.randn_like(rows))
+        trained = model(**inputs).logits
+    assert not torch.allclose(trained, before, atol=1e-2)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(Flamingo.from_pretrained(tmp_path).eval()(**inputs).logits, trained, atol=1e-4)

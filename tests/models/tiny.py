@@ -29,6 +29,8 @@ TEXT |= {
     'mistral': dict(_GROUPED, sliding_window=4),  # shorter than the rows
     'qwen3': dict(_GROUPED, head_dim=8),
     'gemma3_text': dict(_GROUPED, head_dim=8, query_pre_attn_scalar=8, sliding_window=4),
+    'gemma2': dict(_GROUPED, head_dim=8, query_pre_attn_scalar=8, sliding_window=4),
+    'phi': dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
     'phi3': _GROUPED,
 }
 FAMILIES = ('llama', 'mpt', 'opt')

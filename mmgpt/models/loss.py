@@ -77,8 +77,10 @@ def cross_entropy_sums(
         vocabulary: V.
         targets: as ``supervised`` gives them.
         tokens: () passed on.
-        parameters: those of ``head`` that are trained.
+        parameters: those of ``head`` that are trained. Where gradients are off, none is made.
     """
+    if not torch.is_grad_enabled():
+        states, parameters = states.detach(), ()
     weights = None if targets.weights is None else targets.weights.float()
     rows = max(1, LOGITS_AT_ONCE[states.device.type == 'cpu'] // vocabulary)
     total, plain = _CrossEntropySum.apply(states, targets.labels, weights, head, rows, *parameters)

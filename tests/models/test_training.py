@@ -178,6 +178,17 @@ def test_chunked_loss_equals_the_whole(model, monkeypatch):
     assert (gradients(model, chunked) - expected).norm() / expected.norm() < 1e-6
 
 
+@pytest.mark.parametrize('without', [torch.no_grad, torch.inference_mode])
+def test_the_loss_without_gradients_makes_none(without, monkeypatch):
+    model = tiny.model('llama')
+    batch = tiny.training_batch(KINDS)
+    expected = model.compute_loss(batch)
+    monkeypatch.setattr(torch.autograd, 'grad', lambda *_, **__: pytest.fail('a gradient is made'))
+    with without():
+        found = model.compute_loss(batch)
+    torch.testing.assert_close(found.loss_sum, expected.loss_sum.detach())
+
+
 def test_a_batch_of_text_skips_the_visual_side():
     model = tiny.model('llama')
     ran = []

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from mmgpt.data.image_stores import decode_base64
+from mmgpt.data.image_stores import decode_base64, upright_rgb
 from mmgpt.data.image_stores import open_picture as decode_picture
 from mmgpt.data.video import VideoReader, evenly_spaced
 
@@ -32,21 +32,21 @@ def open_picture(value: Any, max_pixels: int = MAX_PIXELS) -> Image.Image:
         TypeError: for any other kind of value.
     """
     if isinstance(value, Image.Image):
-        return value.convert('RGB')
+        return upright_rgb(value)
     if isinstance(value, bytes):
-        return _decode(value, 'the given bytes', max_pixels)
+        return decode_picture(value, 'the given bytes', max_pixels)
     if isinstance(value, str):
         if value.startswith(('http://', 'https://')):
             raise ValueError(f'nothing is fetched over the network: save {value:.200} to a file and give its path')
         if value.startswith('data:'):
-            return _decode(_data_url(value, 'image'), 'the data URL', max_pixels)
+            return decode_picture(_data_url(value, 'image'), 'the data URL', max_pixels)
         if len(value) > 255 and _BASE64.fullmatch(value):
-            return _decode(decode_base64(value, 'the base64 text'), 'the base64 text', max_pixels)
+            return decode_picture(decode_base64(value, 'the base64 text'), 'the base64 text', max_pixels)
     if isinstance(value, str | os.PathLike):
         path = local_path(value)
         if not path.is_file():
             raise FileNotFoundError(f'there is no picture file {path}')
-        return _decode(path.read_bytes(), str(path), max_pixels)
+        return decode_picture(path.read_bytes(), str(path), max_pixels)
     raise TypeError(f'expected a PIL image, a path or a data URL, got {type(value).__name__}')
 
 
@@ -91,13 +91,16 @@ def video_frames(value: Any, num_frames: int | None = None, max_pixels: int = MA
 
 
 def local_path(value: str | os.PathLike) -> Path:
-    """A path from a path or a ``file://`` address."""
+    """A path from a path or a ``file://`` address.
+
+    Raises:
+        OSError: it begins with the home of a user that there is not.
+    """
     text = os.fspath(value)
-    return Path(text.removeprefix('file://')).expanduser()
-
-
-def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
-    return ImageOps.exif_transpose(decode_picture(data, name, max_pixels))
+    try:
+        return Path(text.removeprefix('file://')).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f'there is no file {text}: {error}') from error
 
 
 def _data_url(url: str, kind: str) -> bytes:

@@ -49,6 +49,23 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # a quarter turn
     picture(size=(8, 6)).save(tmp_path / 'turned.jpg', exif=exif)
     assert open_picture(tmp_path / 'turned.jpg').size == (6, 8)
+    assert open_picture(Image.open(tmp_path / 'turned.jpg')).size == (6, 8)
+
+
+def test_16_bits_of_grey_are_the_same_from_a_file_and_from_pil(tmp_path):
+    grey = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+    grey.save(tmp_path / 'grey.png')
+    expected = (np.asarray(grey) >> 8).astype(np.uint8)
+    for value in (grey, tmp_path / 'grey.png'):
+        assert np.array_equal(np.asarray(open_picture(value))[..., 0], expected)
+
+
+@pytest.mark.parametrize('exif', [b'Exif\0\0XX', b'Exif\0\0II*\0'])
+def test_damaged_exif_data_cost_a_picture_nothing(exif):
+    file = io.BytesIO()
+    picture().save(file, 'JPEG', exif=exif)
+    assert open_picture(file.getvalue()).size == (8, 6)
+    assert open_picture(Image.open(file)).size == (8, 6)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +73,7 @@ def test_exif_orientation_is_applied(tmp_path):
     [
         ('https://example.org/cat.png', ValueError, 'nothing is fetched'),
         ('nowhere/cat.png', FileNotFoundError, r'nowhere/cat\.png'),
+        ('~nobody-here/cat.png', FileNotFoundError, r'~nobody-here/cat\.png'),
         ('data:image/png,raw', ValueError, 'base64'),
         ('data:text/html;base64,PGI+', ValueError, 'text/html'),
         ('data:image/png;base64,####', ValueError, 'base64'),

@@ -1,6 +1,6 @@
 """Where pictures lie: stores that give a picture by its key, registered in ``IMAGE_STORES``."""
 
-from mmgpt.data.image_stores.base import BadBase64, ImageStore, OversizedImage, decode_base64, open_picture
+from mmgpt.data.image_stores.base import BadBase64, ImageStore, OversizedImage, decode_base64, open_picture, upright_rgb
 from mmgpt.data.image_stores.base64_json import JsonImages
 from mmgpt.data.image_stores.folder import FolderImages
 from mmgpt.data.image_stores.parquet import ParquetImages, write_parquet_images
@@ -20,5 +20,6 @@ __all__ = [
     'VideoFiles',
     'decode_base64',
     'open_picture',
+    'upright_rgb',
     'write_parquet_images',
 ]

@@ -25,20 +25,29 @@ def read_prompt(engine: BatchEngine, messages: Sequence[Message], settings: Serv
         settings: the limits.
 
     Raises:
-        ApiError: 400, a picture or video cannot be read or is no data URL, or the messages are no conversation.
+        ApiError: 400, as of ``plain_messages``, or the messages are no conversation.
     """
-    media = sum(not isinstance(part, TextPart) for message in messages for part in _parts(message))
-    if media > settings.max_media:
-        raise ApiError(400, f'messages: {media} pictures and videos, at most {settings.max_media}', 'too_many_media')
-    plain = [plain_message(engine.processor, message, i, settings) for i, message in enumerate(messages)]
+    plain = plain_messages(engine.processor, messages, settings)
     try:
         return engine.prompt(plain)
     except ValueError as error:
         raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
 
 
-def plain_message(processor: Any, message: Message, place: int, settings: ServerSettings) -> dict[str, Any]:
-    """A message as ``mmgpt.hub.messages`` reads it, with its pictures opened and at their final size."""
+def plain_messages(processor: Any, messages: Sequence[Message], settings: ServerSettings) -> list[dict[str, Any]]:
+    """A client's messages as ``mmgpt.hub.messages`` reads them, with their pictures opened and at their final size.
+
+    Raises:
+        ApiError: 400, there are too many pictures and videos, or one cannot be read or is no data URL.
+    """
+    media = sum(not isinstance(part, TextPart) for message in messages for part in _parts(message))
+    if media > settings.max_media:
+        raise ApiError(400, f'messages: {media} pictures and videos, at most {settings.max_media}', 'too_many_media')
+    return [_plain(processor, message, i, settings) for i, message in enumerate(messages)]
+
+
+def _plain(processor: Any, message: Message, place: int, settings: ServerSettings) -> dict[str, Any]:
+    """One of them."""
     role = 'system' if message.role == 'developer' else message.role
     if isinstance(message.content, str):
         return {'role': role, 'content': message.content}

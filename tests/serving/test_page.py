@@ -15,6 +15,7 @@ import torch
 pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
 
 from mmgpt.inference.look_inside import look_inside
+from mmgpt.serving import prompts
 from mmgpt.serving.page.files import STATIC
 from mmgpt.serving.settings import ServerSettings
 from tests.hub import tiny
@@ -129,6 +130,7 @@ def test_a_look_inside_is_what_the_model_shows(site):
         ),
         ('look', talk(*question(1500 * 'What? '), ANSWER), 400, 'the model takes 2048'),
         ('look', talk(ANSWER, ANSWER), 400, 'expected an optional system turn'),
+        ('look', talk(*question('What?', *[image(0)] * 65), ANSWER), 400, '65 pictures and videos, at most 64'),
         ('prompt', talk(ANSWER), 400, 'expected an optional system turn'),
         ('prompt', talk(), 400, 'messages'),
         ('prompt', {'model': 1, 'messages': []}, 400, 'model'),
@@ -140,6 +142,13 @@ def test_what_is_wrong_is_told_and_counted_off(site, path, body, status, message
     got, _, told = ask(f'{site[0]}/api/{path}', body)
     assert (got, message in told['error']['message']) == (status, True), told
     assert site[1].state.admission.requests == 0
+
+
+def test_no_picture_of_what_is_no_conversation_is_opened(site, monkeypatch):
+    monkeypatch.setattr(prompts, 'open_picture', lambda *_: pytest.fail('opened'))
+    talked = talk({'role': 'system', 'content': [image(0)]}, *question('What?'), ANSWER)
+    status, _, told = ask(site[0] + '/api/look', talked)
+    assert (status, told['error']['code']) == (400, 'invalid_messages'), told
 
 
 def test_votes_are_kept_with_their_pictures(site, log_dir):

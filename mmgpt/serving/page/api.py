@@ -14,7 +14,7 @@ from mmgpt.hub.messages import read_messages
 from mmgpt.inference.look_inside import look_inside
 from mmgpt.serving.errors import ApiError
 from mmgpt.serving.page.inside import inside_as_json
-from mmgpt.serving.prompts import plain_message
+from mmgpt.serving.prompts import plain_messages
 from mmgpt.serving.schema import Message, Strict
 
 router = APIRouter(prefix='/api', tags=['page'])
@@ -75,13 +75,15 @@ async def look(body: Conversation, http: Request) -> dict[str, Any]:
     state = http.app.state
     if body.model not in (state.name, *state.engine.adapters):
         raise ApiError(404, f'there is no model {body.model!r}: see /v1/models', 'model_not_found', 'model')
+    if body.messages[-1].role != 'assistant':
+        raise ApiError(400, 'messages: there is no answer to look into', 'invalid_messages', 'messages')
     adapter = None if body.model == state.name else body.model
     limit = state.engine.context_length
     with _admitted(http):
         if limit is not None and (length := _length(state.processor.prompter, body.messages)) > limit:
             message = f'the conversation has {length} tokens; the model takes {limit}'
             raise ApiError(400, message, 'context_length_exceeded', 'messages')
-        messages = await _in_readers(http, _opened, state.processor, body.messages, state.settings)
+        messages = await _in_readers(http, plain_messages, state.processor, body.messages, state.settings)
 
         def looking(model: Any) -> dict[str, Any]:
             return inside_as_json(look_inside(model, state.processor, messages).words())
@@ -120,17 +122,17 @@ async def _in_readers(http: Request, function: Callable[..., Any], *arguments: A
     return await asyncio.get_running_loop().run_in_executor(http.app.state.readers, function, *arguments)
 
 
-def _opened(processor: Any, messages: Sequence[Message], settings: Any) -> list[dict[str, Any]]:
-    return [plain_message(processor, message, place, settings) for place, message in enumerate(messages)]
-
-
 def _length(prompter: Any, messages: Sequence[Message]) -> int:
-    """Tokens of a finished conversation; 0 where it is none, which looking inside tells."""
+    """Tokens of a finished conversation.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
     try:
         turns = read_messages([_without_media(message) for message in messages], load=False)
         return len(prompter.encode(turns).input_ids)
-    except ValueError:
-        return 0
+    except ValueError as error:
+        raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
 
 
 def _without_media(message: Message) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +16,7 @@ from mmgpt.serving.turn import Turn
 router = APIRouter(prefix='/v1')
 ERRORS = {status: {'model': Error} for status in (400, 401, 404, 408, 413, 429, 500, 503, 504)}
 GONE = 499  # nobody sees this status but the metrics: the client went away
+LAST = 5.0  # seconds after a turn's deadline in which a stream may still tell of it
 
 
 @router.get('/models', responses={401: {'model': Error}, 503: {'model': Error}})
@@ -63,7 +65,7 @@ async def respond(turn: Turn, http: Request) -> Any:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events of a turn, which ends with them, however they end."""
+    """Server-sent events of a turn, which ends with them, however they end: a client that does not read, by time."""
 
     def __init__(self, turn: Turn) -> None:
         super().__init__(turn.events(), media_type='text/event-stream', headers={'Cache-Control': 'no-cache'})
@@ -72,7 +74,9 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Sends them."""
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self.turn.deadline + LAST):
+                    await super().__call__(scope, receive, send)
         finally:
             self.turn.close(GONE)  # where the last event was not reached
 

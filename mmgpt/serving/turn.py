@@ -43,7 +43,7 @@ class Turn:
         self._progress: asyncio.Queue[Progress] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._started = time.perf_counter()
-        self._deadline = self._loop.time() + state.settings.timeout
+        self.deadline = self._loop.time() + state.settings.timeout
         self._generated = 0
         self._closed = False
         self._id = f'chatcmpl-{uuid.uuid4().hex}'
@@ -59,7 +59,7 @@ class Turn:
         adapter = self._adapter()
         self._check_fields()
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self.deadline):
                 prompt = await self._loop.run_in_executor(
                     self.state.readers, read_prompt, self.engine, self.body.messages, self.state.settings
                 )
@@ -198,7 +198,7 @@ class Turn:
         left = self.body.n or 1
         while left:
             try:
-                async with asyncio.timeout_at(self._deadline):
+                async with asyncio.timeout_at(self.deadline):
                     made = await self._progress.get()
             except TimeoutError:
                 raise self._late() from None

@@ -1,5 +1,6 @@
 """What a client may not do: each limit has its status, and the server goes on."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ from PIL import Image
 
 pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
 
+from mmgpt.serving import chat_completions
 from mmgpt.serving.chat_completions import EventStream
 from mmgpt.serving.settings import ServerSettings
 from tests.hub import tiny
@@ -157,6 +159,32 @@ def test_a_request_that_takes_too_long():
         assert json.loads(last.removeprefix('data: '))['error']['code'] == 'timeout'
         app.state.engine.call(lambda model: None).result(5)
         assert app.state.admission.requests == 0
+
+
+def test_a_client_that_does_not_read_its_stream_is_let_go(monkeypatch):
+    call = EventStream.__call__
+    begun = threading.Event()
+
+    async def stalled(self, scope, receive, send):
+        async def sent(message):
+            begun.set()
+            await (asyncio.Event().wait() if message.get('body') else send(message))  # as where all buffers are full
+
+        await call(self, scope, receive, sent)
+
+    monkeypatch.setattr(EventStream, '__call__', stalled)
+    monkeypatch.setattr(chat_completions, 'LAST', 0.1, raising=False)
+    with serving(settings=ServerSettings(timeout=0.3)) as (address, app):
+        host, port = address.removeprefix('http://').split(':')
+        body = json.dumps(asked(question('What?'), max_tokens=4, stream=True)).encode()
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            head = f'Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'
+            connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\n' + head.encode() + body)
+            assert begun.wait(5)
+            end = time.monotonic() + 3
+            while app.state.admission.requests and time.monotonic() < end:
+                time.sleep(0.01)
+            assert app.state.admission.requests == 0
 
 
 @pytest.mark.parametrize(('timeout', 'last'), [(20, b'data: [DONE]'), (0.5, b'data: {"error"')])

@@ -61,13 +61,15 @@ def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'defaul
 
     Raises:
         FileNotFoundError: there is no adapter in the folder.
-        ValueError: its files are damaged, there is an adapter of that name, or it belongs to another base: other
-            layers, other shapes or other weights; the message says which.
+        ValueError: its files are damaged, there is an adapter of that name, the name has a dot, or it belongs to
+            another base: other layers, other shapes or other weights; the message says which.
     """
     if name in getattr(model, 'peft_config', {}):
         raise ValueError(
             f'the model has an adapter named {name!r} already: choose another name, or delete_adapter first'
         )
+    if not name or '.' in name:
+        raise ValueError(f'an adapter cannot be named {name!r}: choose a name without dots')
     if not (Path(folder) / CONFIG).is_file() or not (Path(folder) / WEIGHTS).is_file():
         raise FileNotFoundError(f'{folder} holds no adapter: expected {CONFIG} and {WEIGHTS} in it')
     try:
@@ -78,7 +80,8 @@ def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'defaul
     except (SafetensorError, ValueError, TypeError) as error:
         raise ValueError(f'the adapter in {folder} is damaged: {error}') from error
     config.inference_mode = not trained
-    active = active_adapters(model)
+    layers = {path: (layer.active_adapters, layer.disable_adapters) for path, layer in adapted_layers(model)}
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         inject_adapter_in_model(config, model, name)
         _check(model, name, state, recorded)
@@ -86,8 +89,12 @@ def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'defaul
     except Exception as error:
         if hasattr(model, 'peft_config'):
             drop_adapter(model, name)
-            for _, layer in adapted_layers(model):
+            for path, layer in adapted_layers(model):
+                active, disabled = layers[path]
                 layer.set_adapter(active)
+                layer.enable_adapters(not disabled)
+            for parameter, wanted in gradients:
+                parameter.requires_grad_(wanted)
         if isinstance(error, ValueError):
             raise ValueError(f'the adapter in {folder} was made for another base: {error}') from error
         raise

@@ -141,6 +141,27 @@ def test_an_adapter_for_another_base_is_refused_and_changes_nothing(base, both, 
     refused(both, tmp_path, 'is damaged')
 
 
+def test_a_name_with_a_dot_is_refused(base, folders):
+    refused(copy.deepcopy(base), folders['birds'][0], 'without dots', 'birds.v2')
+
+
+@pytest.mark.parametrize('disabled', [False, True])
+def test_what_is_refused_leaves_adapters_off_and_frozen_as_they_were(both, tmp_path, disabled):
+    both.set_adapter('birds')
+    before = logits(both)
+    if disabled:
+        both.disable_adapters()
+    both.requires_grad_(False)
+    next(both.parameters()).requires_grad_(True)
+    trained = [name for name, parameter in both.named_parameters() if parameter.requires_grad]
+    adapter_files.save_adapter(adapted(tiny.model('llama', seed=5), 3), tmp_path)
+    refused(both, tmp_path, 'made for another base')
+    assert [name for name, parameter in both.named_parameters() if parameter.requires_grad] == trained
+    both.enable_adapters()
+    assert both.active_adapters() == ['birds']
+    assert torch.equal(logits(both), before)
+
+
 def test_rounding_of_the_base_is_no_other_base(base, folders):
     model = copy.deepcopy(base).bfloat16()
     model.load_adapter(folders['birds'][0], 'birds')

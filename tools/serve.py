@@ -40,6 +40,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--dtype', default='auto', help="such as bfloat16; default: the folder's own")
     parser.add_argument('--import', dest='plugins', action='append', default=[], metavar='MODULE', help='a plugin')
     args = parser.parse_args(argv)
+    if args.api_key == '':
+        parser.error('--api-key is empty: give a key, or leave it out where clients need none')
     if args.compare and not args.log_dir:
         parser.error('--compare needs --log-dir: where are the votes to be kept?')
     return args
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
         import_plugins(args.plugins)
         settings = ServerSettings(
-            args.api_key or os.environ.get('MMGPT_API_KEY'),
+            args.api_key or os.environ.get('MMGPT_API_KEY') or None,
             args.max_batch,
             args.max_waiting,
             timeout=args.timeout,

@@ -74,6 +74,7 @@ def load_folder(
         The model in evaluation mode, and its processor.
 
     Raises:
+        ValueError: there is no such device or dtype.
         OSError: there is no such folder, it is no model folder, or the hub cannot be reached.
         ImportError: the model needs a plugin that was not imported, or ``bits`` a package; the message names it.
 
@@ -83,14 +84,23 @@ def load_folder(
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    device = _device(device)
+    if isinstance(dtype, str) and dtype != 'auto' and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got {dtype!r}")
     name, options = locate(name)
     prefer_onednn()
     processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
-    device = torch.device(device or default_device())
     if bits is not None:
         options |= {'quantization_config': quantization_config(bits), 'device_map': {'': device}}
     model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
     return (model if bits is not None else model.to(device)).eval(), processor
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    try:
+        return torch.device(name or default_device())
+    except RuntimeError as error:
+        raise ValueError(f"device must be such as 'cpu' or 'cuda:0', got {name!r}") from error
 
 
 def default_device() -> torch.device:

@@ -60,10 +60,9 @@ def serve(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
-        except OSError as error:
-            raise OSError(
-                f'cannot listen on {host}:{port}: {error.strerror or error}; choose another --port'
-            ) from error
+        except (OSError, OverflowError) as error:
+            told = 'ports are 0 to 65535' if isinstance(error, OverflowError) else error.strerror or error
+            raise OSError(f'cannot listen on {host}:{port}: {told}; choose another --port') from error
         config = uvicorn.Config(
             app, log_level='warning', limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, server_header=False
         )

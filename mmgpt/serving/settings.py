@@ -24,6 +24,9 @@ class ServerSettings:
         temperature: where the request says nothing; 0 = greedy, as ``model.generate``.
         prefix_bytes: memory for texts that may go on, see ``BatchEngine``.
         log_dir: where votes and flags of the page's users are kept; None: nowhere.
+
+    Raises:
+        ValueError: a number that is too small, or an empty key.
     """
 
     api_key: str | None = None
@@ -39,6 +42,16 @@ class ServerSettings:
     temperature: float = 0.0
     prefix_bytes: int = 2**30
     log_dir: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in {'max_batch': 1, 'max_waiting': 0, 'max_tokens': 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f'{name} must be at least {least}, got {getattr(self, name)}')
+        for name in ('timeout', 'body_timeout'):
+            if not getattr(self, name) > 0:
+                raise ValueError(f'{name} must be more than 0 seconds, got {getattr(self, name)}')
+        if self.api_key == '':
+            raise ValueError('api_key is empty: give a key, or None where clients need none')
 
     @property
     def max_requests(self) -> int:

@@ -71,6 +71,12 @@ def test_a_save_that_fails_leaves_nothing_that_looks_whole(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ['model']
 
 
+@pytest.mark.parametrize(('argument', 'value'), [('device', 'gpu'), ('dtype', 'bf16')])
+def test_a_device_or_dtype_that_there_is_not_is_told(folder, argument, value):
+    with pytest.raises(ValueError, match=f'{argument} must be .*, got {value!r}'):
+        load_folder(folder, **{argument: value})
+
+
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no model folder .*nowhere'):
         load_folder(tmp_path / 'nowhere')

@@ -56,6 +56,11 @@ def test_too_many_frames_and_media_are_refused():
         resampler(torch.randn(1, 1, 4, 16), None, torch.tensor([2]))
 
 
+def test_without_latents_there_is_no_resampler():
+    with pytest.raises(ValueError, match='num_latents must be at least 1, got 0'):
+        PerceiverResampler(width=8, num_latents=0)
+
+
 def test_told_weights_are_those_that_a_layer_computes_with():
     torch.manual_seed(0)
     attention = PerceiverResampler(width=16, depth=1, num_latents=4, heads=2, head_width=8, head_norms=True).layers[0][

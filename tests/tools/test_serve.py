@@ -25,10 +25,21 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ('argv', 'told'),
-    [(['nowhere'], 'nowhere'), (['nowhere', '--import', 'no_such_plugin'], 'no_such_plugin')],
+    [
+        (['nowhere'], 'nowhere'),
+        (['nowhere', '--import', 'no_such_plugin'], 'no_such_plugin'),
+        (['nowhere', '--dtype', 'bf16'], "'bf16'"),
+        (['nowhere', '--device', 'gpu'], "'gpu'"),
+        (['nowhere', '--port', '99999'], '0 to 65535'),
+        (['nowhere', '--port', '-1'], '0 to 65535'),
+        (['nowhere', '--max-tokens', '0'], 'max_tokens must be at least 1'),
+        (['nowhere', '--max-batch', '0'], 'max_batch must be at least 1'),
+        (['nowhere', '--max-waiting', '-1'], 'max_waiting must be at least 0'),
+        (['nowhere', '--timeout', '-1'], 'timeout must be more than 0'),
+    ],
 )
 def test_what_cannot_be_served_is_one_message_and_code_2(argv, told, capsys):
-    assert serve.main([*argv, '--port', '0', '--device', 'cpu']) == 2
+    assert serve.main(['--port', '0', '--device', 'cpu', *argv]) == 2
     err = capsys.readouterr().err
     assert told in err
     assert len(err.strip().splitlines()) == 1
@@ -48,6 +59,13 @@ def test_an_adapter_needs_name_and_folder(adapter, capsys):
         serve.parse(['model', '--adapters', adapter])
     assert caught.value.code == 2
     assert 'NAME=DIR' in capsys.readouterr().err
+
+
+def test_an_empty_key_is_none(capsys):
+    with pytest.raises(SystemExit) as caught:
+        serve.parse(['model', '--api-key', ''])
+    assert caught.value.code == 2
+    assert '--api-key is empty' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def compose(
         'resampler': described(resampler),
         'language_decoder': {'weights': language_model, 'dtype': dtype_of(dtype)},
         'cross_attention': described(cross_attention),
-        'cross_attn_every_n_layers': cross_attn_every_n_layers or 1,
+        'cross_attn_every_n_layers': 1 if cross_attn_every_n_layers is None else cross_attn_every_n_layers,
         'attend': attend,
     }
     try:

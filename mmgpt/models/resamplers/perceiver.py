@@ -100,6 +100,8 @@ class PerceiverResampler(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
+        if num_latents < 1:
+            raise ValueError(f'num_latents must be at least 1, got {num_latents}')
         self.num_latents = num_latents
         self.latents = nn.Parameter(initial_scale * torch.randn(num_latents, width))
         self.frame_embs = None if max_frames is None else nn.Parameter(initial_scale * torch.randn(max_frames, width))

@@ -63,5 +63,7 @@ def test_wrong_parts_are_named(run, parts, tmp_path, capsys):
     assert 'latents' in capsys.readouterr().err
     assert run('compose', *parts, '--resampler', 'PerceiverResampler', 'num_latents', '--out', out) == 2
     assert 'name=value' in capsys.readouterr().err
+    assert run('compose', *parts, '--cross-attn-every-n-layers', 0, '--out', out) == 2
+    assert 'at least 1, got 0' in capsys.readouterr().err
     assert not out.exists()
     assert described(['X', 'a=None', 'b=text', 'c=(1, 2)']) == {'type': 'X', 'a': None, 'b': 'text', 'c': (1, 2)}

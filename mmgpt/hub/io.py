@@ -67,7 +67,8 @@ def load_folder(
     Args:
         name: a folder that training or ``save_folder`` wrote, or the id of a model on the Hugging Face hub.
         device: default: the accelerator where there is one, else the CPU.
-        dtype: 'auto' keeps what the folder holds; else as 'bfloat16' or ``torch.bfloat16``.
+        dtype: 'auto' takes the one that the folder's ``config.json`` tells, the vision encoder's when it was saved, for
+            all parts; else as 'bfloat16' or ``torch.bfloat16``.
         bits: 8 or 4 loads the language model's layers in so many bits, see ``mmgpt.models.quantization``.
 
     Returns:

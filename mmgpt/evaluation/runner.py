@@ -207,6 +207,10 @@ class Evaluation:
         keys = [predictions.key({**own, 'id': prompt.query.id}) for prompt in prompts]
         if len(set(keys)) < len(keys):
             raise ValueError(f'{self.task.name}: two queries have the same id')
+        for key, prompt in zip(keys, prompts, strict=True):
+            line = predictions.lines.get(key)
+            if line is not None and any(line.get(name) != value for name, value in _told(prompt).items()):
+                del predictions.lines[key]  # the data files say something else than when it was asked
         ranked = isinstance(self.answering, Ranking)
         done = sum(key in predictions.lines for key in keys)
         if done < len(keys):
@@ -239,9 +243,7 @@ class Evaluation:
             answers = self._ranked(subject, prompts, self.answering)
         return [
             {
-                'question': prompt.query.question,
-                'demonstrations': [item.id for item in prompt.demonstrations],
-                'references': prompt.query.references,
+                **_told(prompt),
                 'answer': answer.text,
                 'raw': answer.raw,
                 **({} if answer.scores is None else {'scores': list(answer.scores)}),
@@ -274,6 +276,16 @@ class Evaluation:
             path.write_text(json.dumps(value, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
+def _told(prompt: Prompt) -> dict[str, Any]:
+    """What a line says of its prompt, as JSON has it."""
+    told = {
+        'question': prompt.query.question,
+        'demonstrations': [item.id for item in prompt.demonstrations],
+        'references': prompt.query.references,
+    }
+    return json.loads(json.dumps(told))
+
+
 def _changed(answering: Generation | Ranking, changes: Mapping[str, Any]) -> Generation | Ranking:
     known = [field.name for field in fields(answering)]
     if wrong := [name for name in changes if name not in known]:
@@ -283,12 +295,16 @@ def _changed(answering: Generation | Ranking, changes: Mapping[str, Any]) -> Gen
 
 
 def _row(shots: int, trials: Sequence[Scores], main_figure: str) -> dict[str, Any]:
-    figures = {name: [scores.figures[name] for scores in trials] for name in trials[0].figures}
+    # what is drawn may hold no question of a group: each figure is of the trials that have it
+    names = dict.fromkeys(name for scores in trials for name in scores.figures)
+    figures = {name: [scores.figures[name] for scores in trials if name in scores.figures] for name in names}
     main = figures.get(main_figure, [])
-    groups = {kind: dict(few) for kind, few in trials[0].groups.items()}
-    for kind, few in groups.items():
-        for name in few:
-            few[name] = float(np.mean([scores.groups[kind].get(name, np.nan) for scores in trials]))
+    each: dict[str, dict[str, list[float]]] = {}
+    for scores in trials:
+        for kind, few in scores.groups.items():
+            for name, value in few.items():
+                each.setdefault(kind, {}).setdefault(name, []).append(value)
+    groups = {kind: {name: float(np.mean(few)) for name, few in named.items()} for kind, named in each.items()}
     return {
         'shots': shots,
         'trials': main,
@@ -308,8 +324,9 @@ def table(metrics: Mapping[str, Any]) -> str:
         f'{metrics["task"]}, {metrics["main"]}',
         f'{"shots":>30} ' + ' '.join(f'{row["shots"]:>11}' for row in rows),
     ]
-    for name in rows[0]['figures']:
-        cells = [f'{np.mean(row["figures"][name]):.2f} ({np.std(row["figures"][name]):.2f})' for row in rows]
+    for name in dict.fromkeys(name for row in rows for name in row['figures']):
+        values = [row['figures'].get(name) for row in rows]
+        cells = ['' if few is None else f'{np.mean(few):.2f} ({np.std(few):.2f})' for few in values]
         lines.append(f'{name:>30.30} ' + ' '.join(f'{cell:>11}' for cell in cells))
     for published in metrics['published']:
         cells = [published['figures'].get(str(row['shots'])) for row in rows]

@@ -110,3 +110,53 @@ def test_every_task_is_run_from_the_command_line_by_a_test():
     shipped = {task for task in EVALUATION_TASKS.module_dict.values() if task.__module__.startswith('mmgpt.')}
     left = {task.__name__ for task in shipped - run}
     assert left == {'DigitNaming'}  # which tests/evaluation/test_laboratory.py runs
+
+
+class Says(EvaluatedModel):
+    """It likes 'a' best, and keeps which questions it was asked."""
+
+    name = 'says'
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def generate(self, prompts, writer, settings):
+        raise NotImplementedError
+
+    def rank(self, prompts, choices, writer, normalisation):
+        self.asked += [prompt.query.question for prompt in prompts]
+        return [[1.0, 0.0] for _ in prompts]
+
+
+def test_only_what_changed_in_the_data_is_asked_anew(tmp_path):
+    task, model = Letters(3), Says()
+    Evaluation(task, batch_size=1)(model, None, tmp_path)
+    task.queries[1] = Item(1, 'another', references='a')
+    model.asked.clear()
+    Evaluation(task, batch_size=1)(model, None, tmp_path)
+    assert model.asked == ['another']
+    lines = [json.loads(line) for line in (tmp_path / 'predictions.jsonl').read_text().splitlines()]
+    assert [line['question'] for line in lines] == ['query 0', 'another', 'query 2']
+
+    task.queries[2] = Item(2, 'query 2', references='b')
+    model.asked.clear()
+    metrics = Evaluation(task, batch_size=1)(model, None, tmp_path)
+    assert model.asked == ['query 2']
+    assert metrics['rows'][0]['mean'] == pytest.approx(200 / 3)
+
+
+class ByQuery(Letters):
+    """A figure and a group for each query."""
+
+    def score(self, items, answers):
+        each = {item.question: 100.0 for item in items}
+        return Scores({'accuracy': 100.0, **each}, groups={'query': each})
+
+
+def test_a_figure_is_of_the_trials_that_have_it(tmp_path):
+    metrics = Evaluation(ByQuery(8), seeds=[0, 1, 2], num_samples=2)(Says(), None, tmp_path)
+    [row] = metrics['rows']
+    assert len(row['figures']['accuracy']) == 3
+    assert len(row['groups']['query']) > 2
+    assert set(row['groups']['query'].values()) == {100.0}
+    assert set(row['groups']['query']) == set(row['figures']) - {'accuracy', 'copied', 'covered'}

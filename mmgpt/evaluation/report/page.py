@@ -76,7 +76,7 @@ def markdown(run: Run, comparison: Sequence[Comparison] = (), against: Run | Non
 
 def _table(metrics: Mapping[str, Any]) -> list[list[str]]:
     rows = metrics['rows']
-    names = list(rows[0]['figures']) if rows else []
+    names = list(dict.fromkeys(name for row in rows for name in row['figures']))
     table = [['figure', *(f'{row["shots"]} shots' for row in rows)]]
     for name in names:
         values = [row['figures'][name] for row in rows]

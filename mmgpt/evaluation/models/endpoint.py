@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ class EndpointModel(EvaluatedModel):
     def __init__(self, model: str, **options: Any) -> None:
         self.model, self.options = model, {'sampling': {'temperature': 0}, **options}
         self.name = f'openai:{model}'
-        self.fingerprint = [model, options.get('base_url')]
+        self.fingerprint = [model, options.get('base_url') or os.environ.get('OPENAI_BASE_URL')]
 
     def generate(self, prompts: Sequence[Prompt], writer: PromptWriter, settings: Generation) -> list[str]:
         """See :meth:`EvaluatedModel.generate`. Beams are the server's business; a prompt's requests run together.

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mmgpt.evaluation.models.endpoint import EndpointModel
 from tests.evaluation import benchmarks
 from tests.inference.rule_server import rule_server
 from tools import test as tool
@@ -29,6 +30,14 @@ def test_its_answers_are_scored_as_ours(tmp_path, monkeypatch, capsys):
         assert tool.main([str(config), 'openai:rules', '--out', str(tmp_path / 'out')]) == 0, capsys.readouterr().err
     lines = [json.loads(line) for line in (tmp_path / 'out/predictions.jsonl').read_text().splitlines()]
     assert [line['answer'] for line in lines] == ['1 in 1'] * 3 + ['3 in 3'] * 3
+
+
+def test_answers_of_one_address_are_not_those_of_another(monkeypatch):
+    monkeypatch.setenv('OPENAI_BASE_URL', 'http://one/v1')
+    one = EndpointModel('rules').fingerprint
+    monkeypatch.setenv('OPENAI_BASE_URL', 'http://other/v1')
+    assert EndpointModel('rules').fingerprint != one
+    assert EndpointModel('rules', base_url='http://one/v1').fingerprint == one
 
 
 def test_it_does_not_rank(tmp_path, capsys):

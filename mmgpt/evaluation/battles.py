@@ -50,7 +50,7 @@ def read_battles(path: str | Path) -> Battles:
     if text.lstrip().startswith('['):
         numbered = enumerate(_json(text, f'{path}'), 1)
         return battles((f'{path}, record {number}', record) for number, record in numbered)
-    lines = ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+    lines = ((number, line) for number, line in enumerate(text.split('\n'), 1) if line.strip())
     return battles((f'{path}, line {number}', _json(line, f'{path}, line {number}')) for number, line in lines)
 
 

@@ -119,3 +119,9 @@ def test_bad_usage(tmp_path, capsys):
     assert rate_battles.main([str(tmp_path / 'empty.jsonl')]) == 1
     assert 'no battle record' in capsys.readouterr().err
     assert rate_battles.main([str(tmp_path / 'empty.jsonl'), '--resamples', '1']) == 2
+
+
+def test_a_name_may_hold_any_line_separator(tmp_path):
+    record = {'model_a': 'a\u2028', 'model_b': 'b', 'winner': 'tie'}
+    (tmp_path / 'votes.jsonl').write_text(json.dumps(record, ensure_ascii=False) + '\n', 'utf-8')
+    assert read_battles(tmp_path / 'votes.jsonl').models == ('a\u2028', 'b')

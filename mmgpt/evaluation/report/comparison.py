@@ -38,13 +38,18 @@ def compare(here: Run, there: Run, resamples: int = 10_000, seed: int = 0) -> li
     Bootstrap", 1993, chapter 16), and the means are compared.
 
     Raises:
-        ValueError: the runs are of different tasks, no question was answered in both, or the task's figure is no mean
-            over questions.
+        ValueError: the runs are of different tasks or figures, no question was answered in both, or the task's figure
+            is no mean over questions.
     """
     if here.metrics['task'] != there.metrics['task']:
         raise ValueError(
             f'{here.folder} is of {here.metrics["task"]} and {there.folder} of {there.metrics["task"]}: '
             'runs of one task are compared'
+        )
+    if here.metrics['main'] != there.metrics['main']:
+        raise ValueError(
+            f'{here.folder} is measured by {here.metrics["main"]} and {there.folder} by {there.metrics["main"]}: '
+            'runs of one figure are compared'
         )
     ours, theirs = _scores(here), _scores(there)
     if not ours or not theirs:

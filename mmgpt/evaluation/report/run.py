@@ -42,8 +42,8 @@ class Run:
                 )
         try:
             metrics = json.loads((folder / 'metrics.json').read_text(encoding='utf-8'))
-            lines = (folder / PREDICTIONS).read_text(encoding='utf-8').splitlines()
-            rows = tuple(json.loads(line) for line in lines)
+            lines = (folder / PREDICTIONS).read_text(encoding='utf-8').split('\n')
+            rows = tuple(json.loads(line) for line in lines if line.strip())
         except ValueError as error:
             raise ValueError(f'{folder}: metrics.json or {PREDICTIONS} is damaged: {error}') from None
         if not isinstance(metrics, dict) or not {'task', 'main', 'rows', 'settings'} <= set(metrics):

@@ -115,3 +115,18 @@ def test_runs_of_two_tasks_are_not_compared(place, tmp_path, capsys):
     (tmp_path / 'other/metrics.json').write_text(json.dumps(metrics))
     assert report_evaluation.main([str(place / 'one'), '--against', str(tmp_path / 'other')]) == 2
     assert 'runs of one task are compared' in capsys.readouterr().err
+
+
+def test_runs_of_two_figures_are_not_compared(place, tmp_path, capsys):
+    other = rewritten(tmp_path / 'other', place / 'one', lambda number, line: 1.0)
+    (tmp_path / 'other/metrics.json').write_text(json.dumps({**other.metrics, 'main': 'rouge_l'}))
+    assert report_evaluation.main([str(place / 'one'), '--against', str(tmp_path / 'other')]) == 2
+    assert 'runs of one figure are compared' in capsys.readouterr().err
+
+
+def test_an_answer_may_hold_any_line_separator(place, tmp_path):
+    (tmp_path / 'metrics.json').write_text((place / 'one/metrics.json').read_text())
+    answer = 'a\u2028b\x85c'
+    (tmp_path / 'predictions.jsonl').write_text(json.dumps({'answer': answer}, ensure_ascii=False) + '\n', 'utf-8')
+    [line] = Run.read(tmp_path).lines
+    assert line['answer'] == answer

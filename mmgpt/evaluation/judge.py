@@ -90,7 +90,7 @@ def number_between(low: float, high: float) -> Parse:
     """
 
     def parse(reply: str) -> float | None:
-        found = re.search(r'-?\d+(?:\.\d+)?', reply)
+        found = re.search(r'-?(?:\d+(?:\.\d+)?|(?<![\w.])\.\d+)', reply)
         value = None if found is None else float(found.group())
         return value if value is not None and low <= value <= high else None
 

@@ -162,6 +162,7 @@ def test_math_vista_lets_a_model_read_what_rules_cannot(tmp_path, judge):
 def test_readers():
     read = number_between(0, 1)
     assert [read(text) for text in ('0.7', 'Correctness: 1.0.', '-1', '3', 'none')] == [0.7, 1.0, None, None, None]
+    assert [read(text) for text in ('.1', 'Score: .5', '-.5', 'Score...1')] == [0.1, 0.5, None, 1.0]
     assert [yes_or_no(text) for text in ('Yes.', '**no**', 'Not at all', '')] == [1.0, 0.0, None, None]
     with pytest.raises(ValueError, match='tries must be'):
         Judge('m', tries=0)

@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmgpt.engine.strategies.processes import join, leave, report
     from mmgpt.evaluation.models import check_name
+    from mmgpt.inference.endpoint import EndpointError
 
     try:
         check_name(args.model)  # what is not there is said before the config's parts are imported
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         evaluate(task, args, speaks=place.rank == 0)
         leave()
         return 0
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, EndpointError) as error:
         return report('test', error, 2, args.launcher)
     except KeyboardInterrupt:
         return report('test', 'interrupted', 130, args.launcher)

@@ -31,6 +31,8 @@ class Demonstrations(ABC):
 class Random(Demonstrations):
     """Others for each query, drawn from ``pool_size`` items that are drawn once (OpenFlamingo, Flamingo).
 
+    Where the pool holds the query itself, another item stands in its place.
+
     Args:
         pool_size: None = the whole pool.
         same: only such items are shown whose ``about`` says the same under this key as the query's. Default: all.
@@ -47,10 +49,16 @@ class Random(Demonstrations):
             places = np.random.RandomState(seed).choice(len(pool), self.pool_size, replace=False).tolist()
             _enough(places, shots)
         rng = random.Random(seed)
-        if self.same is None:
-            return [rng.sample(places, shots) for _ in queries]
-        among = _by([self.same], pool, places)
-        return [rng.sample(_enough(among.get((_told(query, self.same),), ()), shots), shots) for query in queries]
+        among = {} if self.same is None else _by([self.same], pool, places)
+        chosen = []
+        for query in queries:
+            some = places if self.same is None else among.get((_told(query, self.same),), ())
+            drawn = rng.sample(_enough(some, shots), shots)
+            if any(_is_own(query, pool[place]) for place in drawn):
+                others = [place for place in some if not _is_own(query, pool[place])]
+                drawn = rng.sample(_enough(others, shots), shots)
+            chosen.append(drawn)
+        return chosen
 
 
 @DEMONSTRATIONS.register_module()
@@ -178,27 +186,41 @@ class Rices(Demonstrations):
         chosen = []
         for start in range(0, len(asked), 256):
             similar = asked[start : start + 256] @ known.T
-            # of equally similar ones the first of the file is the nearest
-            order = np.argsort(-similar, axis=1, kind='stable')
-            for query, row in zip(queries[start : start + 256], order, strict=True):
-                others = [int(place) for place in row[: shots + 1] if pool[place] is not query][:shots]
-                chosen.append(others[::-1])
+            for query, row in zip(queries[start : start + 256], similar, strict=True):
+                others, some = [], shots
+                while len(others) < shots and some < len(pool):
+                    some = min(2 * some + 1, len(pool))
+                    others = [place for place in _nearest(row, some) if not _is_own(query, pool[place])]
+                chosen.append(_enough(others, shots)[:shots][::-1])
         return chosen
 
     def _row(self, tables: Sequence, item: Item) -> np.ndarray:
         if not item.media:
             raise ValueError(f'the item {item.id!r} has no picture, by which RICES finds its demonstrations')
         path = Path(str(item.media[0].frames[0]))
-        names = ['/'.join(path.parts[-depth:]) for depth in range(1, min(4, len(path.parts)) + 1)]
-        for table in tables:
-            for name in names:
-                row = table.find(name)
+        # the longest name first: folders of train and val may both hold a 1.jpg
+        for depth in range(min(4, len(path.parts)), 0, -1):
+            for table in tables:
+                row = table.find('/'.join(path.parts[-depth:]))
                 if row is not None:
                     return row
         raise ValueError(
             f'{", ".join(self.features)}: no features of {path.name} (item {item.id!r}); describe its folder with '
             'tools/extract_features.py CONFIG --images FOLDER --out DIR, and name DIR in features'
         )
+
+
+def _is_own(query: Item, item: Item) -> bool:
+    """Whether an item of the pool is the query itself, which would tell its answer."""
+    asked = (query.media, query.question)
+    return item is query or (any(asked) and asked == (item.media, item.question))
+
+
+def _nearest(similar: np.ndarray, some: int) -> list[int]:
+    """At least so many places, the most similar first; of equally similar ones the first of the file is the nearest."""
+    least = np.partition(similar, len(similar) - some)[len(similar) - some]
+    near = np.flatnonzero(similar >= least)
+    return near[np.argsort(-similar[near], kind='stable')].tolist()
 
 
 def _enough(pool: Sequence, shots: int, what: str = 'demonstrations') -> Sequence:

@@ -82,6 +82,45 @@ def pictures(name, count):
     return [Item(n, media=(Medium((f'/data/{name}{n}.jpg',)),)) for n in range(count)]
 
 
+def test_a_query_is_never_among_its_own_demonstrations():
+    items = [Item(n, 'What is it?', media=(Medium((f'{n}.jpg',)),)) for n in range(5)]
+    again = [Item(f'again {item.id}', item.question, media=item.media) for item in items]
+    for seed in range(20):
+        for queries in (items, again):
+            for number, places in enumerate(choose(dict(type='Random'), 4, seed, queries, items)):
+                assert sorted(places) == [place for place in range(5) if place != number]
+    with pytest.raises(ValueError, match='there are 4 to choose from'):
+        choose(dict(type='Random'), 5, 0, items, items)
+
+
+def test_similar_pictures_are_those_of_a_full_sort_and_never_the_query(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.integers(-1, 2, (60, 3)).astype(np.float32)  # many are equally similar
+    features[~features.any(1)] = 1
+    write_features(tmp_path / 'f', [([f'{n}.jpg' for n in range(60)], features)])
+    items = [Item(n, 'What is it?', media=(Medium((f'{n}.jpg',)),)) for n in range(60)]
+    again = [Item(f'again {item.id}', item.question, media=item.media) for item in items]
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    kept = unit.astype(np.float16).astype(np.float32)
+    for number, places in enumerate(choose(dict(type='Rices', features=str(tmp_path / 'f')), 7, 0, again, items)):
+        assert number not in places
+        assert len(set(places)) == 7
+        told = (kept[number] @ kept[places].T).tolist()
+        assert told == sorted(told)
+        assert max(kept[number] @ kept[[p for p in range(60) if p not in (*places, number)]].T) <= told[0] + 1e-6
+
+
+def test_pictures_of_one_name_in_two_folders_keep_their_features(tmp_path):
+    for part, turn in (('train', 0), ('val', 1)):
+        described = np.roll(np.eye(3, dtype=np.float32), -turn, axis=0)
+        write_features(tmp_path / part, [([f'{part}/{n}.jpg' for n in range(3)], described)])
+    pool = [Item(n, media=(Medium((f'train/{n}.jpg',)),)) for n in range(3)]
+    queries = [Item(n, media=(Medium((f'val/{n}.jpg',)),)) for n in range(3)]
+    for features in (['train', 'val'], ['val', 'train']):
+        how = dict(type='Rices', features=[str(tmp_path / part) for part in features])
+        assert choose(how, 1, 0, queries, pool) == [[1], [2], [0]]
+
+
 def test_those_that_belong_together_are_one_shot():
     for places in choose(dict(type='Together', by='pair'), shots=3):
         assert [place % 2 for place in places] == [0, 1] * 3

@@ -79,7 +79,7 @@ def _table(metrics: Mapping[str, Any]) -> list[list[str]]:
     names = list(dict.fromkeys(name for row in rows for name in row['figures']))
     table = [['figure', *(f'{row["shots"]} shots' for row in rows)]]
     for name in names:
-        values = [row['figures'][name] for row in rows]
+        values = [row['figures'].get(name) for row in rows]
         table.append([name, *(f'{np.mean(few):.2f} ({np.std(few):.2f})' if few else '' for few in values)])
     for published in metrics.get('published', []):
         cells = [published['figures'].get(str(row['shots'])) for row in rows]

@@ -200,10 +200,15 @@ class Rices(Demonstrations):
         path = Path(str(item.media[0].frames[0]))
         # the longest name first: folders of train and val may both hold a 1.jpg
         for depth in range(min(4, len(path.parts)), 0, -1):
-            for table in tables:
-                row = table.find('/'.join(path.parts[-depth:]))
-                if row is not None:
-                    return row
+            name = '/'.join(path.parts[-depth:])
+            rows = [row for table in tables if (row := table.find(name)) is not None]
+            if any(not np.array_equal(row, rows[0]) for row in rows):
+                raise ValueError(
+                    f'{", ".join(self.features)}: several of them have other features of {name} (item {item.id!r}); '
+                    'describe the folder above them, so that names tell the pictures apart'
+                )
+            if rows:
+                return rows[0]
         raise ValueError(
             f'{", ".join(self.features)}: no features of {path.name} (item {item.id!r}); describe its folder with '
             'tools/extract_features.py CONFIG --images FOLDER --out DIR, and name DIR in features'

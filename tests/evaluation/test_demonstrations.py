@@ -119,6 +119,11 @@ def test_pictures_of_one_name_in_two_folders_keep_their_features(tmp_path):
     for features in (['train', 'val'], ['val', 'train']):
         how = dict(type='Rices', features=[str(tmp_path / part) for part in features])
         assert choose(how, 1, 0, queries, pool) == [[1], [2], [0]]
+    for turn in range(2):  # described apart: both have a 0.jpg
+        described = np.roll(np.eye(3, dtype=np.float32), -turn, axis=0)
+        write_features(tmp_path / f'part{turn}', [([f'{n}.jpg' for n in range(3)], described)])
+    with pytest.raises(ValueError, match=r'other features of 0\.jpg'):
+        choose(dict(type='Rices', features=[str(tmp_path / f'part{n}') for n in range(2)]), 1, 0, queries, pool)
 
 
 def test_those_that_belong_together_are_one_shot():

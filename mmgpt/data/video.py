@@ -6,6 +6,7 @@ import io
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mmgpt.data.image_stores.base import OversizedImage
 VIDEO_ENDINGS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
 # of FFmpeg: a playlist in a video's clothes would otherwise make it open the files and addresses that it names
 FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,m4v'
+UNSOUND = ('avi', 'mpeg', 'mpegts')  # their times and key frames are guessed: a jump may land at another frame
 MAX_FRAMES = 2_000_000  # of one file: 18 hours at 30 per second
 
 
@@ -28,7 +30,8 @@ class VideoReader:
 
     The file is walked once without decoding for the times of its frames, since what it says of its length need not be
     true. Frames that are asked for in their order are decoded in one pass; what lies between is jumped over, from one
-    key frame to the next. One decoder is held, and one frame.
+    key frame to the next, but not in AVI and MPEG files, whose times do not tell where a jump ends. One decoder is
+    held, and one frame.
 
     Args:
         path: the file, or the bytes of one.
@@ -118,29 +121,49 @@ class VideoReader:
         if not times:
             raise BadVideo(f'no frame of the video {self.path} could be read')
         times.sort()
-        if not timed or len(set(times)) < len(times):  # a stream without times: only counting tells
+        if not timed or len(set(times)) < len(times) or self._container.format.name in UNSOUND:  # only counting tells
             return list(range(len(times))), []
         return times, sorted(jumps)
 
     def _seek(self, number: int) -> Image.Image:
-        wanted = self._times[number]
-        if number < self._next or self._jumps_ahead(wanted):
-            if self._jumps:
-                self._container.seek(self._jumps[bisect_right(self._jumps, wanted) - 1], stream=self._stream)
-                self._frames = self._container.decode(self._stream)
-                self._next = bisect_left(self._times, self._jumps[bisect_right(self._jumps, wanted) - 1])
-            else:
-                self._open()
-        frame = None
-        for frame in self._frames:
-            place = self._next if not self._jumps else bisect_left(self._times, frame.pts)
-            self._next = place + 1
-            if place >= number:
-                break
+        if number < self._next or self._jumps_ahead(self._times[number]):
+            self._jump(number)
+        frame = self._go_on(number)
+        if frame is None:  # the file has more packets than frames, and its end was reached before
+            self._open()
+            frame = self._go_on(number)
         if frame is None:
             raise BadVideo(f'{self.path}: frame {number} of {len(self)} could not be decoded')
         self._check_size(frame.width, frame.height)
-        return frame.to_image()
+        return upright(frame)
+
+    def _jump(self, number: int) -> None:
+        """Goes to a key frame before a frame: the last one, or the one before that, or else the beginning.
+
+        What a file says of its key frames need not be true, so the frame that comes first has to tell where it is.
+        """
+        last = bisect_right(self._jumps, self._times[number]) - 1
+        for jump in reversed(self._jumps[max(0, last - 1) : last + 1]):
+            self._container.seek(jump, stream=self._stream)
+            frames = self._container.decode(self._stream)
+            first = next(frames, None)
+            if first is not None and first.pts is not None:
+                place = bisect_left(self._times, first.pts)
+                if place <= number and self._times[place] == first.pts:
+                    self._frames, self._next = chain([first], frames), place
+                    return
+        self._open()
+
+    def _go_on(self, number: int) -> Any:
+        """Decodes up to a frame; the last one where fewer could be decoded than there should be, None at the end."""
+        frame = None
+        for frame in self._frames:
+            timed = self._jumps and frame.pts is not None
+            place = bisect_left(self._times, frame.pts) if timed else self._next
+            self._next = place + 1
+            if place >= number:
+                break
+        return frame
 
     def _jumps_ahead(self, wanted: int) -> bool:
         """Whether decoding can go on from a later place than where it stands."""
@@ -166,6 +189,11 @@ class VideoReader:
             raise
         except (av.FFmpegError, LookupError, ValueError, ArithmeticError, EOFError) as error:
             raise BadVideo(f'{self.path} is not a video that can be read: {error}') from error
+
+
+def upright(frame: Any) -> Image.Image:
+    """A decoded frame as RGB, turned by quarters as the file says that it is shown: phones film lying down."""
+    return frame.to_image().rotate(90 * round(frame.rotation / 90), expand=True)
 
 
 def evenly_spaced(total: int, wanted: int | None) -> list[int]:

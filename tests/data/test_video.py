@@ -1,5 +1,6 @@
 import io
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -26,6 +27,87 @@ def write_video(path, count, codec='libx264', size=32, **options):
 
 def number_of(picture: Image.Image) -> int:
     return round(np.asarray(picture).mean() / 6)
+
+
+def write_numbered(path, count, codec, file_format=None, b_frames=2):
+    """A video whose frames hold their number as nine black or white bars; a key frame every 30."""
+    if codec not in av.codecs_available:
+        pytest.skip(f'FFmpeg was built without {codec}')
+    with av.open(str(path), 'w', format=file_format) as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 144, 16, 'yuv420p', 1_000_000
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = 30, b_frames
+        for number in range(count):
+            bars = [255 * (number >> bit & 1) for bit in range(9) for _ in range(16)]
+            pixels = np.broadcast_to(np.array(bars, np.uint8)[None, :, None], (16, 144, 3))
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), 'rgb24')))
+        file.mux(stream.encode())
+
+
+def numbered(picture: Image.Image) -> int:
+    return sum((picture.getpixel((16 * bit + 8, 8))[0] > 128) << bit for bit in range(9))
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec', 'file_format', 'b_frames'),
+    [
+        ('mpeg2.mpg', 'mpeg2video', None, 2),
+        ('mpeg1.mpg', 'mpeg1video', None, 0),
+        ('stream.mpeg', 'mpeg2video', 'mpegts', 0),
+        ('h264.mpeg', 'libx264', 'mpegts', 2),
+        ('h264.avi', 'libx264', None, 2),
+        ('xvid.avi', 'mpeg4', None, 2),
+        ('h264.mkv', 'libx264', None, 2),
+    ],
+)
+def test_frames_behind_jumps_are_those_asked_for(tmp_path, name, codec, file_format, b_frames):
+    write_numbered(tmp_path / name, 200, codec, file_format, b_frames)
+    with VideoReader(tmp_path / name) as video:
+        wanted = [*evenly_spaced(len(video), 7), 0, 151, 43, 44, 85, 199, 1]
+        assert [numbered(video.read(number)) for number in wanted] == wanted
+
+
+@pytest.mark.parametrize('ending', ['mkv', 'mpg'])
+def test_frames_before_the_first_key_frame(tmp_path, ending):
+    """Of a video that was cut, the first frames cannot be decoded: the first that can be stands for them."""
+    write_numbered(tmp_path / 'whole.mkv', 90, 'mpeg2video')
+    path = tmp_path / f'cut.{ending}'
+    with av.open(str(tmp_path / 'whole.mkv')) as whole, av.open(str(path), 'w') as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        packets = [packet for packet in whole.demux(whole.streams.video[0]) if packet.size]
+        second = [number for number, packet in enumerate(packets) if packet.is_keyframe][1]
+        for packet in packets[second:]:
+            packet.stream = stream
+            cut.mux(packet)
+    with VideoReader(path) as video:
+        last = len(video) - 1
+        ends = {number: numbered(video.read(number)) for number in (0, last)}
+        assert 25 < ends[0] <= 31
+        assert ends[last] == 89
+        assert numbered(video.read(0)) == numbered(video.read(1)) == ends[0] or ending == 'mpg'
+        assert numbered(video.read(last)) == numbered(video.read(last - 1)) == 89 or ending == 'mkv'
+        assert numbered(video.read(0)) == ends[0]
+
+
+def test_a_video_filmed_upright_is_shown_upright(tmp_path):
+    """A phone writes how it was held into the matrix of the track's header."""
+    path = tmp_path / 'phone.mp4'
+    with av.open(str(path), 'w') as file:
+        stream = file.add_stream('libx264', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        pixels = np.zeros((32, 64, 3), np.uint8)
+        pixels[:, :32] = 255  # the left becomes the top
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, 'rgb24')))
+        file.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    plain = struct.pack('>9i', 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    start = data.index(plain, data.index(b'tkhd'))
+    data[start : start + 36] = struct.pack('>9i', 0, 1 << 16, 0, -1 << 16, 0, 0, 32 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    with VideoReader(path) as video:
+        picture = video.read(0)
+    assert picture.size == (32, 64)
+    assert picture.getpixel((16, 8))[0] > 200 > 50 > picture.getpixel((16, 56))[0]
 
 
 @pytest.mark.parametrize(

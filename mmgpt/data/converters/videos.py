@@ -12,6 +12,7 @@ from typing import Any
 from mmgpt.data.converters.base import Conversion, member, read_json, sentence
 from mmgpt.data.converters.instructions import Group, Question
 from mmgpt.data.converters.pictures import Encoder, Pictures, Report, Unit, Written
+from mmgpt.data.video import upright
 
 ENDINGS = ('mp4', 'mkv', 'webm', 'avi')
 DESCRIBE = 'Describe what happens in the video, in order.'
@@ -216,7 +217,7 @@ def sampled(conversion: Conversion, folder: Path, video: str, digits: int) -> Pi
             for number, frame in enumerate(container.decode(video=0)):
                 if number % step == 0:
                     id = conversion.image_id(f'{video}_{len(items):0{digits}d}')
-                    items.append((id, conversion.encoder.frame(frame.to_image())))
+                    items.append((id, conversion.encoder.frame(upright(frame))))
     except av.error.FFmpegError as error:
         raise ValueError(f'{path}: {error}') from error
     return Pictures(items, step / rate)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -58,7 +59,8 @@ def write_dataset(
 
     ``datasets.load_dataset(out)`` loads it, and the source ``Messages`` reads ``out/data``: text, order of media, kind,
     language and context stay. Where a record leaves a choice, the one of ``source[index]`` is written. The folder is
-    written beside its place and renamed; a run that was interrupted goes on after its last whole file.
+    written beside its place and renamed; a run that was interrupted goes on after its last whole file, if it is of the
+    same sources.
 
     Args:
         sources: one after the other.
@@ -68,17 +70,20 @@ def write_dataset(
         languages: of each source, the tag of its samples that have none themselves.
 
     Returns:
-        How many samples and pictures were written, and the samples that could not be read.
+        How many samples and pictures were written, the samples that could not be read, and how many examples are named
+        as context that are no samples themselves (as with ``XX_train.json``): those are not written.
 
     Raises:
         FileExistsError: ``out`` is there.
-        ValueError: no sample could be read.
+        ValueError: no sample could be read, or an earlier run began with other sources.
     """
     out = Path(out)
     if out.exists():
         raise FileExistsError(f'{out} is there already: delete it, or name another --out')
     folder = out.with_name(f'.{out.name}.part')
     (folder / 'data').mkdir(parents=True, exist_ok=True)
+    tags = languages or [''] * len(sources)
+    _same_run(folder, _described(sources, tags))
     report, done, shards, samples = Report(), 0, 0, 0
     while (ledger := folder / f'{shards:05d}.json').exists():
         before = json.loads(ledger.read_text())
@@ -86,7 +91,6 @@ def write_dataset(
         report.pictures += before['pictures']
         report.faults |= before['faults']
     report.resumed = samples
-    tags = languages or [''] * len(sources)
     rows = _rows(list(zip(sources, tags, strict=True)), done, report)
     for first in rows:
         written, pictures, done = _write_shard(folder / 'data' / f'{shards:05d}.parquet', first, rows, shard_bytes)
@@ -97,6 +101,11 @@ def write_dataset(
     if not shards:
         shutil.rmtree(folder)
         raise ValueError(f'{out}: there is no sample to write\n{report}')
+    if absent := _absent(folder / 'data'):
+        report.faults['context examples'] = (
+            f'{len(absent)} that samples name, such as {min(absent)!r}, are not among the samples and were not '
+            'written: what is read back cannot show them'
+        )
     for ledger in folder.glob('*.json'):
         ledger.unlink()
     for number in range(shards):
@@ -105,6 +114,36 @@ def write_dataset(
     report.instructions[out.name] = samples
     folder.rename(out)
     return report
+
+
+def _described(sources: Sequence[Source], tags: Sequence[str]) -> list[list[Any]]:
+    """What is written, as plain data: of each source its name, size, language and files with their sizes."""
+    return [
+        [
+            source.name, len(source), tag,
+            [[str(file), file.stat().st_size] for file in source.annotation_files if file.is_file()],
+        ]
+        for source, tag in zip(sources, tags, strict=True)
+    ]  # fmt: skip
+
+
+def _same_run(folder: Path, settings: list[list[Any]]) -> None:
+    """Refuses to go on with what was begun with other settings, and notes them where nothing was."""
+    begun = folder / 'settings.json'
+    if begun.exists() and (before := json.loads(begun.read_text())) != settings:
+        raise ValueError(f'{folder} was begun with {before}, not {settings}: delete it to begin anew')
+    begun.write_text(json.dumps(settings))
+
+
+def _absent(folder: Path) -> set[str]:
+    """Ids that the samples of the files in a folder name as context, and that none of them has."""
+    ids: set[str] = set()
+    context: set[str] = set()
+    for file in folder.glob('*.parquet'):
+        table = pq.read_table(file, columns=['id', 'context_ids'])
+        ids.update(table.column('id').to_pylist())
+        context.update(pc.list_flatten(table.column('context_ids')).to_pylist())
+    return context - ids
 
 
 Row = tuple[int, dict[str, Any]]  # the number of its sample, and its columns

@@ -105,11 +105,48 @@ def test_a_broken_run_goes_on_and_what_is_broken_is_told(mimicit, tmp_path, monk
     report = write_dataset([source], tmp_path / 'out', shard_bytes=2000)
     assert calls.count('00000.parquet') == 1
     assert report.resumed > 0
-    assert list(report.faults) == ['XX, sample 2']
+    assert list(report.faults) == ['XX, sample 2', 'context examples']
     ids = [back(tmp_path / 'out')[i].id for i in range(report.instructions['out'])]
     assert ids == [f'XX_INS_{n:02d}' for n in range(16) if n != 2]
     with pytest.raises(FileExistsError, match='is there already'):
         write_dataset([source], tmp_path / 'out')
+
+
+def test_a_run_does_not_go_on_with_other_data(mimicit, tmp_path, monkeypatch):
+    images = ParquetImages(mimicit / 'XX.parquet')
+    (tmp_path / 'YY_instructions.json').write_text((mimicit / 'XX_instructions.json').read_text())
+    one, other = (MimicIt(f / f'{n}_instructions.json', images) for f, n in ((mimicit, 'XX'), (tmp_path, 'YY')))
+    real = hub._write_shard
+
+    def fails_later(path, *arguments):
+        if path.name.startswith('00001'):
+            raise KeyboardInterrupt
+        return real(path, *arguments)
+
+    monkeypatch.setattr(hub, '_write_shard', fails_later)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset([one], tmp_path / 'out', shard_bytes=2000)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r'\.out\.part was begun with .*XX.*, not .*YY.*: delete it to begin anew'):
+        write_dataset([other], tmp_path / 'out', shard_bytes=2000)
+    assert write_dataset([one], tmp_path / 'out', shard_bytes=2000).instructions == {'out': 16}
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['data']
+
+
+def test_context_that_is_no_sample_is_told(mimicit, tmp_path, capsys):
+    (tmp_path / 'XX_train.json').write_text(json.dumps({'XX_INS_05': ['XX_INS_00', 'XX_INS_01'], 'XX_INS_06': []}))
+    images = str(mimicit / 'XX.parquet')
+    entry = dict(
+        type='MimicIt',
+        instructions=str(mimicit / 'XX_instructions.json'),
+        images=images,
+        train=str(tmp_path / 'XX_train.json'),
+    )
+    (tmp_path / 'config.py').write_text(f'train_dataloader = dict(dataset=dict(sources=[{entry!r}]))')
+    assert to_datasets.main([str(tmp_path / 'config.py'), '--out', str(tmp_path / 'out')]) == 1
+    told = capsys.readouterr().out
+    assert "context examples: 2 that samples name, such as 'XX_INS_00', are not among the samples" in told
+    assert len(back(tmp_path / 'out')) == 2
 
 
 def test_the_tool_takes_a_source_or_a_config(mimicit, tmp_path, capsys):

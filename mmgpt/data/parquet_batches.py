@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 ROWS = 64  # that are read at a time
 MOST_SHRUNK = 200  # a file of data is not that many times smaller than they are
-UNSUSPECTED = 8 << 20  # bytes: what is no larger is read anyway
+UNSUSPECTED = 8 << 20  # bytes: rows read at a time that are no larger are read anyway
+UNSUSPECTED_GROUP = 512 << 20  # of a row group: long texts that every row repeats take next to no room in a file
 
 
 def read_batches(
@@ -29,15 +30,19 @@ def read_batches(
     Raises:
         pyarrow.ArrowInvalid: it is damaged, or a few bytes would become so many that no data can be in them.
     """
-    _check(parquet.metadata.row_group(group).total_byte_size, size)
+    described = parquet.metadata.row_group(group)
+    total, expected = described.total_byte_size, described.num_rows
+    _check(total, size, UNSUSPECTED_GROUP)
+    _check(total * min(ROWS, expected) // max(expected, 1), size)
     read = rows = 0
     for batch in parquet.iter_batches(ROWS, [group], None if columns is None else list(columns), use_threads=False):
         read += batch.nbytes
         rows += batch.num_rows
-        _check(read, size)
+        _check(batch.nbytes, size)
+        _check(read, size, UNSUSPECTED_GROUP)
         batch.validate(full=True)
         yield batch
-    if rows != (expected := parquet.metadata.row_group(group).num_rows):
+    if rows != expected:
         raise pa.ArrowInvalid(f'row group {group} should have {expected} rows, and has {rows}')
 
 
@@ -64,6 +69,6 @@ def readable(otherwise: str) -> Iterator[None]:
         raise ValueError(f'{otherwise}: {error}') from error
 
 
-def _check(becomes: int, size: int) -> None:
-    if becomes > UNSUSPECTED and becomes > MOST_SHRUNK * size:
+def _check(becomes: int, size: int, unsuspected: int = UNSUSPECTED) -> None:
+    if becomes > unsuspected and becomes > MOST_SHRUNK * size:
         raise pa.ArrowInvalid(f'a file of {size} bytes would become {becomes} and more: these are no data')

@@ -214,6 +214,17 @@ def test_tables_that_blow_up(tmp_path, kind, dictionary):
         read()
 
 
+@pytest.mark.parametrize('dictionary', [False, True])
+def test_long_texts_that_every_row_repeats_are_data(tmp_path, dictionary):
+    """As the prompts of classification sets are: 20 MB of them in a file of some 50 kB."""
+    talk = [{'role': 'user', 'content': 'Which bird is it? ' * 140}, {'role': 'assistant', 'content': 'A wren.'}]
+    table = pa.table({'id': [f'i{n}' for n in range(8000)], 'messages': [talk] * 8000})
+    pq.write_table(table, tmp_path / 'table.parquet', compression='zstd', use_dictionary=dictionary)
+    assert (tmp_path / 'table.parquet').stat().st_size < 100_000
+    source = source_from_files('messages', tmp_path / 'table.parquet')
+    assert source[7999].turns[1].text == 'A wren.'
+
+
 def tar_of(files, form: int = tarfile.USTAR_FORMAT) -> bytes:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode='w', format=form) as tar:

@@ -33,15 +33,21 @@ def write_pages(
 
     Raises:
         OSError: a file is missing.
-        ValueError: a line is no JSON object; the message names it.
+        ValueError: a line is no JSON object, or two files would be written to the same tars; the message names them.
     """
     out, report = Path(out), Report()
+    shards: dict[str, Path] = {}
+    for path in map(Path, documents):
+        shard = path.name.removesuffix('.zip').removesuffix('.jsonl')
+        if shard in shards:
+            raise ValueError(f'{shards[shard]} and {path} would both be written to {shard}_000.tar: name one of them')
+        shards[shard] = path
     out.mkdir(parents=True, exist_ok=True)
     absent = 0
-    for path in map(Path, documents):
+    for shard, path in shards.items():
         lines = _lines(path)
         for number in range(10**6):
-            tar = out / f'{path.name.partition(".")[0]}_{number:03d}.tar'
+            tar = out / f'{shard}_{number:03d}.tar'
             chunk = [entry for _, entry in zip(range(pages_per_tar), lines)]
             if not chunk:
                 break

@@ -47,3 +47,19 @@ def test_pages_with_their_pictures(documents, tmp_path, capsys):
     assert 'docs_shard_7_v2_001.tar: 1 records' in capsys.readouterr().out  # and the other one was kept
     documents.write_bytes(b'no zip')
     assert mmc4.main(arguments) == 2
+
+
+def test_documents_keep_their_whole_names(tmp_path, capsys):
+    page = {'text_list': ['A'], 'image_info': [], 'similarity_matrix': []}
+    for name in ('shard.0.jsonl', 'shard.1.jsonl', 'more/shard.1.jsonl'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(page))
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'a.png').write_bytes(b'')
+    options = ['--images', str(tmp_path / 'images'), '--out', str(tmp_path / 'out')]
+    files = [str(tmp_path / name) for name in ('shard.0.jsonl', 'shard.1.jsonl')]
+    assert mmc4.main([*files, *options]) == 0
+    tars = ['shard.0_000.tar', 'shard.1_000.tar']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == tars
+    assert mmc4.main([*files, str(tmp_path / 'more' / 'shard.1.jsonl'), *options]) == 2
+    assert 'more/shard.1.jsonl would both be written to shard.1_000.tar' in capsys.readouterr().err

@@ -100,6 +100,10 @@ class _Shard:
     def _fetch(self, group: int, path: Path) -> None:
         part = f'row group {group}'
         self.file.check()
+        if self.file.version is None and self._tail() != self.footer.read_bytes():
+            raise ValueError(
+                f'{self}: has changed on its server since it was opened (its footer is another one): start a new run'
+            )
         fetched = _Fetched(self.file, part)
         try:
             with readable(f'{self}, {part}: cannot be read as Parquet'):

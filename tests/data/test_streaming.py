@@ -216,6 +216,25 @@ def test_a_file_that_changed_on_its_server_is_found(server, make_picture):
         assert new.annotation_files[1] == old.annotation_files[1]
 
 
+def test_a_file_of_the_same_size_is_told_by_its_footer(server):
+    """Of a server that gives neither tags nor times."""
+    server.tags = False
+    path = server.folder / 'data/train-0.parquet'
+
+    def write_plain(letter):
+        table = pa.table({'id': [letter, letter * 2], 'instruction': [letter] * 2, 'output': [letter] * 2})
+        pq.write_table(table, path, row_group_size=1, compression='none', use_dictionary=False)
+        return path.stat().st_size
+
+    size = write_plain('a')
+    source = Alpaca(shards(server)[0])
+    assert source[0].turns[1].text == 'a'
+    assert write_plain('b') == size
+    with pytest.raises(ValueError, match=r'train-0.parquet: has changed on its server .*: start a new run'):
+        source[1]
+    assert Alpaca(shards(server)[0])[1].turns[1].text == 'b'
+
+
 def test_a_network_that_fails_for_a_while(server):
     server.failures = 4  # each question about a file counts twice
     source = Messages(shards(server))

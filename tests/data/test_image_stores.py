@@ -24,6 +24,7 @@ from mmgpt.data.image_stores import (
     TarImages,
     decode_base64,
     open_picture,
+    parquet,
     write_parquet_images,
 )
 
@@ -276,6 +277,28 @@ def test_tables_of_another_form_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             TableImages(tmp_path / 'x.parquet', **options)
+    ids = [None, *map(str, range(99))]  # not among the rows that are read last
+    pq.write_table(pa.table({'id': ids, 'image': [b''] * 100}), tmp_path / 'long.parquet')
+    with pytest.raises(ValueError, match=r'long.parquet: a cell of "id" is empty'):
+        TableImages(tmp_path / 'long.parquet')
     pq.write_table(pa.table({'id': ['a'], 'image': [{'bytes': None, 'path': 'a.png'}]}), tmp_path / 'x.parquet')
     with pytest.raises(ValueError, match=r"row 0: image 'a' holds no bytes, only the path 'a.png'"):
         TableImages(tmp_path / 'x.parquet').read('a')
+
+
+def test_what_is_held_until_it_is_written_is_bounded_by_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, 'GROUP_BYTES', 1000)
+    assert write_parquet_images(tmp_path / 'XX.parquet', ((str(n), bytes(300)) for n in range(7))) == 7
+    metadata = pq.ParquetFile(tmp_path / 'XX.parquet').metadata
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [3, 3, 1]
+    assert ParquetImages(tmp_path / 'XX.parquet').read('6') == bytes(300)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    def images():
+        yield 'a', b'a'
+        raise FileNotFoundError('b.jpg is gone')
+
+    with pytest.raises(FileNotFoundError, match=r'b\.jpg is gone'):
+        write_parquet_images(tmp_path / 'XX.parquet', images())
+    assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,8 @@ from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.parquet_batches import read_batches, readable
 from mmgpt.registry import IMAGE_STORES
 
+GROUP_BYTES = 64_000_000  # of base64 text, held in memory until it is written
+
 
 @IMAGE_STORES.register_module()
 class ParquetImages(MappedImages):
@@ -151,7 +153,7 @@ def write_parquet_images(path: str | Path, images: Iterable[tuple[str, bytes]], 
     Args:
         path: the file to write.
         images: pairs of image id and encoded picture (PNG, JPEG).
-        rows_per_group: pictures that are held in memory until they are written.
+        rows_per_group: pictures that are held in memory until they are written, fewer where they have 64 MB.
 
     Returns:
         The number of pictures written.
@@ -163,15 +165,20 @@ def write_parquet_images(path: str | Path, images: Iterable[tuple[str, bytes]], 
     described = {'index_columns': ['image_id'], 'column_indexes': [], 'columns': columns, 'pandas_version': '2.0.0'}
     schema = pa.schema([('base64', pa.string()), ('image_id', pa.string())], metadata={'pandas': json.dumps(described)})
     partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    written, rows = 0, []
-    with pq.ParquetWriter(partial, schema, compression='none', use_dictionary=False) as writer:
-        for key, data in images:
-            rows.append({'base64': base64.b64encode(data).decode(), 'image_id': key})
-            if len(rows) == rows_per_group:
+    written = held = 0
+    rows: list[dict[str, str]] = []
+    try:
+        with pq.ParquetWriter(partial, schema, compression='none', use_dictionary=False) as writer:
+            for key, data in images:
+                rows.append({'base64': base64.b64encode(data).decode(), 'image_id': key})
+                held += len(rows[-1]['base64'])
+                if len(rows) == rows_per_group or held >= GROUP_BYTES:
+                    writer.write_table(pa.Table.from_pylist(rows, schema))
+                    written, rows, held = written + len(rows), [], 0
+            if rows:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
-                written, rows = written + len(rows), []
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-            written += len(rows)
-    partial.replace(path)
+                written += len(rows)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return written

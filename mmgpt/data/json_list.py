@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmgpt.data.json_index import JsonObject
 from mmgpt.data.json_scan import KEY, MappedJson
-from mmgpt.data.remote_files import is_remote
+from mmgpt.data.remote_files import check_one_split, is_remote
 from mmgpt.data.remote_tables import RemoteTable
 from mmgpt.data.table_records import TableRecords, is_table
 
@@ -118,7 +118,10 @@ def open_records(
         return RemoteTable(path)
     path = Path(path)
     if is_table(path):
-        return TableRecords(path)
+        records = TableRecords(path)
+        if path.is_dir():
+            check_one_split(path, [file.name for file in records.files if file.suffix == '.parquet'])
+        return records
     if path.suffix in ('.jsonl', '.ndjson'):
         return JsonLines(path)
     begin = b''

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -154,18 +154,33 @@ def _listed(address: str) -> list[RemoteFile]:
     else:
         names = [entry['name'] for entry in system.ls(path, detail=True)]
         names = [name for name in names if Url(name).name.endswith('.parquet')]
-        splits = {match[1] for match in map(_SPLIT.match, (Url(name).name for name in names)) if match}
-        if len(splits) > 1:
-            raise ValueError(
-                f'{address}: has files of {" and ".join(sorted(splits))}: name those to train on, such as '
-                f'{address.rstrip("/")}/train-*.parquet'
-            )
+        check_one_split(address, [Url(name).name for name in names])
     if not names:
         raise ValueError(
             f'{address}: has no .parquet files of its own; name the folder that has them. {_how_to_convert(address)}'
         )
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda name: _described(system, name), sorted(names)))
+
+
+def check_one_split(folder: str | Path, names: Sequence[str]) -> None:
+    """Refuses a folder whose Parquet files, by their names, are of several splits.
+
+    Raises:
+        ValueError: they are.
+
+    Example:
+        >>> check_one_split('data', ['train-00000-of-00001.parquet', 'test-00000-of-00001.parquet'])
+        Traceback (most recent call last):
+        ...
+        ValueError: data: has files of test and train: name those to train on, such as data/train-*.parquet
+    """
+    splits = {match[1] for match in map(_SPLIT.match, names) if match}
+    if len(splits) > 1:
+        raise ValueError(
+            f'{folder}: has files of {" and ".join(sorted(splits))}: name those to train on, such as '
+            f'{str(folder).rstrip("/")}/train-*.parquet'
+        )
 
 
 def _described(system: Any, path: str) -> RemoteFile:

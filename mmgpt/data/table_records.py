@@ -28,8 +28,8 @@ class TableRecords:
     without the bytes; :meth:`blob` reads one of them.
 
     Args:
-        path: a ``.parquet`` or ``.arrow`` file, a folder of either (in the order of their names), or a folder that
-            ``datasets`` saved with ``save_to_disk``.
+        path: a ``.parquet`` or ``.arrow`` file, a pattern of them such as ``data/train-*.parquet``, a folder of either
+            (in the order of their names), or a folder that ``datasets`` saved with ``save_to_disk``.
 
     Raises:
         FileNotFoundError: there is no such file, or none in the folder.
@@ -112,11 +112,12 @@ class TableRecords:
         chunks: list[pa.Array] = []
         for number, group in self._groups.tolist():
             try:
-                chunks += self._group(number, group, blobs=False).column(column).cast(pa.large_string()).chunks
+                texts = self._group(number, group, blobs=False).column(column).cast(pa.large_string())
             except pa.ArrowException as error:
                 raise ValueError(f'{self.files[number]}: "{column}" should be text: {error}') from error
-            if chunks and chunks[-1].null_count:
+            if texts.null_count:
                 raise ValueError(f'{self.files[number]}: a cell of "{column}" is empty')
+            chunks += texts.chunks
         return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_string())
 
     def where(self, place: int) -> str:
@@ -175,7 +176,9 @@ def is_table(path: str | Path) -> bool:
 
 def table_files(path: Path) -> list[Path]:
     """The files of a table, in their order."""
-    if not path.is_dir():
+    if '*' in path.name and not path.exists():
+        files = sorted(path.parent.glob(path.name))
+    elif not path.is_dir():
         files = [path]
     elif (path / 'state.json').is_file():  # written by datasets
         try:

@@ -1,6 +1,8 @@
 import json
 import pickle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,3 +103,17 @@ def test_kept_indexes_give_the_same_values(tmp_path, monkeypatch, count):
                 assert [same[i] for i in range(len(same))] == values
     assert list(records.keys) == [f'k{i}' for i in range(count)]
     assert len(list((tmp_path / '.mmgpt').glob('*.index-*-*'))) == 4
+
+
+def test_a_folder_of_several_splits_is_named_by_a_pattern(tmp_path):
+    for split in ('test', 'train'):
+        pq.write_table(
+            pa.table({'id': [f'{split}{n}' for n in range(2)]}), tmp_path / f'{split}-00000-of-00001.parquet'
+        )
+    with pytest.raises(ValueError, match=r'has files of test and train: name those .*/train-\*\.parquet'):
+        open_records(tmp_path)
+    assert [record['id'] for record in open_records(tmp_path / 'train-*.parquet')] == ['train0', 'train1']
+    with pytest.raises(FileNotFoundError, match=r'dev-\*.parquet: there is no such'):
+        open_records(tmp_path / 'dev-*.parquet')
+    (tmp_path / 'test-00000-of-00001.parquet').unlink()
+    assert len(open_records(tmp_path)) == 2

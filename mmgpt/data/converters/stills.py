@@ -107,7 +107,10 @@ class SpotTheDifference(Conversion):
         self.sentences: dict[str, list[str]] = defaultdict(list)
         for record in read_json(annotations, list, 'a list of {"img_id", "sentences"}'):
             sentences = member(record, 'sentences', list, annotations)
-            self.sentences[str(member(record, 'img_id', str | int, annotations))] += map(str.strip, sentences)
+            name = str(member(record, 'img_id', str | int, annotations))
+            if not all(isinstance(text, str) for text in sentences):
+                raise ValueError(f'{annotations}: {name!r}: "sentences" should be texts, got {str(sentences)[:80]}')
+            self.sentences[name] += map(str.strip, sentences)
 
     def units(self) -> Iterator[Unit]:
         """A pair."""
@@ -171,16 +174,22 @@ class SceneDifference(Conversion):
             raise ValueError('which pictures are alike: give either the pairs or the features of the pictures')
         self.images = images
         read = read_json(annotations, dict, '{"images", "annotations"}')
-        files = {entry['id']: entry['file_name'] for entry in member(read, 'images', list, annotations)}
+        files = {
+            member(entry, 'id', int | str, annotations): member(entry, 'file_name', str, annotations)
+            for entry in member(read, 'images', list, annotations)
+        }
         self.files = {stem(name): name for name in files.values()}
         self.captions: dict[str, list[str]] = defaultdict(list)
         for entry in member(read, 'annotations', list, annotations):
-            self.captions[stem(files[entry['image_id']])].append(sentence(entry['caption']))
+            image = member(entry, 'image_id', int | str, annotations)
+            if image not in files:
+                raise ValueError(f'{annotations}: a caption is of the image {image!r}, which "images" does not have')
+            self.captions[stem(files[image])].append(sentence(member(entry, 'caption', str, annotations)))
         if features is None:
             found = read_json(pairs, dict, 'an object from name to name').items()
         else:
             found = similar_pairs(features, lambda key: stem(key) in self.captions)
-        self.pairs = {stem(a): stem(b) for a, b in found}
+        self.pairs = {stem(a): stem(_name(b, f'{pairs}: {a!r}')) for a, b in found}
         if features is not None and not self.pairs:
             raise ValueError(f'{features}: has no features of two different pictures that {annotations} describes')
 
@@ -192,6 +201,8 @@ class SceneDifference(Conversion):
     def _picture(self, name: str) -> Pictures:
         if name not in self.files:
             raise FileNotFoundError('it is in the pairs, and not in the annotations')
+        if name not in self.captions:
+            raise ValueError('it is in the pairs, and has no caption in the annotations')
         return self.still(self.images, self.files[name], self.image_id(name)).read()
 
     def groups(self, written: Mapping[str, Written], report: Report) -> dict[str, Iterable[Group]]:
@@ -206,3 +217,9 @@ class SceneDifference(Conversion):
             f'{place} picture: {text}' for place, name in (('First', a), ('Second', b)) for text in self.captions[name]
         )
         return Group(f'{a}_{b}', [Question(asked, answer, ids)], annotation=told)
+
+
+def _name(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{where} should be paired with the name of a picture, got {value!r}')
+    return value

@@ -45,10 +45,17 @@ class DenseCaptions(Conversion):
 
     def _group(self, video: str, ids: list[str]) -> Group:
         entry, where = self.captions[video], f'{self.annotations}: {video!r}'
-        sentences = [sentence(text) for text in member(entry, 'sentences', list, where)]
+        told = member(entry, 'sentences', list, where)
+        if not all(isinstance(text, str) for text in told):
+            raise ValueError(f'{where}: "sentences" should be texts, got {str(told)[:80]}')
+        sentences = [sentence(text) for text in told]
         length = round(member(entry, 'duration', int | float, where))
         questions = [Question(DESCRIBE, ' '.join(sentences), ids)]
-        for (start, end), text in zip(member(entry, 'timestamps', list, where), sentences, strict=True):
+        spans = member(entry, 'timestamps', list, where)
+        if len(spans) != len(sentences):
+            raise ValueError(f'{where}: has {len(spans)} timestamps for {len(sentences)} sentences')
+        for span, text in zip(spans, sentences, strict=True):
+            start, end = _span(span, f'{where}: an entry of "timestamps"')
             asked = f'What happens from second {round(start)} to second {round(end)} of these {length} seconds?'
             questions.append(Question(asked, text, ids))
         return Group(video, questions, annotation='\n'.join(sentences))
@@ -76,13 +83,13 @@ class TvCaptions(Conversion):
         path = Path(annotations)
         if not path.is_file():
             raise FileNotFoundError(f'{path}: there is no such file; it should hold lines of TVC')
-        for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding='utf-8').rstrip('\n').split('\n'), 1):
             where = f'{path}, line {number}'
             try:
                 record = json.loads(line)
             except ValueError as error:
                 raise ValueError(f'{where}: is no JSON: {error}') from error
-            start, end = member(record, 'ts', list, where)
+            start, end = _span(member(record, 'ts', list, where), f'{where}: "ts"')
             texts = [sentence(member(told, 'desc', str, where)) for told in member(record, 'descs', list, where)]
             duration = member(record, 'duration', int | float, where)
             self.moments[member(record, 'vid_name', str, where)].append((start, end, duration, texts))
@@ -179,6 +186,13 @@ class EgoNarrations(Conversion):
             if text := narration(text):
                 clips[int(second // self.seconds)].append(text)
         return clips
+
+
+def _span(value: Any, where: str) -> tuple[float, float]:
+    """Start and end of an event in seconds."""
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(time, int | float) for time in value)):
+        raise ValueError(f'{where} should be [start, end] in seconds, got {str(value)[:80]}')
+    return value[0], value[1]
 
 
 def narration(text: str) -> str:

@@ -383,3 +383,70 @@ def test_annotations_of_another_form_are_refused(tmp_path, pairs, capsys, text, 
     assert convert(tmp_path, 'spot-the-diff', *pairs) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('captions', 'pairs', 'told'),
+    [
+        ({'images': [{'file_name': 'a.jpg'}], 'annotations': []}, {}, '"id" should be'),
+        ({'images': [], 'annotations': [{'image_id': 7, 'caption': 'x'}]}, {}, 'a caption is of the image 7, which'),
+        ({'images': [], 'annotations': []}, {'a': None}, "pairs.json: 'a' should be paired with the name of a picture"),
+    ],
+)
+def test_captions_and_pairs_of_another_form_are_refused(tmp_path, capsys, captions, pairs, told):
+    save(tmp_path / 'coco' / 'a.jpg')
+    annotations, pairs = write(tmp_path / 'captions.json', captions), write(tmp_path / 'pairs.json', pairs)
+    options = ('--images', tmp_path / 'coco', '--annotations', annotations, '--pairs', pairs)
+    assert convert(tmp_path, 'coco-difference', *options) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_pair_without_a_caption_is_left_out(tmp_path, capsys):
+    files = {1: 'a.jpg', 2: 'b.jpg', 3: 'c.jpg'}
+    for number, name in files.items():
+        save(tmp_path / 'coco' / name, number)
+    captions = {
+        'images': [{'id': number, 'file_name': name} for number, name in files.items()],
+        'annotations': [{'image_id': number, 'caption': 'a cat'} for number in (1, 2)],
+    }
+    options = ('--annotations', write(tmp_path / 'c.json', captions), '--pairs')
+    pairs = write(tmp_path / 'p.json', {'a': 'b', 'b': 'c'})
+    assert convert(tmp_path, 'coco-difference', '--images', tmp_path / 'coco', *options, pairs) == 1
+    assert 'c: is broken: it is in the pairs, and has no caption' in capsys.readouterr().out
+    assert len(read(tmp_path, 'CGD')[0]) == 1
+
+
+def test_sentences_that_are_no_texts_are_refused(tmp_path, pairs, capsys):
+    write(tmp_path / 'train.json', '[{"img_id": "a", "sentences": [null]}]')
+    assert convert(tmp_path, 'spot-the-diff', *pairs) == 2
+    assert 'train.json: \'a\': "sentences" should be texts, got [None]' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        ({'timestamps': [[0, 1]]}, 'has 1 timestamps for 2 sentences'),
+        ({'timestamps': [None, [0, 1]]}, 'an entry of "timestamps" should be [start, end] in seconds, got None'),
+        ({'sentences': [None, 'b']}, '"sentences" should be texts'),
+    ],
+)
+def test_dense_captions_of_another_form_are_refused(tmp_path, capsys, change, told):
+    film(tmp_path / 'videos' / 'v_1.mp4', 1)
+    entry = {'duration': 1.0, 'timestamps': [[0, 1], [0, 1]], 'sentences': ['a', 'b'], **change}
+    options = ('--videos', tmp_path / 'videos', '--annotations', write(tmp_path / 'train.json', {'v_1': entry}))
+    assert convert(tmp_path, 'activitynet', *options) == 2
+    assert f"train.json: 'v_1': {told}" in capsys.readouterr().err
+
+
+def test_lines_of_tv_captions(tmp_path, capsys):
+    save(tmp_path / 'frames' / 'bbt_frames' / 's01e01_seg02_clip_00' / '00001.jpg')
+    line = {'vid_name': 's01e01_seg02_clip_00', 'duration': 6.0, 'ts': [1.0, 2.0]}
+    line['descs'] = [{'desc': 'He sits\u2028down.'}]
+    path = tmp_path / 'tvc.jsonl'
+    path.write_text(json.dumps(line | {'ts': [1.0]}), encoding='utf-8')
+    options = ('--frames', tmp_path / 'frames', '--annotations', path)
+    assert convert(tmp_path, 'tvc', *options) == 2
+    assert 'tvc.jsonl, line 1: "ts" should be [start, end] in seconds, got [1.0]' in capsys.readouterr().err
+    path.write_text(json.dumps(line, ensure_ascii=False) + '\n', encoding='utf-8')  # a break within a text ends no line
+    assert convert(tmp_path, 'tvc', *options) == 0
+    assert read(tmp_path, 'TVC')[0][0].turns[1].text == 'He sits down.'

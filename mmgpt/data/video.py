@@ -193,7 +193,8 @@ class VideoReader:
 
 def upright(frame: Any) -> Image.Image:
     """A decoded frame as RGB, turned by quarters as the file says that it is shown: phones film lying down."""
-    return frame.to_image().rotate(90 * round(frame.rotation / 90), expand=True)
+    rotation = getattr(frame, 'rotation', 0)  # PyAV 13 does not tell
+    return frame.to_image().rotate(90 * round(rotation / 90), expand=True)
 
 
 def evenly_spaced(total: int, wanted: int | None) -> list[int]:

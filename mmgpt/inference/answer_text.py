@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-CONTEXT = 4  # tokens that are decoded again, since the text of a token may depend on those before it
-
 
 class AnswerText:
     """Text out of tokens, piece by piece; the pieces are the whole answer without blanks at its ends.
@@ -32,7 +30,7 @@ class AnswerText:
         self._tokenizer = tokenizer
         self._stop = [text for text in stop if text]
         self._ids: list[int] = []
-        self._begin = 0  # the ids from here on are decoded
+        self._begin = 0  # the ids from here on are decoded again: the text of a token may depend on those before it
         self._read = 0  # the ids up to here are in the text
         self._held = ''
         self.text = ''  # what was given out
@@ -47,8 +45,8 @@ class AnswerText:
         after = self._decode(self._begin, len(self._ids))
         if after.endswith('\N{REPLACEMENT CHARACTER}') or len(after) <= len(before):
             return ''
-        self._begin = max(self._begin, self._read - CONTEXT)
-        self._read = len(self._ids)
+        # both are borders of characters: bytes decoded from within one would spoil all bytes that follow
+        self._begin, self._read = self._read, len(self._ids)
         return self._give(after[len(before) :])
 
     def end(self) -> str:
@@ -59,15 +57,13 @@ class AnswerText:
         piece = self._give(self._decode(self._begin, len(self._ids))[len(before) :])
         if self.stopped:
             return piece
-        rest = self._held.rstrip()
+        rest = self._held.rstrip() if self.text else self._held.strip()
         self._held = ''
         self.text += rest
         return piece + rest
 
     def _give(self, new: str) -> str:
         text = self._held + new
-        if not self.text:
-            text = text.lstrip()
         places = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
         if places:
             self.stopped = True
@@ -77,6 +73,8 @@ class AnswerText:
             begun = [n for stop in self._stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
             size = len(text[: len(text) - max(begun, default=0)].rstrip())
         piece, self._held = text[:size], text[size:]
+        if not self.text:
+            piece = piece.lstrip()
         self.text += piece
         return piece
 

@@ -14,11 +14,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mmgpt.inference.generation import context_length
 from mmgpt.inference.prefixes import EncodedMedia, Prefixes, Prompt
 from mmgpt.inference.requests import Answer, Job, Progress, QueueFull, Request
 from mmgpt.inference.running_batch import RunningBatch
@@ -108,8 +110,10 @@ class BatchEngine:
 
         Raises:
             QueueFull: as many wait as may wait.
-            ValueError: an unknown adapter, beams, or more answers than rows.
+            ValueError: an unknown adapter, beams, more answers than rows, or a prompt without room for an answer.
         """
+        settings = request.settings.within(self.context_length, len(request.prompt.ids))
+        request = replace(request, settings=settings)
         if request.adapter is not None and request.adapter not in self.adapters:
             raise ValueError(
                 f'there is no adapter {request.adapter!r}; there are: {", ".join(self.adapters) or "none"}'
@@ -122,6 +126,8 @@ class BatchEngine:
         with self._wake:
             if self._closed:
                 raise RuntimeError('the engine is closed')
+            if len(self._waiting) >= self.max_waiting:
+                self._waiting = deque(job for job in self._waiting if not job.cancelled)
             if len(self._waiting) >= self.max_waiting:
                 raise QueueFull(f'{len(self._waiting)} requests are waiting')
             self._waiting.append(job)
@@ -156,8 +162,12 @@ class BatchEngine:
                     place, request = next(numbered, (None, None))
                     more = place is not None
                     if request is not None:
-                        texts[place] = []
-                        running[place] = self.submit(request, lambda made, place=place: ready.put((place, made)))
+                        try:
+                            job = self.submit(request, lambda made, place=place: ready.put((place, made)))
+                        except ValueError as error:
+                            yield place, error
+                            continue
+                        running[place], texts[place] = job, []
                     elif more:
                         yield place, None
                 if not running:
@@ -179,9 +189,7 @@ class BatchEngine:
     @property
     def context_length(self) -> int | None:
         """Tokens that prompt and answer may have together; None: no limit is known."""
-        config = self.model.config.text_config
-        names = ('max_position_embeddings', 'max_seq_len', 'n_positions')
-        return next((found for name in names if (found := getattr(config, name, None))), None)
+        return context_length(self.model.config)
 
     @property
     def is_alive(self) -> bool:

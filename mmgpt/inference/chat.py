@@ -17,7 +17,7 @@ from mmgpt.hub.processor import FlamingoProcessor
 from mmgpt.inference.answer_text import AnswerText
 from mmgpt.inference.dialogue_cache import DialogueCache
 from mmgpt.inference.examples import as_messages, question
-from mmgpt.inference.generation import Follower, GenerationSettings
+from mmgpt.inference.generation import Follower, GenerationSettings, context_length
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class Chat:
             messages, add_generation_prompt=True, tokenize=True, return_dict=True
         ).to(self.model.device, dtype=self.model.dtype)
         inputs.pop('attention_mask')
-        length, settings = inputs['input_ids'].shape[1], self.settings
+        length = inputs['input_ids'].shape[1]
+        settings = self.settings.within(context_length(self.model.config), length)
         stop = (*self.processor.prompter.template.stop_strings, *settings.stop)
         follower = Follower(AnswerText(self.processor.tokenizer, stop), length, on_text)
         follows = settings.num_beams == 1

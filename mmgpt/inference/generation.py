@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -19,12 +20,12 @@ class GenerationSettings:
 
     Args:
         max_new_tokens: at most that many.
-        temperature: 0 takes the likeliest token each time (greedy, or beams); above 0 draws.
+        temperature: 0 takes the likeliest token each time (greedy, or beams); above 0 draws. Below 1e-5 it counts as 0.
         top_p: draws among the likeliest tokens that together have this probability.
         num_beams: more than 1 searches with beams; not together with a temperature.
         no_repeat_ngram_size: no run of that many tokens occurs twice; 0 allows all.
         stop: strings at which an answer ends, beside the template's own stop token; they are no part of it.
-        seed: of the draws; None: another one each time.
+        seed: of the draws, from 0 to 2**63 - 1; None: another one each time.
 
     Raises:
         ValueError: a value out of its range.
@@ -41,7 +42,12 @@ class GenerationSettings:
     def __post_init__(self):
         for name, good, range_ in [
             ('max_new_tokens', self.max_new_tokens >= 1, 'at least 1'),
-            ('temperature', self.temperature >= 0, 'at least 0'),
+            ('temperature', 0 <= self.temperature < math.inf, 'at least 0 and finite'),
+            (
+                'seed',
+                self.seed is None or (isinstance(self.seed, int) and 0 <= self.seed < 2**63),
+                'from 0 to 2**63 - 1',
+            ),
             ('top_p', 0 < self.top_p <= 1, 'above 0 and at most 1'),
             ('num_beams', self.num_beams >= 1, 'at least 1'),
             ('no_repeat_ngram_size', self.no_repeat_ngram_size >= 0, 'at least 0'),
@@ -50,8 +56,31 @@ class GenerationSettings:
                 raise ValueError(f'{name} must be {range_}, got {getattr(self, name)}')
         if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
             raise ValueError(f'stop must be a tuple of strings that are not empty, got {self.stop!r}')
-        if self.num_beams > 1 and self.temperature > 0:
+        if self.num_beams > 1 and self.draws:
             raise ValueError(f'beams ({self.num_beams}) do not draw: temperature must be 0, got {self.temperature}')
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn. So small a temperature that logits overflow is none."""
+        return self.temperature >= 1e-5
+
+    def within(self, limit: int | None, length: int) -> GenerationSettings:
+        """The settings with no more new tokens than a model takes after a prompt.
+
+        Args:
+            limit: tokens that prompt and answer may have together, see :func:`context_length`.
+            length: of the prompt.
+
+        Raises:
+            ValueError: the prompt leaves no room.
+        """
+        if limit is None or length + self.max_new_tokens <= limit:
+            return self
+        if length >= limit:
+            raise ValueError(
+                f'the prompt has {length} tokens and the model takes {limit} with the answer: shorten it, or ask anew'
+            )
+        return replace(self, max_new_tokens=limit - length)
 
     def changed(self, name: str, value: str) -> GenerationSettings:
         """The settings with one that a user typed.
@@ -74,11 +103,21 @@ class GenerationSettings:
             'max_new_tokens': self.max_new_tokens,
             'num_beams': self.num_beams,
             'no_repeat_ngram_size': self.no_repeat_ngram_size,
-            'do_sample': self.temperature > 0,
+            'do_sample': self.draws,
         }
-        if self.temperature > 0:
+        if self.draws:
             arguments |= {'temperature': self.temperature, 'top_p': self.top_p, 'top_k': 0}
         return arguments
+
+
+def context_length(config: Any) -> int | None:
+    """Tokens that prompt and answer may have together; None: no limit is known.
+
+    Args:
+        config: of the model.
+    """
+    names = ('max_position_embeddings', 'max_seq_len', 'n_positions')
+    return next((found for name in names if (found := getattr(config.text_config, name, None))), None)
 
 
 class Follower(StoppingCriteria):

@@ -70,6 +70,7 @@ class Job:
     created: float = field(default_factory=time.perf_counter)
     reused: int = 0  # tokens of the prompt that were not computed again
     cancelled: bool = False
+    ended: int = 0  # how many of its answers are whole
 
     def cancel(self) -> None:
         """Ends it at the next step; nothing more is told. From any thread."""
@@ -77,8 +78,9 @@ class Job:
 
     def tell(self, progress: Progress) -> None:
         """Hands a step's result over; a listener that fails ends its own request only."""
-        if self.cancelled:
+        if self.cancelled or self.ended == self.request.n:
             return
+        self.ended += progress.finish is not None
         try:
             self.on_progress(progress)
         except Exception:

@@ -208,7 +208,13 @@ class RunningBatch:
         for row, token, scores in zip(rows, likeliest, logits, strict=True):
             chosen = Token(token)
             if not row.sampler.is_plain:
-                chosen = row.sampler.choose(row.whole().to(logits.device), scores)
+                try:
+                    chosen = row.sampler.choose(row.whole().to(logits.device), scores)
+                except Exception as error:  # the others go on
+                    logger.exception('a token could not be chosen')
+                    row.job.tell(Progress(row.index, error=error))
+                    goes_on.append(False)
+                    continue
             goes_on.append(self._tell(row, chosen))
         return goes_on
 

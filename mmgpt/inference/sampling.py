@@ -42,7 +42,7 @@ class Sampler:
         self.processors = LogitsProcessorList()
         if settings.no_repeat_ngram_size:
             self.processors.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
-        if settings.temperature > 0:
+        if settings.draws:
             self.generator = torch.Generator(device)
             self.generator.manual_seed(seed) if seed is not None else self.generator.seed()
             self.processors.append(TemperatureLogitsWarper(settings.temperature))

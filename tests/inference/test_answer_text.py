@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,8 +8,8 @@ from tests.hub import tiny
 TOKENIZER = tiny.tokenizer()
 
 
-def pieces(ids, stop=()):
-    answer = AnswerText(TOKENIZER, stop)
+def pieces(ids, stop=(), tokenizer=TOKENIZER):
+    answer = AnswerText(tokenizer, stop)
     made = [answer.add(token) for token in ids] + [answer.end()]
     assert ''.join(made) == answer.text
     return made, answer
@@ -38,3 +39,20 @@ def test_a_stop_string_ends_it_and_nothing_of_one_is_told(text, stop):
         assert answer.stopped
         assert text.startswith(''.join(made))
         assert len(''.join(made)) < ends
+
+
+@pytest.mark.parametrize(
+    'text', ['这是一只可爱的小猫', 'the answer is 안녕하세요 ok', '猫と犬です.', '😀😀😀 a', ' the last digit ']
+)
+def test_characters_that_are_spelt_in_bytes_come_whole(tokenizer, text):
+    ids = tokenizer(text, add_special_tokens=False)['input_ids']
+    made, _ = pieces(ids, tokenizer=tokenizer)
+    assert ''.join(made) == tokenizer.decode(ids, skip_special_tokens=True).strip()
+    assert '\N{REPLACEMENT CHARACTER}' not in ''.join(made)
+
+
+@pytest.mark.parametrize(('text', 'told'), [('\n\n### Instruction: do it', ''), ('x\n\n### Instruction: do it', 'x')])
+def test_a_stop_string_that_begins_with_blanks_is_found_in_an_empty_answer_too(text, told):
+    made, answer = pieces(TOKENIZER(text, add_special_tokens=False)['input_ids'], ['\n\n### Instruction:'])
+    assert answer.stopped
+    assert ''.join(made) == told

@@ -8,6 +8,7 @@ import torch
 from mmgpt.inference.batching import BatchEngine
 from mmgpt.inference.generation import GenerationSettings
 from mmgpt.inference.requests import QueueFull, Request
+from mmgpt.inference.sampling import Sampler
 from mmgpt.models.adapter_files import save_adapter
 from tests.hub import tiny
 
@@ -181,6 +182,65 @@ def test_a_request_that_fails_harms_no_other(engine, monkeypatch):
     assert isinstance(made.pop(3), Exception)
     texts = [made[place].text for place in sorted(made)]
     assert texts == [text_of(alone(messages, 4)[0]) for messages in tiny.conversations().values()]
+
+
+def test_a_token_that_cannot_be_chosen_harms_no_other(engine, monkeypatch):
+    messages = tiny.conversations()['text']
+    choose = Sampler.choose
+
+    def fails(self, ids, logits):
+        if self.generator is not None and self.generator.initial_seed() == 7:
+            raise RuntimeError('on purpose')
+        return choose(self, ids, logits)
+
+    monkeypatch.setattr(Sampler, 'choose', fails)
+    bad = asked(engine, messages, 4, temperature=1.0, seed=7)
+    made = dict(engine.generate([asked(engine, messages, 6), bad, asked(engine, messages, 4, temperature=1.0, seed=8)]))
+    assert isinstance(made[1], RuntimeError)
+    assert made[0].text == text_of(alone(messages, 6)[0])
+    assert made[2].tokens > 0
+
+
+@pytest.mark.parametrize('temperature', [1e-40, 1e-9])
+def test_hardly_any_temperature_is_greedy(engine, temperature):
+    messages = tiny.conversations()['text']
+    ((_, made),) = engine.generate([asked(engine, messages, 6, temperature=temperature)])
+    assert made.text == text_of(alone(messages, 6)[0])
+
+
+@pytest.mark.parametrize(
+    'wrong', [{'temperature': float('nan')}, {'temperature': float('inf')}, {'seed': 2**64}, {'seed': -1}]
+)
+def test_settings_that_no_draw_can_have_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        GenerationSettings(**wrong)
+
+
+def test_an_answer_ends_where_the_model_takes_no_more(engine, monkeypatch):
+    messages = tiny.conversations()['text']
+    request, length = asked(engine, messages, 50), len(engine.prompt(messages).ids)
+    monkeypatch.setattr(engine.model.config.text_config, 'max_position_embeddings', length + 3)
+    ((_, made),) = engine.generate([request])
+    assert made.tokens <= 3
+    monkeypatch.setattr(engine.model.config.text_config, 'max_position_embeddings', length)
+    ((_, made),) = engine.generate([request])
+    assert isinstance(made, ValueError)
+    assert f'{length} tokens' in str(made)
+    with pytest.raises(ValueError, match=f'{length} tokens'):
+        engine.submit(request, Listener())
+
+
+def test_requests_that_were_given_up_keep_no_place_in_the_queue(engine):
+    request = asked(engine, tiny.conversations()['text'], 4)
+    held = threading.Event()
+    engine.call(lambda model: held.wait(30))
+    jobs = [engine.submit(request, Listener()) for _ in range(engine.max_waiting)]
+    for job in jobs[1:]:
+        job.cancel()
+    listener = Listener()
+    engine.submit(request, listener)
+    held.set()
+    assert listener.ids()
 
 
 def test_whatever_fails_is_told_and_the_engine_goes_on(engine, monkeypatch):

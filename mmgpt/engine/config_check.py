@@ -124,7 +124,9 @@ class _Check(Rules):
                 ALL['SAMPLERS'], given=('dataset', 'batch_size', 'seed', 'rank', 'world_size'), default='MixtureSampler'
             ),
             'optimizer': self.member(OPTIMIZERS, given=('params',)),
-            'dist_cfg': self.keys({'backend': Argument(Literal['gloo', 'nccl']), 'timeout': Argument(float)}),
+            'dist_cfg': self.keys(
+                {'backend': Argument(Literal['gloo', 'nccl', 'cpu:gloo,cuda:nccl']), 'timeout': Argument(float)}
+            ),
             'vis_backends': self.each(self.member(VISBACKENDS, given=('save_dir',))),
         }
 

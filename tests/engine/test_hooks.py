@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from contextlib import suppress
 from types import SimpleNamespace
@@ -121,6 +122,32 @@ def test_logged_loss_is_the_mean_over_the_tokens_of_the_interval(tmp_path):
     assert [logged['loss'][step] for step in (2, 4, 6)] == pytest.approx(seen, rel=1e-6)
     assert logged['tokens_per_second'][7] > 0
     assert logged['gates/attn'][7] == pytest.approx(gate_values(runner.bare_model)['gates/attn'])
+
+
+def test_a_line_that_a_kill_has_cut_costs_itself_alone(tmp_path):
+    lines = ['{"loss": 3.0, "step": 1}', '{"loss": 2.5, "st', '{"loss": 2.0, "step": 3}', '{"loss": 1.5']
+    (tmp_path / 'scalars.json').write_text('\n'.join(lines))
+    assert read_scalars([tmp_path / 'scalars.json']) == {'loss': {1: 3.0, 3: 2.0}}
+
+
+def test_the_bar_of_a_run_that_ends_early_shows_the_cursor_again(tmp_path, monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, 'isatty', lambda: True)
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr('sys.stdout', shown)
+    runner = Runner(TinyModel(), None, loader(), config(tmp_path))
+    step = runner.model.train_step
+
+    def fails(batch, optim_wrapper):
+        if runner.iter == 2:
+            raise KeyboardInterrupt
+        return step(batch, optim_wrapper)
+
+    runner.model.train_step = fails
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    hides, shows = '\x1b[?25l', '\x1b[?25h'
+    assert shown.getvalue().count(hides) == shown.getvalue().count(shows) > 0
 
 
 def test_the_learning_rate_follows_the_schedule_per_iteration(tmp_path):

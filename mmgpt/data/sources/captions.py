@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ class CocoCaption(Records):
     ) -> None:
         if isinstance(splits, str):
             raise ValueError(f'splits must be a list of names, got {splits!r}')
-        keep = None if splits is None else lambda record: record.text('split') in splits
+        keep = None if splits is None else partial(_is_of, tuple(splits))
         super().__init__(annotations, images, sample, sample_seed, name, keep)
         self.splits = splits
 
@@ -77,3 +78,7 @@ class CocoCaption(Records):
             image = record.text('image')
         question = Turn('user', choose(DESCRIBE, rng), (Medium((image,)),))
         return question, Turn('assistant', choose(captions, rng))
+
+
+def _is_of(splits: tuple[str, ...], record: Record) -> bool:
+    return record.text('split') in splits

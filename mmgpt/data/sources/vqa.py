@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
@@ -95,7 +96,7 @@ class OcrVqa(Records):
     ) -> None:
         if split not in (None, 1, 2, 3):
             raise ValueError(f'split must be 1 (training), 2 (validation), 3 (test) or None, got {split!r}')
-        keep = None if split is None else lambda record: record.number('split') == split
+        keep = None if split is None else partial(_is_of, split)
         super().__init__(annotations, images, sample, sample_seed, name, keep)
 
     def read(self, record: Record, rng: np.random.Generator) -> tuple[Turn, ...]:
@@ -183,3 +184,7 @@ class Clevr(Records):
         """The question and its answer."""
         image = f'{record.text("split")}/{record.text("image_filename")}'
         return Turn('user', record.text('question'), (Medium((image,)),)), Turn('assistant', record.text('answer'))
+
+
+def _is_of(split: int, record: Record) -> bool:
+    return record.number('split') == split

@@ -34,12 +34,18 @@ class CurvesHook(Hook):
 
 
 def read_scalars(logs: Iterable[Path]) -> dict[str, dict[int, float]]:
-    """Every figure of ``scalars.json`` files by iteration; of what was logged twice the last counts."""
+    """Every figure of ``scalars.json`` files by iteration; of what was logged twice the last counts.
+
+    Lines that a killed process or a full disk has cut are left out.
+    """
     curves: dict[str, dict[int, float]] = {}
     for path in filter(Path.is_file, logs):
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
-            step = entry.pop('step')
+        for line in path.read_text(errors='replace').splitlines():
+            try:
+                entry = json.loads(line)
+                step = entry.pop('step')
+            except (ValueError, AttributeError, KeyError):
+                continue
             for name, value in entry.items():
                 curves.setdefault(name, {})[step] = value
     return curves

@@ -56,6 +56,10 @@ class ProgressHook(Hook):
             self._display.close()
             self._display = None
 
+    def on_exit(self, runner) -> None:
+        """Close the bar of a run that ended early, too: it hides the cursor."""
+        self.after_train(runner)
+
     def _left(self, runner) -> str:
         """The time left, from the pace of this process."""
         iteration, clock = self._start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from itertools import chain
@@ -23,6 +22,7 @@ from mmgpt.data.sources import Source
 from mmgpt.data.templates import Template
 from mmgpt.data.tokens import add_special_tokens
 from mmgpt.data.vision_inputs import ImageTransform
+from mmgpt.data.worker_signals import outlive_signals
 from mmgpt.registry import IMAGE_STORES, RETRIEVERS, SAMPLERS, SOURCES, TEMPLATES, TRANSFORMS
 
 # The keys of a source's dict that are the mixture's; all others go to the source's constructor.
@@ -168,15 +168,6 @@ def _build_loader(
         worker_init_fn=outlive_signals,
         **{'pin_memory': torch.cuda.is_available(), **cfg},  # a copy to the GPU does not wait then
     )
-
-
-def outlive_signals(worker: int) -> None:
-    """Lets a worker go on where a scheduler tells all processes of a job to end: the training still needs it.
-
-    It ends with the training, or a minute after SIGTERM.
-    """
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
 
 
 def named_sources(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmgpt.data.dataset import Address, InstructionDataset, Length
 from mmgpt.data.length_table import length_table
+from mmgpt.data.worker_signals import outlive_signals
 
 
 class Measurable(Protocol):
@@ -74,6 +75,7 @@ class Lengths:
             num_workers=workers,
             collate_fn=list,
             generator=torch.Generator().manual_seed(0),  # nothing is drawn from the global state
+            worker_init_fn=outlive_signals,
         )
         for lengths in measured:
             yield self._known(*asked.popleft(), lengths)

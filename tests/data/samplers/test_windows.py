@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -203,3 +206,14 @@ def test_rows_that_are_too_short_are_refused():
             sampler(PackingSampler, **options)
     with pytest.raises(ValueError, match='group must be at least 1'):
         sampler(LengthGroupedSampler, group=0)
+
+
+def test_processes_that_measure_outlive_the_signals_of_a_scheduler():
+    before = set(multiprocessing.active_children())
+    lengths = Lengths(Data()).ahead(([Address(1, i % 9, i)] for i in range(40)), workers=1)
+    first = [next(lengths)]
+    (worker,) = set(multiprocessing.active_children()) - before
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    found = first + list(lengths)
+    assert [int(one[0]) for one in found] == [Data().length(Address(1, i % 9, i)) for i in range(40)]

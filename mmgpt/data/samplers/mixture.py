@@ -77,7 +77,7 @@ class MixtureSampler:
         self.world_size = world_size
         self.position = 0  # samples of the stream that all processes together have trained on
         self._starts = np.concatenate([[0], np.cumsum(self.quotas)])
-        self._orders: dict[tuple[int, ...], np.ndarray] = {}
+        self._orders: dict[tuple[int, ...], dict[int, np.ndarray]] = {}  # by epoch or pass
 
     def __iter__(self) -> Iterator[list[Address]]:
         step = self.batch_size * self.world_size
@@ -160,12 +160,22 @@ class MixtureSampler:
         return int(self._remembered((epoch, -1), counted)[place])
 
     def _remembered(self, key: tuple[int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-        if key not in self._orders:
+        number, *whose = key
+        orders = self._orders.setdefault(tuple(whose), {})
+        if number not in orders:
             order = make()
-            if len(self._orders) > 2 * len(self.sizes) + 4:  # of past epochs; batches may span two
-                self._orders.clear()
-            self._orders[key] = order.astype(np.int32 if len(order) < 2**31 else np.int64)
-        return self._orders[key]
+            while len(orders) >= self._most(*whose):
+                del orders[next(iter(orders))]  # the oldest
+            orders[number] = order.astype(np.int32 if len(order) < 2**31 else np.int64)
+        return orders[number]
+
+    def _most(self, source: int = -1) -> int:
+        """How many orders are remembered: of the stream two epochs, which a batch may span; of a source their passes.
+
+        An epoch is mixed, so that it is in all of its passes at once: with a weight of 10 in 10, or 11 where it begins
+        in the midst of one.
+        """
+        return 2 if source < 0 else -(-self.quotas[source] // self.sizes[source]) + 2
 
 
 def near_order(blocks: Blocks, rng: np.random.Generator) -> np.ndarray:

@@ -83,6 +83,25 @@ def test_shuffling():
     ]  # fmt: skip
 
 
+def test_an_epoch_of_many_passes_draws_each_order_once(monkeypatch):
+    drawn = []
+    order = np.random.Generator.permutation
+
+    class Counted(np.random.Generator):
+        def permutation(self, size):
+            drawn.append(size)
+            return order(self, size)
+
+    monkeypatch.setattr(np.random, 'default_rng', lambda seed: Counted(np.random.PCG64(np.random.SeedSequence(seed))))
+    stream = sampler([7, 20], [140, 50])
+    for position in range(4 * 190):
+        stream.address(position)
+    assert drawn.count(190) == 4
+    assert drawn.count(7) == 4 * 20
+    assert 10 <= drawn.count(20) <= 13  # a pass that two epochs share may be drawn again
+    assert sum(map(len, stream._orders.values())) <= 2 + 22 + 5  # and past ones are forgotten
+
+
 def test_sources_are_mixed():
     stream = sampler([500, 500])
     runs = sum(stream.address(i).source != stream.address(i + 1).source for i in range(999))

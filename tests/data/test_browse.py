@@ -91,6 +91,13 @@ def test_rows_are_packed_as_training_packs_them(dataset):
     assert [row.samples[0].id for row in found] == sorted(row.samples[0].id for row in found)
 
 
+@pytest.mark.parametrize('window', [5, 7, 16, 1024])
+def test_packed_rows_of_an_epoch_show_each_sample_once(dataset, window):
+    options = {'type': 'PackingSampler', 'row_length': 130, 'window': window}
+    shown = [address for row in packed(without_augmentation(dataset), options) for address in row]
+    assert sorted(shown) == [Address(0, index) for index in range(16)]
+
+
 def page_data(path):
     text = path.read_text(encoding='utf-8')
     return text, json.loads(re.search(r'<script id="data" type="application/json">(.*)</script>', text)[1])

@@ -120,16 +120,7 @@ def packed(dataset: InstructionDataset, sampler: Mapping[str, Any]) -> Iterator[
     if 'type' not in sampler or not issubclass(SAMPLERS.get(sampler['type']), PackingSampler):
         return None
     options = {**sampler, 'dataset': dataset, 'batch_size': 1, 'shuffle': False, 'workers': 0}
-    return _epoch(SAMPLERS.build(options))
-
-
-def _epoch(sampler: PackingSampler) -> Iterator[list[Address]]:
-    seen = 0
-    for batch in sampler:
-        yield batch[0]
-        seen += len(batch[0])
-        if seen >= sampler.epoch_size:
-            return
+    return SAMPLERS.build(options).epoch()
 
 
 def addresses(dataset: InstructionDataset) -> Iterator[list[Address]]:

@@ -128,6 +128,13 @@ class WindowSampler(ABC):
             raise ValueError(f'the stream cannot go on: it was one of {saved}, and now is one of {own}')
         self.window, self.row = int(state['window']), int(state['row'])
 
+    def epoch(self) -> Iterator[list[Address]]:
+        """The rows of the first epoch alone, each sample once; its last window ends with it, and may be smaller."""
+        for start in range(0, self.epoch_size, self.window_size):
+            window = start // self.window_size
+            addresses = self._addresses(window)[: self.epoch_size - start]
+            yield from self._arranged(window, addresses, self.lengths.of(addresses))
+
     def _rows(self, window: int) -> Iterator[list[Address]]:
         """All rows from a window on."""
         windows = map(self._addresses, count(window))
@@ -141,9 +148,12 @@ class WindowSampler(ABC):
         return self._samples[window]
 
     def _plan(self, window: int, lengths: np.ndarray) -> list[list[Address]]:
-        addresses = self._addresses(window)
-        rows = self.arrange(addresses, lengths, np.random.default_rng((self.stream.seed, 3, window)))
+        rows = self._arranged(window, self._addresses(window), lengths)
         self._samples[window] = [len(row) for row in rows]
+        return rows
+
+    def _arranged(self, window: int, addresses: list[Address], lengths: np.ndarray) -> list[list[Address]]:
+        rows = self.arrange(addresses, lengths, np.random.default_rng((self.stream.seed, 3, window)))
         return [[addresses[place] for place in row] for row in rows]
 
     def _addresses(self, window: int) -> list[Address]:

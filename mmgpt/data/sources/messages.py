@@ -171,7 +171,9 @@ def _turn(message: Record, role: Role, field: str, pictures: _Pictures) -> Turn:
         elif kind == 'video' and isinstance(part.get('video'), str):
             media.append(Medium((part['video'],)))
         elif kind in ('image_set', 'video') and part.get('count') is not None:
-            media.append(Medium(tuple(pictures.next() for _ in range(part.number('count')))))
+            if (count := part.number('count')) < 1:
+                part.fail('count', 'a whole number from 1')
+            media.append(Medium(tuple(pictures.next() for _ in range(count))))
         elif kind in ('image_set', 'video'):
             media.append(Medium(tuple(part.texts('images' if kind == 'image_set' else 'video', at_least=1))))
         else:

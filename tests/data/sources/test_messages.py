@@ -213,6 +213,10 @@ def test_a_row_is_trained_on_from_a_table(tmp_path, make_picture, prompter):
             {'texts': [{'user': '<image>', 'assistant': 'a'}], 'image': None},
             '"image" should be a list with a picture 0',
         ),
+        (
+            {'messages': [user({'type': 'video', 'count': 0}, TEXT), ANSWER], 'images': []},
+            '"count" should be a whole number from 1, got 0',
+        ),
     ],
 )
 def test_a_record_of_another_form_is_a_fault_with_its_place(tmp_path, images, record, message):

@@ -17,6 +17,7 @@ from mmgpt.data.incontext import (
 from mmgpt.data.incontext.similar import nearest
 from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import MimicIt
+from mmgpt.structures import Sample
 
 
 def rng(seed=0):
@@ -75,6 +76,30 @@ def test_random_ones_are_others_and_all_are_met(source):
     assert set().union(*drawn) == {'S_1', 'S_2', 'S_3', 'S_4'}
     assert all(len(set(ids)) == len(ids) for ids in drawn)
     assert drawn == [retriever(source[0], rng(seed)) for seed in range(100)]
+
+
+def test_random_ones_pass_over_broken_samples_and_read_no_more_than_they_need():
+    read = []
+
+    class Half:
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, index):
+            read.append(index)
+            if index % 2:
+                raise ValueError(f'{index} is broken')
+            return Sample(f'S_{index}', ())
+
+    for seed in range(20):
+        read.clear()
+        found = RandomInstructions(3).bind(Half())(Sample('S_0', ()), rng(seed))
+        sound = [f'S_{index}' for index in read if index and not index % 2]
+        assert found == sound
+        assert len(found) == 3
+    read.clear()
+    assert RandomInstructions(0).bind(Half())(Sample('S_0', ()), rng()) == []
+    assert not read
 
 
 def test_text_similarity_puts_the_most_similar_last(source):

@@ -106,5 +106,14 @@ class RandomInstructions:
             raise ValueError('RandomInstructions has no source to draw from: call bind(source) first')
         wanted = self.choice.draw_count(rng)
         drawn = rng.choice(len(self.source), min(len(self.source), 4 * wanted + 4), replace=False)
-        ids = dict.fromkeys(self.source[int(index)].id for index in drawn)  # a resampled source repeats some
-        return [id for id in ids if id != sample.id][:wanted]
+        ids: dict[str, None] = {}
+        for index in drawn:
+            if len(ids) == wanted:
+                break
+            try:
+                id = self.source[int(index)].id
+            except (ValueError, LookupError, OSError):  # it cannot be shown: another one is
+                continue
+            if id != sample.id:
+                ids[id] = None  # a resampled source repeats some
+        return list(ids)

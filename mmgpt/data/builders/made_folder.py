@@ -30,7 +30,7 @@ class MadeFolder(ABC):
         return made_by.is_file() and json.loads(made_by.read_text(encoding='utf-8')) == self._arguments()
 
     def build(self) -> None:
-        """Writes the folder.
+        """Writes the folder. Where another process has built the same one meanwhile, that one stays.
 
         Raises:
             ImportError: a library is missing; the message says what to install.
@@ -47,6 +47,9 @@ class MadeFolder(ABC):
             self._write(partial)
             write_json(partial / MADE_BY, self._arguments())
             partial.rename(self.folder)
+        except OSError:
+            if not self.is_built():  # by another process, meanwhile
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

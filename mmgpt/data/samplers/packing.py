@@ -28,13 +28,15 @@ class PackingSampler(WindowSampler):
     (best fit decreasing); the rows come in an order drawn anew in each window.
 
     Args:
-        dataset: has ``sizes``, ``quotas``, ``measure(address)`` and ``max_seq_len``.
+        dataset: has ``sizes``, ``quotas``, ``measure(address)`` and ``max_seq_len``, and where sources may have limits
+            of their own ``entries``.
         batch_size: rows of a batch of one process.
         row_length: the most tokens of a row; at least ``max_seq_len`` + 2, for the beginning and the end of text.
         options: as of :class:`~mmgpt.data.samplers.windows.WindowSampler`.
 
     Raises:
-        ValueError: a row has no room for a sample of ``max_seq_len`` tokens, or that is not limited.
+        ValueError: a row has no room for a sample of ``max_seq_len`` tokens, the data set's or a source's own,
+            or the data set's is not limited.
 
     Example:
         >>> from types import SimpleNamespace
@@ -55,6 +57,13 @@ class PackingSampler(WindowSampler):
                 f'the beginning and end of text: set max_seq_len of the data set to {row_length - ENDS} or '
                 'less, or row_length higher'
             )
+        for entry in getattr(dataset, 'entries', ()):
+            if (own := entry.max_seq_len) is not None and own + ENDS > row_length and entry.quota:
+                raise ValueError(
+                    f'rows of row_length={row_length} tokens must hold samples of max_seq_len={own}, which the source '
+                    f'{entry.source.name!r} sets, and {ENDS} more, for the beginning and end of text: set its '
+                    f'max_seq_len to {row_length - ENDS} or less, or row_length higher'
+                )
         self.row_length = row_length
         super().__init__(dataset, batch_size, **options)
 

@@ -217,3 +217,17 @@ def test_processes_that_measure_outlive_the_signals_of_a_scheduler():
         os.kill(worker.pid, number)
     found = first + list(lengths)
     assert [int(one[0]) for one in found] == [Data().length(Address(1, i % 9, i)) for i in range(40)]
+
+
+def test_rows_have_room_for_the_longest_samples_of_every_source():
+    def data(own, quota=9):
+        entries = [
+            SimpleNamespace(source=SimpleNamespace(name='short'), max_seq_len=None, quota=23),
+            SimpleNamespace(source=SimpleNamespace(name='long'), max_seq_len=own, quota=quota),
+        ]
+        return SimpleNamespace(sizes=[23, 9], quotas=[23, quota], max_seq_len=LIMIT, entries=entries)
+
+    for fitting in (data(48), data(20), data(100, quota=0)):
+        PackingSampler(fitting, 2, row_length=50)
+    with pytest.raises(ValueError, match=r"max_seq_len=49, which the source 'long' sets.* to 48 or less"):
+        PackingSampler(data(49), 2, row_length=50)

@@ -217,3 +217,10 @@ def letters(path: Path) -> list[int]:
             begin = starts[token.start[0] - 1] + token.start[1]
             places += range(begin, begin + len(token.string))
     return places
+
+
+def test_the_backends_that_offloading_needs_are_accepted(project, tmp_path):
+    text = project.read_text() + "\nenv_cfg = dict(dist_cfg=dict(backend='cpu:gloo,cuda:nccl'))\n"
+    edited = tmp_path / 'offload.py'
+    edited.write_text(text)
+    assert load_config(edited).env_cfg.dist_cfg.backend == 'cpu:gloo,cuda:nccl'

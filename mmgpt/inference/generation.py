@@ -25,7 +25,7 @@ class GenerationSettings:
         num_beams: more than 1 searches with beams; not together with a temperature.
         no_repeat_ngram_size: no run of that many tokens occurs twice; 0 allows all.
         stop: strings at which an answer ends, beside the template's own stop token; they are no part of it.
-        seed: of the draws, from 0 to 2**63 - 1; None: another one each time.
+        seed: of the draws, an integer of 64 bits; None: another one each time.
 
     Raises:
         ValueError: a value out of its range.
@@ -43,11 +43,7 @@ class GenerationSettings:
         for name, good, range_ in [
             ('max_new_tokens', self.max_new_tokens >= 1, 'at least 1'),
             ('temperature', 0 <= self.temperature < math.inf, 'at least 0 and finite'),
-            (
-                'seed',
-                self.seed is None or (isinstance(self.seed, int) and 0 <= self.seed < 2**63),
-                'from 0 to 2**63 - 1',
-            ),
+            ('seed', self.seed is None or -(2**63) <= self.seed < 2**63, 'an integer of 64 bits'),
             ('top_p', 0 < self.top_p <= 1, 'above 0 and at most 1'),
             ('num_beams', self.num_beams >= 1, 'at least 1'),
             ('no_repeat_ngram_size', self.no_repeat_ngram_size >= 0, 'at least 0'),
@@ -117,7 +113,7 @@ def context_length(config: Any) -> int | None:
         config: of the model.
     """
     names = ('max_position_embeddings', 'max_seq_len', 'n_positions')
-    return next((found for name in names if (found := getattr(config.text_config, name, None))), None)
+    return next((found for name in names if (found := getattr(config.text_config, name, None) or 0) > 0), None)
 
 
 class Follower(StoppingCriteria):

@@ -32,6 +32,7 @@ class Row:
     sampler: Sampler
     text: AnswerText
     ids: list[int] = field(default_factory=list)  # of the answer
+    failed: bool = False
 
     @property
     def length(self) -> int:
@@ -184,7 +185,7 @@ class RunningBatch:
                 places.append(place)
         goes_on = self._advance(rows, logits[places] if len(rows) > len(jobs) else logits)
         for row, place, alive in zip(rows, places, goes_on, strict=True):
-            if row.index == 0 and not alive:
+            if not alive:
                 self._keep(row, cache, place, mask)
         index = torch.tensor([place for place, alive in zip(places, goes_on, strict=True) if alive], dtype=torch.long)
         if not len(index):
@@ -213,6 +214,7 @@ class RunningBatch:
                 except Exception as error:  # the others go on
                     logger.exception('a token could not be chosen')
                     row.job.tell(Progress(row.index, error=error))
+                    row.failed = True
                     goes_on.append(False)
                     continue
             goes_on.append(self._tell(row, chosen))
@@ -235,7 +237,7 @@ class RunningBatch:
     def _leave(self, goes_on: Sequence[bool]) -> None:
         """Lets go of rows; what was computed of them is kept for texts that go on from them."""
         for place, (row, alive) in enumerate(zip(self.rows, goes_on, strict=True)):
-            if not alive and row.index == 0:
+            if not alive:
                 self._keep(row, self.cache, place, self.mask)
         if all(goes_on):
             return
@@ -248,7 +250,7 @@ class RunningBatch:
         self.cache, self.mask = take_rows(self.cache, index, pads), self.mask[index, pads:]
 
     def _keep(self, row: Row, cache: DynamicCache, place: int, mask: Tensor) -> None:
-        if self.prefixes.max_bytes == 0:
+        if row.index or row.failed or self.prefixes.max_bytes == 0:
             return
         pads = mask.shape[1] - row.length
         alone = take_rows(cache, torch.tensor([place], device=mask.device), pads)

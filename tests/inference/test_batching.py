@@ -201,6 +201,35 @@ def test_a_token_that_cannot_be_chosen_harms_no_other(engine, monkeypatch):
     assert made[2].tokens > 0
 
 
+@pytest.mark.parametrize('seed', [-1, -(2**63), 2**63 - 1])
+def test_seeds_that_openais_clients_may_send_are_taken(engine, seed):
+    request = asked(engine, tiny.conversations()['text'], 3, temperature=1.0, seed=seed, n=2)
+    listener = Listener(2)
+    engine.submit(request, listener)
+    assert listener.ids(1)
+    assert not any(made.error for made in listener.made)
+
+
+@pytest.mark.parametrize('at', [1, 2, 3])
+def test_nothing_is_kept_of_a_row_that_failed(engine, monkeypatch, at):
+    messages, count, choose = tiny.conversations()['image'], 0, Sampler.choose
+
+    def fails(self, ids, logits):
+        nonlocal count
+        count += 1
+        if count == at:
+            raise RuntimeError('on purpose')
+        return choose(self, ids, logits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, 'choose', fails)
+        ((_, made),) = engine.generate([asked(engine, messages, 6, temperature=1.0, seed=3)])
+    assert isinstance(made, RuntimeError)
+    ((_, made),) = engine.generate([asked(engine, messages, 6)])
+    assert made.reused == 0
+    assert made.text == text_of(alone(messages, 6)[0])
+
+
 @pytest.mark.parametrize('temperature', [1e-40, 1e-9])
 def test_hardly_any_temperature_is_greedy(engine, temperature):
     messages = tiny.conversations()['text']
@@ -208,9 +237,7 @@ def test_hardly_any_temperature_is_greedy(engine, temperature):
     assert made.text == text_of(alone(messages, 6)[0])
 
 
-@pytest.mark.parametrize(
-    'wrong', [{'temperature': float('nan')}, {'temperature': float('inf')}, {'seed': 2**64}, {'seed': -1}]
-)
+@pytest.mark.parametrize('wrong', [{'temperature': float('nan')}, {'temperature': float('inf')}, {'seed': 2**64}])
 def test_settings_that_no_draw_can_have_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         GenerationSettings(**wrong)

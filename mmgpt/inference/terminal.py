@@ -109,7 +109,7 @@ class Terminal:
                 self.console.print(f'there is no command /{name}; /help lists them', style='red', markup=False)
         except KeyboardInterrupt:
             self.console.print('\n(stopped; the question is forgotten)', style='dim')
-        except (OSError, ValueError, IndexError, ImportError) as error:
+        except (OSError, ValueError, IndexError, ImportError, RuntimeError) as error:
             self.console.print(str(error), style='red', markup=False)
 
     def _ask(self, text: str) -> None:

@@ -20,6 +20,8 @@ class EchoChat:
     def ask(self, text, images=(), video=None, on_text=None):
         if text == 'fail':
             raise ValueError('this [cannot] be asked')
+        if text == 'run out':
+            raise RuntimeError('CUDA out of memory')
         self.asked.append((text, tuple(images), video))
         self.history.append(text)
         for piece in ('echo ', f'[b]{text}'):
@@ -97,6 +99,12 @@ def test_a_mistake_is_told_and_the_chat_goes_on(talk, line, told):
     chat, shown = talk(line, 'still here')
     assert told in shown
     assert [text for text, *_ in chat.asked] == ['still here']
+
+
+def test_an_error_of_the_machine_is_told_and_the_chat_goes_on(talk):
+    chat, shown = talk('run out', 'again')
+    assert 'out of memory' in shown
+    assert [text for text, *_ in chat.asked] == ['again']
 
 
 def test_ctrl_c_stops_an_answer_and_not_the_chat(talk, monkeypatch):

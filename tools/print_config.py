@@ -13,7 +13,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action='extend', default=[], metavar='k=v', help='changes to the config: a.b=value'
     )
-    parser.add_argument('--no-check', action='store_true', help='print it with its faults')
+    parser.add_argument('--no-check', action='store_true', help='print it with its faults, variables too')
     return parser.parse_args(argv)
 
 
@@ -22,11 +22,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
 
     from mmgpt.engine.config import ConfigError, load_config
+    from mmgpt.engine.config_check import without_variables
     from mmgpt.engine.console import start_tool
 
     start_tool()
     try:
-        print(load_config(args.config, args.cfg_options, check=not args.no_check).pretty_text)
+        cfg = load_config(args.config, args.cfg_options, check=not args.no_check)
+        print(cfg.pretty_text if args.no_check else without_variables(cfg).pretty_text)
     except ConfigError as error:
         print(f'print_config: {error}', file=sys.stderr)
         return 1

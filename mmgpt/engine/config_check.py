@@ -102,6 +102,11 @@ def check_config(cfg: Config, source: ConfigSource | None = None) -> list[Fault]
     return check.faults
 
 
+def without_variables(cfg: Config) -> Config:
+    """A config without the variables that its files have beside its keys, so that it can be read again."""
+    return Config({name: value for name, value in cfg.to_dict().items() if name in TOP_LEVEL})
+
+
 class _Check(Rules):
     """One pass over a config."""
 

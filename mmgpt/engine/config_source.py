@@ -106,7 +106,7 @@ def _read(path: Path, source: ConfigSource) -> None:
     variables = {name: value for statement in tree.body for name, value in _assigned(statement)}
     for statement in tree.body:
         for name, value in _assigned(statement):
-            source.top_level[name] = (path, statement.lineno)
+            source.top_level[name] = (path, value.lineno)
             _index((name,), value, path, source.places, variables)
     source.used |= _read_names(tree)
     source.faults += [
@@ -116,12 +116,36 @@ def _read(path: Path, source: ConfigSource) -> None:
 
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    """The names that a statement sets, those within its blocks too, each with where its value comes from."""
     if isinstance(statement, ast.Assign):
         for target in statement.targets:
-            if isinstance(target, ast.Name):
-                yield target.id, statement.value
-    elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
-        yield statement.target.id, statement.value
+            yield from _bound(target, statement.value)
+    elif isinstance(statement, ast.AnnAssign) and statement.value:
+        yield from _bound(statement.target, statement.value)
+    elif isinstance(statement, ast.For):
+        yield from _bound(statement.target, statement.iter)
+    elif isinstance(statement, ast.With):
+        for item in statement.items:
+            if item.optional_vars is not None:
+                yield from _bound(item.optional_vars, item.context_expr)
+    if isinstance(statement, (ast.For, ast.While, ast.If, ast.With, ast.Try)):
+        for block in ('body', 'orelse', 'finalbody'):
+            for inner in getattr(statement, block, ()):
+                yield from _assigned(inner)
+
+
+def _bound(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """The names of a target: one, or those of a tuple."""
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, (ast.Tuple, ast.List)):
+        parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+        starred = any(isinstance(part, ast.Starred) for part in (*target.elts, *parts))
+        fits = len(parts) == len(target.elts) and not starred
+        for number, part in enumerate(target.elts):
+            yield from _bound(part, parts[number] if fits else value)
+    elif isinstance(target, ast.Starred):
+        yield from _bound(target.value, value)
 
 
 def _bases(path: Path, value: ast.expr, source: ConfigSource) -> list[Path]:
@@ -182,7 +206,9 @@ def _index(
 def _read_names(tree: ast.Module) -> set[str]:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == '_base_':
+        if isinstance(node, ast.For):  # what counts a loop need not be read
+            names |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == '_base_':
             names.add(node.attr)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and '{{' in node.value:
             names |= {part.split('}}')[0].strip().removeprefix('_base_.') for part in node.value.split('{{')[1:]}

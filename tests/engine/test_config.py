@@ -176,6 +176,24 @@ def test_override_values_keep_blanks_and_types(text, value):
     assert parse_overrides([f'key={text}']) == {'key': value}
 
 
+def test_variables_may_be_set_by_tuples_and_loops(project):
+    helpers = [
+        'first, last = 2, 5',
+        'counts = {}',
+        'for number, _ in enumerate(range(2)):',
+        '    counts[number], twice = first, 2 * number',
+        'if last > 3:',
+        '    steps = twice + last',
+        'train_cfg = dict(max_iters=steps)',
+    ]
+    edited = project.with_name('edited.py')
+    edited.write_text('\n'.join([f'_base_ = [{project.name!r}]', *helpers]))
+    assert load_config(edited).train_cfg.max_iters == 7
+    edited.write_text(f'_base_ = [{project.name!r}]\nfirst, lastt = 2, 5\ntrain_cfg = dict(max_iters=first)\n')
+    with pytest.raises(ConfigError, match=r"edited.py:2: unknown key 'lastt'"):
+        load_config(edited)
+
+
 def test_an_override_without_equals_is_refused():
     with pytest.raises(ValueError, match='key=value'):
         parse_overrides(['key'])

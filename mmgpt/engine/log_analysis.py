@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmgpt.engine.hooks.curves import read_scalars
+from mmgpt.engine.hooks.curves import LOGS, read_scalars
 
 Curves = dict[str, dict[int, float]]  # figure -> iteration -> value
 KEYS = ('loss', 'val/loss', 'grad_norm', 'tokens_per_second')
@@ -18,7 +18,8 @@ LATE = 0.1  # the part of a run at its end whose mean stands for what it came to
 def read_run(path: Path) -> Curves:
     """The figures of a work folder, of one log folder in it, or of a ``scalars.json``.
 
-    Of a work folder all logs count, those of resumed parts too: where two have an iteration, the later one.
+    Of a work folder the logs of its newest run count, those of the parts that it resumed too: where two have an
+    iteration, the later one. All count where the newest does not say what it resumed.
 
     Raises:
         ValueError: there are none.
@@ -27,11 +28,20 @@ def read_run(path: Path) -> Curves:
     if path.is_file():
         logs = [path]
     else:
-        logs = sorted(path.glob('vis_data/scalars.json')) or sorted(path.glob('*/vis_data/scalars.json'))
+        logs = sorted(path.glob('vis_data/scalars.json')) or _of_the_newest_run(path)
     curves = read_scalars(logs)
     if not curves:
         raise ValueError(f'{path} has no figures: expected a work folder, a log folder in it, or its scalars.json')
     return curves
+
+
+def _of_the_newest_run(work_dir: Path) -> list[Path]:
+    """The ``scalars.json`` files of a work folder that belong together, the oldest first."""
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    note = logs[-1].parents[1] / LOGS if logs else None
+    if note is None or not note.is_file():
+        return logs
+    return [work_dir / name / 'vis_data' / 'scalars.json' for name in json.loads(note.read_text())]
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

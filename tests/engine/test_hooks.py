@@ -187,7 +187,7 @@ def test_a_stopped_run_saves_its_last_iteration(tmp_path):
     assert [p.name for p in runner.checkpoint_root.iterdir()] == ['iter_000004']
 
 
-def test_losses_are_logged_apart_by_kind_and_language():
+def test_losses_are_logged_apart_by_kind_and_language(tmp_path):
     def sums(cells):
         losses, counts = torch.zeros(len(GROUPS)), torch.zeros(len(GROUPS))
         for group, (loss, count) in cells.items():
@@ -200,6 +200,8 @@ def test_losses_are_logged_apart_by_kind_and_language():
         max_iters=2,
         figures={},
         cfg={},
+        log_dir=tmp_path,
+        log_dirs=[tmp_path.name],
         train_loop=SimpleNamespace(data_seconds=0.0),
         optim_wrapper=SimpleNamespace(optimizer=SimpleNamespace(param_groups=[{'lr': 1.0}]), grad_norm=None),
         visualizer=SimpleNamespace(add_scalars=lambda figures, step: written.update(figures)),

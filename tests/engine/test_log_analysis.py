@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from mmgpt.engine import log_analysis
+from mmgpt.engine.runner import Runner
 from tools.analysis_tools import analyze_logs
+
+from .standin import TinyModel, config, loader
 
 
 def write_run(work_dir: Path, loss: float, parts: int = 1) -> Path:
@@ -37,6 +42,16 @@ def test_runs_are_put_side_by_side(tmp_path, capsys):
     assert picture.stat().st_size > 5000
     assert analyze_logs.main([str(runs[0]), '--list']) == 0
     assert capsys.readouterr().out.split() == ['loss', 'memory_gib', 'tokens_per_second']
+
+
+def test_a_run_that_replaced_another_is_read_alone(tmp_path, monkeypatch):
+    now = time.time
+    log = {'logger': {'type': 'LoggerHook', 'interval': 1}}
+    for number, (iterations, resume) in enumerate([(3, False), (1, False), (2, True)]):
+        monkeypatch.setattr(time, 'time', lambda number=number: now() + 10 * number)  # it names the log folder
+        changes = {'train_cfg.max_iters': iterations, 'resume': resume, 'default_hooks': log}
+        Runner(TinyModel(), None, loader(), config(tmp_path, **changes)).train()
+    assert sorted(log_analysis.read_run(tmp_path)['loss']) == [1, 2]
 
 
 def test_what_is_not_there_is_said(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mmengine.hooks import Hook
 
 from mmgpt.registry import HOOKS
 
+LOGS = 'logs_of_the_run.json'  # in a log folder
 PANELS = {
     'loss': 'loss',
     'val': 'validation loss',
@@ -31,6 +33,13 @@ class CurvesHook(Hook):
         if is_main_process():
             logs = [Path(runner.work_dir) / name / 'vis_data' / 'scalars.json' for name in runner.log_dirs]
             draw_curves(read_scalars(logs), Path(runner.work_dir) / 'curves.png')
+
+
+def note_logs(folder: Path, names: list[str]) -> None:
+    """Write the names of a run's log folders, the oldest first, into its newest one."""
+    part = folder / f'{LOGS}.part'
+    part.write_text(json.dumps(names))
+    os.replace(part, folder / LOGS)
 
 
 def read_scalars(logs: Iterable[Path]) -> dict[str, dict[int, float]]:

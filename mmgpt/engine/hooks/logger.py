@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from mmgpt.engine.flops import LinearFlops, peak_flops
+from mmgpt.engine.hooks.curves import note_logs
 from mmgpt.registry import HOOKS
 from mmgpt.structures import GROUPS
 
@@ -49,13 +50,15 @@ class LoggerHook(Hook):
         self._clock = 0.0
 
     def before_train(self, runner) -> None:
-        """Start the clock and the counters."""
+        """Start the clock and the counters, and note beside the log which logs belong to this run."""
         if self.mfu and not runner.cfg.get('compile'):
             device = runner.trained_module.device.type
             measured = self.mfu is True
             self._peak = peak_flops(device, runner.optim_wrapper.precision) if measured else float(self.mfu)
             self._flops = LinearFlops(runner.bare_model)
         self._waited, self._clock = 0.0, time.perf_counter()
+        if is_main_process():
+            note_logs(Path(runner.log_dir), runner.log_dirs)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Add the iteration; write when the interval is full or the run ends."""

@@ -17,6 +17,7 @@ from mmgpt.engine.hooks.gates import gate_values
 from mmgpt.engine.hooks.logger import LoggerHook
 from mmgpt.engine.hooks.progress import figures_text
 from mmgpt.engine.hooks.samples import evaluating, question
+from mmgpt.engine.hooks.unreadable import UnreadableHook
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.state import (
     load_message_hub_state,
@@ -26,7 +27,7 @@ from mmgpt.engine.state import (
     untouched_rng,
 )
 from mmgpt.models.loss import LossSums
-from mmgpt.structures import GROUPS
+from mmgpt.structures import GROUPS, Unreadable
 
 from .standin import TinyModel, config, loader
 
@@ -185,6 +186,32 @@ def test_a_stopped_run_saves_its_last_iteration(tmp_path):
     runner._hooks.insert(0, hook)
     runner.train()
     assert [p.name for p in runner.checkpoint_root.iterdir()] == ['iter_000004']
+
+
+def test_a_resumed_process_counts_what_it_met_itself(tmp_path, monkeypatch):
+    of_rank = [[Unreadable('a', index, 0, 'cut', 'b') for index in indices] for indices in ((0, 1), (2, 3))]
+    met = [{(one.source, one.index): one for one in found} for found in of_rank]
+    runner = SimpleNamespace(work_dir=tmp_path, iter=0, logger=SimpleNamespace(warning=lambda message: None))
+    saved, new = {}, [{'unreadable': [Unreadable('a', index, 0, 'cut', 'b')]} for index in (4, 5)]
+    monkeypatch.setattr('mmgpt.engine.hooks.unreadable.all_gather_object', lambda own: met)
+    UnreadableHook(limit=3).before_save_checkpoint(runner, saved)
+
+    hook = UnreadableHook(limit=3)
+    monkeypatch.setattr('mmgpt.engine.hooks.unreadable.get_world_size', lambda: 2)
+    monkeypatch.setattr('mmgpt.engine.hooks.unreadable.get_rank', lambda: 1)
+    hook.after_load_checkpoint(runner, plain(saved))
+    assert list(hook.found.values()) == of_rank[1]
+    hook.after_train_iter(runner, 0, new[0])
+    with pytest.raises(ValueError, match='4 samples cannot be read'):
+        hook.after_train_iter(runner, 0, new[1])
+    monkeypatch.setattr('mmgpt.engine.hooks.unreadable.all_gather_object', lambda own: [{}, {}])
+    hook.before_save_checkpoint(runner, saved)
+    assert [one[1] for one in saved['unreadable']] == [0, 1, 2, 3]  # those of all, whoever met them
+
+    monkeypatch.setattr('mmgpt.engine.hooks.unreadable.get_world_size', lambda: 1)
+    for older in ({'unreadable': saved['unreadable']}, {}):
+        hook.after_load_checkpoint(runner, older)
+        assert len(hook.found) == len(older.get('unreadable', ()))
 
 
 def test_losses_are_logged_apart_by_kind_and_language(tmp_path):

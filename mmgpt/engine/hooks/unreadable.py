@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
 from mmgpt.registry import HOOKS
@@ -21,7 +21,8 @@ class UnreadableHook(Hook):
     Each is told when it is first met; all are listed in ``W/unreadable.jsonl`` at each checkpoint and at the end.
 
     Args:
-        limit: so many different ones may a process meet; one more ends the run. 0 ends it at the first.
+        limit: so many different ones may a process meet; one more ends the run. 0 ends it at the first. A resumed run
+            counts on; with another number of processes each counts anew, but for one process alone, which has all.
 
     Raises:
         ValueError: there were more.
@@ -33,7 +34,8 @@ class UnreadableHook(Hook):
         if limit < 0:
             raise ValueError(f'limit must be at least 0, got {limit}')
         self.limit = limit
-        self.found: dict[tuple[str, int], Unreadable] = {}  # by source and index
+        self.found: dict[tuple[str, int], Unreadable] = {}  # what this process met, by source and index
+        self.known: dict[tuple[str, int], Unreadable] = {}  # what all had met before a resume
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Batch | None = None, outputs=None) -> None:
         """Count those of the batch."""
@@ -48,18 +50,25 @@ class UnreadableHook(Hook):
                     f'{len(self.found)} samples cannot be read, and default_hooks.unreadable.limit is {self.limit}:\n'
                     f'{shown}\nMend them (tools/verify_dataset.py finds all), or raise the limit'
                 )
-            runner.logger.warning(f'cannot be read: {_line(one)}; {one.replaced_by} took its place')
+            if (one.source, one.index) not in self.known:
+                runner.logger.warning(f'cannot be read: {_line(one)}; {one.replaced_by} took its place')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep those of all processes, in the checkpoint and as a list for people."""
         every = self._of_all()
         checkpoint['unreadable'] = [list(one) for one in every.values()]
+        checkpoint['unreadable_met'] = [list(map(list, found)) for found in all_gather_object(self.found)]
         self._write(runner, every)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take up those that were known."""
+        """Take up those that were known, and which of them this process met; older checkpoints do not say that."""
         kept = [Unreadable(*one) for one in checkpoint.get('unreadable', ())]
-        self.found = {(one.source, one.index): one for one in kept}
+        self.known = {(one.source, one.index): one for one in kept}
+        met = checkpoint.get('unreadable_met', ())
+        if len(met) == get_world_size():
+            self.found = {tuple(place): self.known[tuple(place)] for place in met[get_rank()]}
+        else:
+            self.found = dict(self.known) if get_world_size() == 1 else {}
 
     def after_train(self, runner) -> None:
         """List them."""
@@ -74,9 +83,8 @@ class UnreadableHook(Hook):
             )
 
     def _of_all(self) -> dict[tuple[str, int], Unreadable]:
-        return dict(
-            sorted({place: one for found in all_gather_object(self.found) for place, one in found.items()}.items())
-        )
+        found = {place: one for found in all_gather_object(self.found) for place, one in found.items()}
+        return dict(sorted({**self.known, **found}.items()))
 
     def _write(self, runner, every: dict[tuple[str, int], Unreadable]) -> None:
         if every and is_main_process():

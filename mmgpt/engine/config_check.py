@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 from mmengine import Config
+from mmengine.hooks import EarlyStoppingHook, EMAHook
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALIZERS
 from torch.utils.data import DataLoader
 from transformers.activations import ACT2FN
@@ -73,6 +74,11 @@ TOP_LEVEL: Arguments = {
     'export': Argument(dict | None),
 }
 
+UNFIT_HOOKS = {
+    EarlyStoppingHook: 'would never stop: it waits for the metrics of an epoch, and a run has none; leave it out',
+    EMAHook: "cannot save its averages: a checkpoint is a Hugging Face folder, without MMEngine's 'state_dict'; "
+    'leave it out',
+}
 DTYPES = ('float32', 'bfloat16', 'float16')
 DECODER_KEYS: Arguments = {  # beside the constructor's
     'config': Argument(dict | None),
@@ -154,7 +160,7 @@ class _Check(Rules):
             'val_dataloader': self.dataloader,
             'val_cfg': self.member(ALL['LOOPS'], given=('runner', 'dataloader'), default='ValLoop'),
             'optim_wrapper': self.optim_wrapper,
-            'param_scheduler': self.each(self.member(PARAM_SCHEDULERS, given=('optimizer', 'param_name'))),
+            'param_scheduler': self.each(self.scheduler),
             'data_builder': self.member(ALL['BUILDERS'], built=True),
             'evaluation': self.evaluation,
             'default_hooks': self.default_hooks,
@@ -226,7 +232,9 @@ class _Check(Rules):
         self.arguments(key, value, arguments)
 
     def inside(self, key: Key, value: Mapping, member: type) -> None:
-        """The inline configuration of a tower or a language model."""
+        """The inline configuration of a tower or a language model; hooks that do not work here."""
+        if member in UNFIT_HOOKS:
+            self.fault((*key, 'type'), f'{member.__name__} {UNFIT_HOOKS[member]}')
         key, value = (*key, 'config'), value.get('config')
         if not isinstance(value, Mapping):
             return
@@ -327,6 +335,15 @@ class _Check(Rules):
         optimizer = value.get('optimizer')
         if isinstance(optimizer, Mapping) and 'type' in optimizer and 'lr' not in optimizer:
             self.fault((*key, 'optimizer'), f"the optimizer has no 'lr'{near_key('lr', optimizer)}")
+
+    def scheduler(self, key: Key, value: Any) -> None:
+        self.member(PARAM_SCHEDULERS, given=('optimizer', 'param_name'))(key, value)
+        if isinstance(value, Mapping) and value.get('by_epoch'):
+            self.fault(
+                (*key, 'by_epoch'),
+                'by_epoch: a run is counted in iterations and has no epochs, so the learning rate would stay where it '
+                'starts: leave it out, and give begin, end and T_max in iterations',
+            )
 
     def default_hooks(self, key: Key, value: dict) -> None:
         for name, hook in value.items():

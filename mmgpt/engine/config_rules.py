@@ -113,6 +113,8 @@ class Rules:
     def value(self, key: Key, value: Any, hint: Any) -> bool:
         """Whether a value is what a type hint asks for."""
         wrong = misfit(value, hint)
+        if hint is dict and not isinstance(value, Mapping):
+            wrong = f'expected a dict, got {value!r}'
         if wrong:
             self.fault(key, f'{key[-1]}: {wrong}')
         return not wrong

@@ -176,6 +176,23 @@ def test_override_values_keep_blanks_and_types(text, value):
     assert parse_overrides([f'key={text}']) == {'key': value}
 
 
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        *((f'{key}=3', f'{key}: expected a dict, got 3') for key in ('model', 'optim_wrapper', 'train_dataloader')),
+        ('default_hooks=[1]', r'default_hooks: expected a dict, got \[1\]'),
+        ('custom_imports=[]', r'custom_imports: expected a dict, got \[\]'),
+        ('randomness=5', 'randomness: expected a dict, got 5'),
+        ('param_scheduler.0.by_epoch=True', 'has no epochs'),
+        ("custom_hooks=[{'type': 'EMAHook'}]", 'EMAHook cannot save'),
+        ("custom_hooks=[{'type': 'EarlyStoppingHook', 'monitor': 'val/loss'}]", 'EarlyStoppingHook would never stop'),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_reason(project, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(project, [override])
+
+
 def test_variables_may_be_set_by_tuples_and_loops(project):
     helpers = [
         'first, last = 2, 5',

@@ -161,6 +161,14 @@ def test_the_learning_rate_follows_the_schedule_per_iteration(tmp_path):
     assert rates == sorted(rates[:3]) + sorted(rates[3:], reverse=True)
 
 
+@pytest.mark.parametrize('factors', [{'attn_gate': 0.1}, {'attn_gate': 0.0, '*': 0.1}])
+def test_the_logged_learning_rate_is_that_without_factors(tmp_path, factors):
+    runner = Runner(TinyModel(), None, loader(), config(tmp_path, **{'optim_wrapper.lr_factors': factors}))
+    runner.train()
+    logged = read_scalars([tmp_path / name / 'vis_data' / 'scalars.json' for name in runner.log_dirs])['lr']
+    assert logged[2] == pytest.approx(0.01)
+
+
 def test_a_run_shorter_than_its_warm_up_leaves_the_later_scheduler_out(tmp_path):
     runner = Runner(TinyModel(), None, loader(), config(tmp_path, **{'train_cfg.max_iters': 2}))
     runner.train()

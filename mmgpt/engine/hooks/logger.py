@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, is_main_process
@@ -99,7 +101,8 @@ class LoggerHook(Hook):
         now = time.perf_counter()
         seconds = max(now - self._clock, 1e-9)
         figures = loss_figures(loss, weight, kinds)
-        figures['lr'] = runner.optim_wrapper.optimizer.param_groups[0]['lr']
+        factors = (runner.cfg.get('optim_wrapper') or {}).get('lr_factors') or {}
+        figures['lr'] = learning_rate(runner.optim_wrapper.optimizer.param_groups, factors)
         norm = runner.optim_wrapper.grad_norm
         if norm is not None and bool(torch.isfinite(norm)):
             figures['grad_norm'] = float(norm)
@@ -119,6 +122,21 @@ class LoggerHook(Hook):
         for name, value in figures.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._sums, self._waited, self._clock = None, 0.0, now
+
+
+def learning_rate(groups: Sequence[Mapping[str, Any]], factors: Mapping[str, float]) -> float:
+    """The learning rate that ``lr_factors`` are factors of: a group's without one, else a group's divided by its own.
+
+    Args:
+        groups: the optimiser's, with their parameters' 'names'.
+        factors: ``lr_factors`` of the config.
+    """
+    rates = []
+    for group in groups:
+        name = next(iter(group.get('names', ())), '')
+        rates.append((group['lr'], next((value for key, value in factors.items() if fnmatchcase(name, key)), 1.0)))
+    lr, factor = next((rate for rate in rates if rate[1] == 1), next((rate for rate in rates if rate[1]), (0.0, 1.0)))
+    return lr / factor
 
 
 def memory_gib() -> float:

@@ -68,9 +68,8 @@ class CharacterBaseline:
             nearest = [distances(asked[..., third], shown[..., third]).argmin(1) for third in THIRDS]
             return [''.join(said[i][place] for place, i in enumerate(row)) for row in zip(*nearest, strict=True)]
         if task == 'counting':
-            pictures, labels = zip(
-                *(draw_counted(trained_letters(), TRAINED_FACES, rng) for _ in range(self.known)), strict=True
-            )
+            letters = trained_letters()
+            pictures, labels = zip(*(draw_counted(letters, TRAINED_FACES, rng) for _ in range(self.known)), strict=True)
         else:
             keys = list(product(trained_letters(), TRAINED_FACES))
             pictures, labels = [draw_letter(*key) for key in keys], [letter for letter, _ in keys]

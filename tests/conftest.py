@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,18 @@ def _registries():
         for name in set(each.module_dict) - names:
             if not each.module_dict[name].__module__.startswith('mmgpt.'):
                 del each.module_dict[name]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _shared_model():
+    """The tiny model that the tests of a process share is after them what it was: a change would fail later ones."""
+    yield
+    tiny = sys.modules.get('tests.hub.tiny')
+    if tiny is not None and tiny.model_and_processor.cache_info().currsize:
+        fresh = tiny.build(tiny.prompter()).state_dict()
+        now = tiny.model_and_processor()[0].state_dict()
+        assert now.keys() == fresh.keys()
+        assert [name for name, value in now.items() if not torch.equal(value, fresh[name])] == []
 
 
 def tokenizer_corpus() -> list[str]:

@@ -1,5 +1,6 @@
 """The page, the table and the comparison of runs that were really made."""
 
+import copy
 import json
 import re
 
@@ -20,7 +21,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')
     config = benchmarks.config(folder / 'config.py', benchmarks.vqa(folder))
     for name, seed in (('one', 0), ('two', 1)):
-        model, processor = tiny.model_and_processor()
+        model, processor = copy.deepcopy(tiny.model_and_processor())
         for number, parameter in enumerate(model.resampler.parameters()):
             parameter.data += 0.3 * seed * np.sin(number)
         save_folder(folder / f'model_{name}', model, processor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import islice, permutations
 from pathlib import Path
@@ -47,7 +47,8 @@ class Evaluation:
         style: of the prompts, see ``mmgpt.evaluation.prompts``. Default: what fits the model's template.
         answering: changes of the task's settings of generation or ranking, such as ``dict(num_beams=1)``.
         batch_size: prompts that are answered together.
-        num_samples: so many queries are drawn, without putting back, by each seed. Default: all.
+        num_samples: so many queries are drawn, without putting back, by each seed; somewhat fewer where the task scores
+            several together, such as MME's two of a picture, which are drawn together. Default: all.
         control: spoils the demonstrations in one way, see ``mmgpt.evaluation.controls``, to tell what of them is used.
             Default: none does.
 
@@ -110,6 +111,8 @@ class Evaluation:
             raise ValueError(f'control must be one of {", ".join(CONTROLS)} or None, got {self.control!r}')
         if self.batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {self.batch_size}')
+        if self.num_samples is not None and self.num_samples < 1:
+            raise ValueError(f'num_samples must be at least 1, or None for all, got {self.num_samples}')
         if not 1 <= self.permutations <= MOST_PERMUTATIONS:
             raise ValueError(f'permutations must be from 1 to {MOST_PERMUTATIONS}, got {self.permutations}')
         if self.permutations > 1 and isinstance(self.answering, Generation):
@@ -122,7 +125,7 @@ class Evaluation:
             model: a ``Flamingo``, or an ``EvaluatedModel``.
             processor: the model's; None with an ``EvaluatedModel``.
             out: the folder to write to.
-            limit: ask only the first so many queries.
+            limit: ask at most the first so many queries; those that are scored together are not taken apart.
 
         Returns:
             ``{'task', 'main', 'model', 'rows': [{'shots', 'trials', 'mean', 'stddev', 'figures', 'groups'}],
@@ -170,14 +173,33 @@ class Evaluation:
         return prompts if self.control is None or not shots else controlled(prompts, self.control, pool, seed)
 
     def queries(self, seed: int, limit: int | None = None) -> list[Item]:
-        """The queries of a trial."""
+        """The queries of a trial; those that are scored together are drawn, or left out, together.
+
+        Raises:
+            ValueError: there are none, or more are scored together than should be asked.
+        """
         queries = list(self.task.queries)
         if not queries:
             raise ValueError(f'{self.task.name} has no queries: are its files those of the right split?')
         if self.num_samples is not None and self.num_samples < len(queries):
-            places = np.random.RandomState(seed).choice(len(queries), self.num_samples, replace=False)
-            queries = [queries[place] for place in places]
-        return queries[:limit]
+            queries = self._whole(queries, self.num_samples, np.random.RandomState(seed))
+        return queries if limit is None or limit >= len(queries) else self._whole(queries, limit)
+
+    def _whole(self, queries: Sequence[Item], most: int, rng: np.random.RandomState | None = None) -> list[Item]:
+        """At most so many queries, none without those that are scored with it: the first ones, or drawn ones."""
+        units: dict[Hashable, list[Item]] = {}
+        for query in queries:
+            units.setdefault(self.task.unit(query), []).append(query)
+        few = list(units.values())
+        if rng is not None:
+            few = [few[place] for place in rng.permutation(len(few))]
+        fitting = int(np.searchsorted(np.cumsum([*map(len, few)]), most, side='right'))
+        if not fitting:
+            raise ValueError(
+                f'{self.task.name}: {few[0][0].id!r} is one of {len(few[0])} questions that are scored together, and '
+                f'{most} should be asked: make num_samples or --limit at least {len(few[0])}'
+            )
+        return [query for unit in few[:fitting] for query in unit]
 
     def _trials(
         self, subject: EvaluatedModel, predictions: Predictions, out: Path, limit: int | None

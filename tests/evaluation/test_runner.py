@@ -136,6 +136,7 @@ def test_a_run_that_is_killed_goes_on(config, model, tmp_path):
         (dict(permutations=7), 'permutations must be from 1 to 6'),
         (dict(permutations=2), 'orders are averaged where choices are ranked'),
         (dict(style='ottr'), 'style must be one of openflamingo, otter, template'),
+        (dict(num_samples=0), 'num_samples must be at least 1, or None for all'),
         (dict(batch_size=0), 'batch_size must be at least 1'),
         (dict(answering=dict(num_beams=0)), 'num_beams must be at least 1'),
         (dict(answering=dict(beams=2)), "answering has no 'beams'; a Generation has max_new_tokens"),

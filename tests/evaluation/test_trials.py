@@ -85,6 +85,27 @@ def test_so_many_queries_are_drawn_without_putting_back():
     assert [item.id for item in evaluation.queries(0, limit=3)] == drawn[0][:3]
 
 
+class Pairs(Letters):
+    """Two questions that are scored together stand far from each other."""
+
+    def unit(self, item):
+        return item.id % 10
+
+
+def test_what_is_scored_together_is_asked_together():
+    for evaluation, limit, asked in (
+        (Evaluation(Pairs(20), num_samples=9), None, 8),
+        (Evaluation(Pairs(20), num_samples=9), 5, 4),
+        (Evaluation(Pairs(20)), 4, 4),
+    ):
+        drawn = [item.id for item in evaluation.queries(1, limit)]
+        assert len(drawn) == asked
+        assert sorted(drawn) == sorted({id % 10 for id in drawn} | {id % 10 + 10 for id in drawn})
+    assert [item.id for item in Evaluation(Pairs(20)).queries(1)] == [*range(20)]
+    with pytest.raises(ValueError, match='0 is one of 2 questions that are scored together, and 1 should be asked'):
+        Evaluation(Pairs(20)).queries(1, 1)
+
+
 def test_what_is_left_is_told_of_the_speed_of_this_run(monkeypatch, capsys):
     now = iter([0.0, 5.0, 20.0, 40.0])
     monkeypatch.setattr(module.time, 'monotonic', lambda: next(now))

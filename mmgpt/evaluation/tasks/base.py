@@ -37,6 +37,10 @@ class EvaluationTask(ABC):
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """The figures of answers to ``items``, which are the queries or some of them."""
 
+    def unit(self, item: Item) -> Hashable:
+        """The same for items that are scored together: where not all queries are asked, they are asked together."""
+        return item.id
+
     def open(self, frame: Hashable) -> Image.Image:
         """The picture of a frame. The default takes paths, data URLs and bytes."""
         return open_picture(frame)

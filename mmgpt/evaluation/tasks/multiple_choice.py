@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,6 +80,10 @@ class MMBench(MultipleChoice):
                 )
             )
         return items
+
+    def unit(self, item: Item) -> Hashable:
+        """See :class:`EvaluationTask`; the rotations of a question."""
+        return item.about['index']
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`; with ``circular`` each rotation has the score of its question."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from mmgpt.evaluation.items import Answer, Generation, Item, Scores
 from mmgpt.evaluation.tasks.records import Record, RecordTask
@@ -50,6 +50,10 @@ class MME(RecordTask):
             references=record.one_of(YES_NO, 'answer'),
             about={'category': category, 'picture': picture},
         )
+
+    def unit(self, item: Item) -> Hashable:
+        """See :class:`EvaluationTask`; the questions about a picture."""
+        return item.about['category'], item.about['picture']
 
     def clean(self, text: str) -> str:
         """Yes, no or other: the whole reply, or else what its first four letters hold."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mmgpt.evaluation import Evaluation
 from mmgpt.evaluation.items import Answer, Ranking
 from mmgpt.evaluation.tasks.multiple_choice import MagnifierBench, MMBench, ScienceQA, SeedBench, letter_in
 from tests.evaluation.tasks.test_yes_no import scored, task_of
@@ -95,6 +96,13 @@ def test_circular_questions_are_right_where_all_rotations_are(tmp_path):
     assert scores.figures['single_accuracy'] == pytest.approx(100 * 4 / 6)
     assert scores.items == (100.0, 100.0, 100.0, 0.0, 0.0, 0.0)
     assert len(task.files(task.queries, [Answer('A')] * 6)['submission.json']) == 2
+
+
+def test_the_rotations_of_a_question_are_drawn_together(tmp_path):
+    (tmp_path / 'mmbench.json').write_text(json.dumps([mmbench(number) for number in range(6)]))
+    evaluation = Evaluation(dict(type='MMBench', records=str(tmp_path / 'mmbench.json'), circular=True), num_samples=7)
+    drawn = [item.about['index'] for item in evaluation.queries(0)]
+    assert [drawn.count(index) for index in set(drawn)] == [3, 3]
 
 
 def test_seed_ranks_lettered_options_by_dimension(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mmgpt.evaluation import Evaluation
 from mmgpt.evaluation.items import Answer
 from mmgpt.evaluation.tasks.yes_no import MME, POPE, confusion
 
@@ -60,6 +61,15 @@ def test_mme_counts_questions_and_pictures(tmp_path):
     assert figures['precision'] == pytest.approx(75)
     assert figures['recall'] == pytest.approx(75)
     assert MME.main in figures
+
+
+def test_mmes_questions_about_a_picture_are_drawn_together(tmp_path):
+    records = [mme('count', picture, answer) for picture in 'abcdef' for answer in ('Yes', 'No')]
+    task = task_of(MME, tmp_path, records)
+    for seed in range(3):
+        drawn = Evaluation(task, num_samples=6).queries(seed)
+        answers = [Answer(item.references) if item.references == 'yes' else Answer('other') for item in drawn]
+        assert task.score(drawn, answers).figures['count'] == 50.0  # one of two, and no picture
 
 
 @pytest.mark.parametrize(

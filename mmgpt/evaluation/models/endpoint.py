@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmgpt.evaluation.items import Generation, Prompt
 from mmgpt.evaluation.models.base import EvaluatedModel
+from mmgpt.evaluation.models.flamingo import before
 from mmgpt.evaluation.prompts import PromptWriter
 
 
@@ -44,7 +45,7 @@ class EndpointModel(EvaluatedModel):
 
         async with Endpoint(self.model, **{'max_tokens': settings.max_new_tokens, **self.options}) as endpoint:
             replies = await asyncio.gather(*map(endpoint.ask, conversations))
-        return [reply.text for reply in replies]
+        return [before(reply.text, settings.stop) for reply in replies]
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

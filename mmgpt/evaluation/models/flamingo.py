@@ -90,7 +90,7 @@ class FlamingoModel(EvaluatedModel):
             arguments['length_penalty'] = settings.length_penalty
         out = self.model.generate(ids, attention_mask=mask, **inputs, **arguments)
         texts = self.processor.tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
-        return [_before(text, settings.stop) for text in texts]
+        return [before(text, settings.stop) for text in texts]
 
     @torch.inference_mode()
     def rank(
@@ -252,7 +252,8 @@ def _repeated_media(media: Media, times: int) -> Media:
     )
 
 
-def _before(text: str, stops: Sequence[str]) -> str:
+def before(text: str, stops: Sequence[str]) -> str:
+    """What of a text stands before the first of all stops in it."""
     for stop in stops:
         text = text.split(stop)[0]
     return text

@@ -9,7 +9,7 @@ import torch
 
 from mmgpt.evaluation.items import Generation, Prompt
 from mmgpt.evaluation.models.base import EvaluatedModel
-from mmgpt.evaluation.models.flamingo import fingerprint
+from mmgpt.evaluation.models.flamingo import before, fingerprint
 from mmgpt.evaluation.prompts import PromptWriter
 
 
@@ -62,10 +62,11 @@ class HuggingFaceModel(EvaluatedModel):
                 max_new_tokens=settings.max_new_tokens,
                 num_beams=settings.num_beams,
                 do_sample=False,
+                no_repeat_ngram_size=settings.no_repeat_ngram_size,
                 **beams,
             )
             written = out[0, inputs['input_ids'].shape[1] :]
-            texts.append(self.processor.decode(written, skip_special_tokens=True))
+            texts.append(before(self.processor.decode(written, skip_special_tokens=True), settings.stop))
         return texts
 
     @torch.inference_mode()
@@ -76,13 +77,16 @@ class HuggingFaceModel(EvaluatedModel):
         scores = []
         for prompt, few in zip(prompts, choices, strict=True):
             inputs = dict(self._inputs(prompt, writer))
-            ids, mask = inputs.pop('input_ids'), inputs.pop('attention_mask')
+            ids = inputs.pop('input_ids')
             start, row = ids.shape[1], []
+            # masks and kinds of tokens, which go on behind the prompt as for its last token, text like a choice
+            by_token = {name: inputs.pop(name) for name in [*inputs] if inputs[name].shape[:2] == ids.shape}
             for choice in few:
                 behind = self.processor.tokenizer(choice, add_special_tokens=False, return_tensors='pt')['input_ids']
                 behind = behind.to(ids.device)
-                whole, real = torch.cat((ids, behind), 1), torch.cat((mask, torch.ones_like(behind)), 1)
-                logits = self.model(input_ids=whole, attention_mask=real, **inputs).logits[0, start - 1 : -1]
+                whole, count = torch.cat((ids, behind), 1), behind.shape[1]
+                longer = {n: torch.cat((v, v[:, -1:].repeat_interleave(count, 1)), 1) for n, v in by_token.items()}
+                logits = self.model(input_ids=whole, **longer, **inputs).logits[0, start - 1 : -1]
                 each = logits.float().log_softmax(-1).gather(-1, behind[0, :, None])
                 row.append(float(each.mean() if normalisation == 'mean' else each.sum()))
             scores.append(row)

@@ -69,6 +69,7 @@ class Answer:
     text: str  # after the task's clean-up; of a ranking the likeliest choice
     raw: str = ''  # as it was written
     scores: tuple[float, ...] | None = None  # of the choices, where they were ranked
+    unanswered: str = ''  # why there is no answer, where the question was refused; it counts as wrong
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from mmgpt.evaluation.progress import Progress
 from mmgpt.evaluation.prompts import PromptWriter, without_media
 from mmgpt.evaluation.published import beside, label
 from mmgpt.evaluation.tasks.base import EvaluationTask
+from mmgpt.inference.endpoint import RequestRefused
 from mmgpt.registry import DEMONSTRATIONS, EVALUATION_TASKS, TASKS
 
 MOST_PERMUTATIONS = 6  # of an ensemble
@@ -129,7 +130,8 @@ class Evaluation:
 
         Returns:
             ``{'task', 'main', 'model', 'rows': [{'shots', 'trials', 'mean', 'stddev', 'figures', 'groups'}],
-            'published', 'settings', 'versions'}``; ``figures`` has a list over trials for each figure.
+            'published', 'settings', 'versions'}``; ``figures`` has a list over trials for each figure. Questions that
+            the model's server refused count as wrong and are the figure ``unanswered``; another run asks them again.
         """
         subject = evaluated(model, processor)
         if isinstance(self.answering, Ranking) and not subject.can_rank:
@@ -213,6 +215,8 @@ class Evaluation:
                 own = [('task', self.task.name), ('shots', shots), ('seed', seed)]
                 answers = self._answers(subject, prompts, predictions, dict(own))
                 scores = with_copies(self.task.score(queries, answers), prompts, answers)
+                if unanswered := sum(bool(answer.unanswered) for answer in answers):
+                    scores = replace(scores, figures={**scores.figures, 'unanswered': float(unanswered)})
                 trials.setdefault(shots, []).append(scores)
                 for number, query in enumerate(queries):
                     key = predictions.key({**dict(own), 'id': query.id})
@@ -231,8 +235,11 @@ class Evaluation:
             raise ValueError(f'{self.task.name}: two queries have the same id')
         for key, prompt in zip(keys, prompts, strict=True):
             line = predictions.lines.get(key)
-            if line is not None and any(line.get(name) != value for name, value in _told(prompt).items()):
-                del predictions.lines[key]  # the data files say something else than when it was asked
+            if line is None:
+                continue
+            changed = any(line.get(name) != value for name, value in _told(prompt).items())  # in the data files
+            if changed or line.get('unanswered'):
+                del predictions.lines[key]
         ranked = isinstance(self.answering, Ranking)
         done = sum(key in predictions.lines for key in keys)
         if done < len(keys):
@@ -251,8 +258,19 @@ class Evaluation:
                 progress.advance(len(gathered))
             progress.close()
         lines = [predictions.lines[key] for key in keys]
+        refused = [line for line in lines if line.get('unanswered')]
+        if len(refused) == len(lines):
+            raise ValueError(
+                f'{subject.name} answered none of {len(lines)} questions, {refused[0]["id"]!r} for this reason: '
+                f'{refused[0]["unanswered"]}'
+            )
         return [
-            Answer(line['answer'], line['raw'], None if line.get('scores') is None else tuple(line['scores']))
+            Answer(
+                line['answer'],
+                line['raw'],
+                None if line.get('scores') is None else tuple(line['scores']),
+                line.get('unanswered', ''),
+            )
             for line in lines
         ]
 
@@ -260,7 +278,12 @@ class Evaluation:
         """What is written of the answers to a batch."""
         if isinstance(self.answering, Generation):
             raw = subject.generate(prompts, self.writer, self.answering)
-            answers = [Answer(self.task.clean(text), text) for text in raw]
+            answers = [
+                Answer('', unanswered=str(text) or 'refused')
+                if isinstance(text, RequestRefused)
+                else Answer(self.task.clean(text), text)
+                for text in raw
+            ]
         else:
             answers = self._ranked(subject, prompts, self.answering)
         return [
@@ -269,6 +292,7 @@ class Evaluation:
                 'answer': answer.text,
                 'raw': answer.raw,
                 **({} if answer.scores is None else {'scores': list(answer.scores)}),
+                **({'unanswered': answer.unanswered} if answer.unanswered else {}),
             }
             for prompt, answer in zip(prompts, answers, strict=True)
         ]

@@ -31,6 +31,10 @@ class RequestFailed(RuntimeError):
     """One request was not answered, for reasons of its own; others may be."""
 
 
+class RequestRefused(RequestFailed):
+    """The endpoint refuses one request, such as for what it says or how long it is; the same again would be, too."""
+
+
 @dataclass
 class Usage:
     """What was done since the endpoint was opened."""
@@ -159,7 +163,7 @@ class Endpoint:
             sampling: in place of the endpoint's own, such as ``temperature=0``.
 
         Raises:
-            RequestFailed: this request was given up.
+            RequestFailed: this request was given up; RequestRefused where it would be refused again.
             EndpointError: the endpoint cannot be used; nothing else should be asked.
             BudgetExhausted: the budget does not suffice.
         """
@@ -313,7 +317,7 @@ class Endpoint:
         if status == 429 and 'insufficient_quota' in said:
             raise EndpointError(f'{self._where()}: the account has no money left ({said})') from None
         if status not in PASSING and status != 429 and status < 500:
-            raise RequestFailed(f'status {status}: {said}') from None
+            raise RequestRefused(f'status {status}: {said}') from None
 
     def _where(self) -> str:
         return f'model {self.model!r} at {self._address[0] or "OpenAI"}'

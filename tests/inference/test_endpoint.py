@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from mmgpt.inference.endpoint import Endpoint, EndpointError, RequestFailed
+from mmgpt.inference.endpoint import Endpoint, EndpointError, RequestFailed, RequestRefused
 from mmgpt.inference.endpoint_cache import Reply, ReplyCache, request_key
 from mmgpt.inference.endpoint_estimate import message_tokens
 from mmgpt.inference.endpoint_limits import Budget, BudgetExhausted, RateLimit, pause_before, retry_after
@@ -142,7 +142,7 @@ def test_what_no_try_can_mend_stops_at_once(status, message, part):
 def test_a_refused_request_alone_fails():
     with rule_server(status=400, message='too long') as address:
         (error,), usage = ask(['one'], base_url=address)
-    assert isinstance(error, RequestFailed)
+    assert isinstance(error, RequestRefused)
     assert 'too long' in str(error)
     assert (usage.requests, usage.failed) == (1, 1)
 
@@ -150,7 +150,7 @@ def test_a_refused_request_alone_fails():
 def test_tries_end(tmp_path):
     with rule_server(status=500) as address:
         (error,), usage = ask(['one'], base_url=address, tries=2)
-    assert isinstance(error, RequestFailed)
+    assert type(error) is RequestFailed
     assert usage.requests == 2
     (error,), _ = ask(['one'], base_url=address, tries=1)  # it is gone
     assert isinstance(error, EndpointError)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmgpt.evaluation.items import Generation, Prompt
 from mmgpt.evaluation.prompts import PromptWriter
+from mmgpt.inference.endpoint import RequestRefused
 
 
 class EvaluatedModel(ABC):
@@ -18,8 +19,10 @@ class EvaluatedModel(ABC):
     fingerprint: Any = None  # JSON that differs where its answers may: answers of another one are not taken over
 
     @abstractmethod
-    def generate(self, prompts: Sequence[Prompt], writer: PromptWriter, settings: Generation) -> list[str]:
-        """A written answer to each prompt of a batch, without special tokens."""
+    def generate(
+        self, prompts: Sequence[Prompt], writer: PromptWriter, settings: Generation
+    ) -> list[str | RequestRefused]:
+        """A written answer to each prompt of a batch, without special tokens; or why it was refused."""
 
     def rank(
         self, prompts: Sequence[Prompt], choices: Sequence[Sequence[str]], writer: PromptWriter, normalisation: str

@@ -21,7 +21,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help='a model folder, such as work_dirs/otter_demo/hf; hf:NAME or openai:NAME for models of others',
     )
     parser.add_argument(
-        '--out', metavar='DIR', help='where to write; default: MODEL/evaluation, of models of others below work_dirs'
+        '--out',
+        metavar='DIR',
+        help='where to write; default: MODEL/evaluation/<config name>, of models of others below work_dirs',
     )
     parser.add_argument('--limit', type=int, metavar='N', help='at most so many questions of each kind')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: the accelerator where there is one')
@@ -79,7 +81,7 @@ def evaluate(task, args: argparse.Namespace, speaks: bool) -> None:
 
     model, processor = load_evaluated(args.model, args.device, args.dtype)
     own = Path(args.model) if Path(args.model).is_dir() else Path('work_dirs') / args.model.replace(':', '_')
-    out = Path(args.out or own / 'evaluation')
+    out = Path(args.out or own / 'evaluation' / Path(args.config).stem)
     out.mkdir(parents=True, exist_ok=True)
     results = task.results(run_task(task, model, processor, out, limit=args.limit))
     if not speaks:

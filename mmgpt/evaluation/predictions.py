@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Predictions:
     Args:
         out: the folder.
         settings: JSON of all that answers depend on. Lines of other settings are not taken over; the file is kept as
-            ``predictions.previous.jsonl``.
+            ``predictions.previous.jsonl``, or with a number where there is one.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
@@ -49,7 +50,8 @@ class Predictions:
             if same:
                 lines = _whole_lines(self.path)
             else:
-                previous = self.path.with_suffix('.previous.jsonl')
+                names = (f'.previous{number or ""}.jsonl' for number in count() if number != 1)
+                previous = next(path for path in map(self.path.with_suffix, names) if not path.exists())
                 self.path.replace(previous)
                 print(f'other settings than of the answers in {out}: asked anew, those are now {previous.name}')
         if not lines or not beside.is_file():
@@ -67,11 +69,17 @@ class Predictions:
             self._file.flush()
 
     def finish(self, keys: Sequence[tuple], further: Mapping[tuple, Mapping[str, Any]]) -> None:
-        """Writes the file anew, in the order of ``keys`` and with what is known of each answer only now."""
+        """Writes the file anew, in the order of ``keys`` and with what is known of each answer only now.
+
+        Behind them stay the lines of other shots and seeds, which an earlier run asked with the same settings.
+        """
         if self._file is None:
             return
         self._file.close()
-        _write(self.path, ''.join(_line({**self.lines[key], **further.get(key, {})}) for key in keys))
+        asked = {key[:-1] for key in keys}
+        others = [line for key, line in self.lines.items() if key[:-1] not in asked]
+        lines = [{**self.lines[key], **further.get(key, {})} for key in keys]
+        _write(self.path, ''.join(map(_line, lines + others)))
 
     def close(self) -> None:
         """Closes the file as it is."""

@@ -82,7 +82,10 @@ def test_other_settings_are_asked_anew(config, model, tmp_path, capsys):
     assert run(config, model, tmp_path, '--limit', '2') == 0
     assert 'other settings' in capsys.readouterr().out
     assert len((tmp_path / 'predictions.jsonl').read_text().splitlines()) == 8
+    second = (tmp_path / 'predictions.jsonl').read_text()
+    assert run(config, model, tmp_path, '--limit', '1') == 0
     assert (tmp_path / 'predictions.previous.jsonl').read_text() == first
+    assert (tmp_path / 'predictions.previous2.jsonl').read_text() == second
 
 
 @pytest.mark.parametrize('made', [lambda folder: benchmarks.vqa(folder, count=7), benchmarks.hateful_memes])

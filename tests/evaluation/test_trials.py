@@ -10,6 +10,7 @@ import pytest
 from mmgpt.evaluation import EvaluatedModel, Evaluation, EvaluationTask, Item, Ranking, Scores
 from mmgpt.evaluation import progress as module
 from mmgpt.evaluation.progress import Progress, duration
+from mmgpt.evaluation.report import Run
 from mmgpt.registry import EVALUATION_TASKS
 from tests.evaluation.benchmarks import VL_ICL
 
@@ -164,6 +165,23 @@ def test_only_what_changed_in_the_data_is_asked_anew(tmp_path):
     metrics = Evaluation(task, batch_size=1)(model, None, tmp_path)
     assert model.asked == ['query 2']
     assert metrics['rows'][0]['mean'] == pytest.approx(200 / 3)
+
+
+def test_answers_of_other_shots_and_seeds_are_kept(tmp_path):
+    task, model = Letters(3), Says()
+    for shots, seeds in (([0, 1], [0]), ([2], [0, 1]), ([0], [1])):
+        Evaluation(task, shots, seeds)(model, None, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / 'predictions.jsonl').read_text().splitlines()]
+    trials = [(0, 1), (0, 0), (1, 0), (2, 0), (2, 1)]
+    assert sorted((line['shots'], line['seed']) for line in lines) == sorted(trials * 3)
+    assert {(line['shots'], line['seed']) for line in Run.read(tmp_path).lines} == {(0, 1)}  # of its metrics.json
+    model.asked.clear()
+    task.queries.pop()
+    metrics = Evaluation(task, [0, 1], [0])(model, None, tmp_path)
+    assert not model.asked
+    assert [row['trials'] for row in metrics['rows']] == [[100.0]] * 2
+    lines = [json.loads(line) for line in (tmp_path / 'predictions.jsonl').read_text().splitlines()]
+    assert len(lines) == 2 * 2 + 3 * 3  # a query that is gone has no line
 
 
 class ByQuery(Letters):

@@ -60,9 +60,12 @@ def test_figures_and_answers_are_written(place, capsys):
 
 
 def test_by_default_they_come_to_the_models_folder(place, capsys):
-    code, shown = run(capsys, place / 'config.py', place / 'model')
-    assert code == 0, shown.err
-    assert json.loads((place / 'model/evaluation/results.json').read_text())['naming'][0]['mean'] == 4
+    (place / 'other.py').write_text("evaluation = dict(type='Naming', questions=2)\n")
+    for config in ('config.py', 'other.py'):
+        code, shown = run(capsys, place / config, place / 'model')
+        assert code == 0, shown.err
+    for name, mean in (('config', 4), ('other', 2)):
+        assert json.loads((place / f'model/evaluation/{name}/results.json').read_text())['naming'][0]['mean'] == mean
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class Run:
     Args:
         folder: where they lie.
         metrics: ``metrics.json``.
-        lines: of ``predictions.jsonl``.
+        lines: of ``predictions.jsonl``, those of the shots and seeds of ``metrics.json``.
     """
 
     folder: Path
@@ -46,6 +46,10 @@ class Run:
             rows = tuple(json.loads(line) for line in lines if line.strip())
         except ValueError as error:
             raise ValueError(f'{folder}: metrics.json or {PREDICTIONS} is damaged: {error}') from None
-        if not isinstance(metrics, dict) or not {'task', 'main', 'rows', 'settings'} <= set(metrics):
+        if not isinstance(metrics, dict) or not all(metrics.get(key) for key in ('task', 'main', 'rows', 'settings')):
             raise ValueError(f"{folder}/metrics.json is not of an evaluation with shots (type='Evaluation')")
-        return cls(folder, metrics, rows)
+        for number, row in enumerate(rows, 1):
+            if not isinstance(row, dict) or not {'shots', 'seed', 'id'} <= set(row):
+                raise ValueError(f"{folder / PREDICTIONS}: answer {number} lacks 'shots', 'seed' or 'id': {row!s:.80}")
+        shots, seeds = (metrics['settings'].get(name, ()) for name in ('shots', 'seeds'))
+        return cls(folder, metrics, tuple(row for row in rows if row['shots'] in shots and row['seed'] in seeds))

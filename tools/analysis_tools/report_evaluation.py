@@ -30,27 +30,46 @@ def main(argv: list[str] | None = None) -> int:
 
     start_tool()
 
-    from mmgpt.engine.config import load_config
     from mmgpt.evaluation.report import Run, compare, markdown, page
-    from mmgpt.registry import TASKS
 
     try:
         run = Run.read(args.run)
         against = None if args.against is None else Run.read(args.against)
         comparison = () if against is None else compare(run, against)
-        task = None if args.config is None else TASKS.build(dict(load_config(args.config).evaluation)).task
+        task = None if args.config is None else task_of(args.config, run.metrics['task'])
         files = {
             args.page or run.folder / 'report.html': page(run, task, comparison, against, args.examples),
             args.markdown or run.folder / 'report.md': markdown(run, comparison, against),
         }
-    except (OSError, ValueError) as error:
+        for path, text in files.items():
+            Path(path).write_text(text, encoding='utf-8')
+    except (OSError, ValueError, ImportError) as error:
         print(f'report_evaluation: {error}', file=sys.stderr)
         return 2
-    for path, text in files.items():
-        Path(path).write_text(text, encoding='utf-8')
     print(markdown(run, comparison, against))
     print(f'page: {next(iter(files))}')
     return 0
+
+
+def task_of(config: str, name: str):
+    """The task of a config, which should be the one of that name.
+
+    Raises:
+        OSError: there is no such config.
+        ValueError: it has no evaluation, or another one.
+    """
+    from mmgpt.engine.config import load_config
+    from mmgpt.registry import TASKS
+
+    if not load_config(config, check=False).get('evaluation'):
+        raise ValueError(f'{config} has no evaluation: give the config that tools/test.py was given')
+    evaluation = TASKS.build(dict(load_config(config).evaluation))
+    task = getattr(evaluation, 'task', None)
+    if task is None:
+        raise ValueError(f'{config} has a {type(evaluation).__name__}, which is not of the kind that writes such a run')
+    if task.name != name:
+        raise ValueError(f'{config} evaluates {task.name}, and the run is of {name}: give the config of the run')
+    return task
 
 
 if __name__ == '__main__':

@@ -14,6 +14,8 @@ from tests.hub import tiny
 from tools import test as tool
 from tools.analysis_tools import report_evaluation
 
+METRICS = {'task': 'vqav2', 'main': 'accuracy', 'rows': [{}], 'settings': {'shots': [0], 'seeds': [1]}}
+
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
@@ -101,6 +103,11 @@ def test_noise_is_seldom_taken_for_a_difference(place, tmp_path):
         ({}, r'metrics.json is not there: give the folder that tools/test.py wrote to'),
         ({'metrics.json': '{', 'predictions.jsonl': ''}, 'is damaged'),
         ({'metrics.json': '{"reading": 0.9}', 'predictions.jsonl': ''}, 'is not of an evaluation with shots'),
+        (
+            {'metrics.json': json.dumps({**METRICS, 'rows': []}), 'predictions.jsonl': ''},
+            'is not of an evaluation with',
+        ),
+        ({'metrics.json': json.dumps(METRICS), 'predictions.jsonl': '{"id": 1}'}, "answer 1 lacks 'shots', 'seed' or"),
     ],
 )
 def test_a_folder_that_holds_none_is_one_message_and_code_2(tmp_path, capsys, files, told):
@@ -108,6 +115,28 @@ def test_a_folder_that_holds_none_is_one_message_and_code_2(tmp_path, capsys, fi
         (tmp_path / name).write_text(text)
     assert report_evaluation.main([str(tmp_path)]) == 2
     assert re.search(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ('config', 'told'),
+    [
+        ('max_iters = 1', 'has no evaluation: give the config'),
+        ("evaluation = dict(type='DigitsEvaluation')", 'has a DigitsEvaluation, which is not of the kind that writes'),
+        (
+            "evaluation = dict(type='Evaluation', task=dict(type='POPE', records='x.json'))",
+            'evaluates pope, and the run is of vqav2',
+        ),
+    ],
+)
+def test_a_config_of_something_else_is_one_message_and_code_2(place, tmp_path, capsys, config, told):
+    (tmp_path / 'config.py').write_text(config)
+    assert report_evaluation.main([str(place / 'one'), '--config', str(tmp_path / 'config.py')]) == 2
+    assert re.search(told, capsys.readouterr().err)
+
+
+def test_a_page_that_cannot_be_written_is_one_message_and_code_2(place, tmp_path, capsys):
+    assert report_evaluation.main([str(place / 'one'), '--page', str(tmp_path / 'nowhere/page.html')]) == 2
+    assert 'nowhere/page.html' in capsys.readouterr().err
 
 
 def test_runs_of_two_tasks_are_not_compared(place, tmp_path, capsys):
@@ -128,6 +157,7 @@ def test_runs_of_two_figures_are_not_compared(place, tmp_path, capsys):
 def test_an_answer_may_hold_any_line_separator(place, tmp_path):
     (tmp_path / 'metrics.json').write_text((place / 'one/metrics.json').read_text())
     answer = 'a\u2028b\x85c'
-    (tmp_path / 'predictions.jsonl').write_text(json.dumps({'answer': answer}, ensure_ascii=False) + '\n', 'utf-8')
+    told = {'shots': 0, 'seed': 1, 'id': 1, 'answer': answer}
+    (tmp_path / 'predictions.jsonl').write_text(json.dumps(told, ensure_ascii=False) + '\n', 'utf-8')
     [line] = Run.read(tmp_path).lines
     assert line['answer'] == answer

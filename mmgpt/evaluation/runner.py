@@ -307,6 +307,12 @@ class Evaluation:
             asked = [Prompt(orders[place][number], prompts[place].query) for place in places]
             ranked = subject.rank(asked, [choices[place] for place in places], self.writer, how.normalisation)
             for place, scores in zip(places, ranked, strict=True):
+                for choice, score in zip(choices[place], scores, strict=True):
+                    if not np.isfinite(score):
+                        raise ValueError(
+                            f'{prompts[place].query.id!r}: the score of {choice!r} should be a finite number, and is '
+                            f'{score}: the model overflows; try another dtype, such as --dtype float32'
+                        )
                 sums[place] += np.asarray(scores)
         means = [total / len(few) for total, few in zip(sums, orders, strict=True)]
         return [

@@ -150,6 +150,16 @@ class Says(EvaluatedModel):
         return [[1.0, 0.0] for _ in prompts]
 
 
+@pytest.mark.parametrize('score', [float('nan'), float('-inf')])
+def test_a_score_that_is_no_number_is_told(tmp_path, monkeypatch, score):
+    ranked = iter([[[0.0, 1.0]], [[0.0, score]]])
+    monkeypatch.setattr(Says, 'rank', lambda *_: next(ranked))
+    with pytest.raises(ValueError, match=r"1: the score of 'b' should be a finite number, .* another dtype"):
+        Evaluation(Letters(3), batch_size=1)(Says(), None, tmp_path)
+    lines = (tmp_path / 'predictions.jsonl').read_text().splitlines()
+    assert [json.loads(line)['scores'] for line in lines] == [[0.0, 1.0]]
+
+
 def test_only_what_changed_in_the_data_is_asked_anew(tmp_path):
     task, model = Letters(3), Says()
     Evaluation(task, batch_size=1)(model, None, tmp_path)

@@ -217,6 +217,7 @@ class Evaluation:
                 scores = with_copies(self.task.score(queries, answers), prompts, answers)
                 if unanswered := sum(bool(answer.unanswered) for answer in answers):
                     scores = replace(scores, figures={**scores.figures, 'unanswered': float(unanswered)})
+                _check_finite(scores, f'{self.task.name}, {shots} shots, seed {seed}')
                 trials.setdefault(shots, []).append(scores)
                 for number, query in enumerate(queries):
                     key = predictions.key({**dict(own), 'id': query.id})
@@ -336,6 +337,13 @@ def _told(prompt: Prompt) -> dict[str, Any]:
         'references': prompt.query.references,
     }
     return json.loads(json.dumps(told))
+
+
+def _check_finite(scores: Scores, where: str) -> None:
+    grouped = {f'{kind} {name}': value for kind, few in scores.groups.items() for name, value in few.items()}
+    for name, value in {**scores.figures, **grouped}.items():
+        if not np.isfinite(value):
+            raise ValueError(f'{where}: the figure {name!r} of the task should be a finite number, and is {value}')
 
 
 def _changed(answering: Generation | Ranking, changes: Mapping[str, Any]) -> Generation | Ranking:

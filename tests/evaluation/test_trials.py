@@ -160,6 +160,17 @@ def test_a_score_that_is_no_number_is_told(tmp_path, monkeypatch, score):
     assert [json.loads(line)['scores'] for line in lines] == [[0.0, 1.0]]
 
 
+@pytest.mark.parametrize(
+    'score', [Scores({'accuracy': np.nan}), Scores({'accuracy': 1.0}, None, {'kind': {'x': np.inf}})]
+)
+def test_a_figure_that_is_no_number_is_told_and_no_json(tmp_path, monkeypatch, score):
+    monkeypatch.setattr(Letters, 'score', lambda *_: score)
+    with pytest.raises(ValueError, match=r"letters, 0 shots, seed 42: the figure '(accuracy|kind x)' .* is (nan|inf)"):
+        Evaluation(Letters(3))(Says(), None, tmp_path)
+    assert not (tmp_path / 'metrics.json').exists()
+    assert len((tmp_path / 'predictions.jsonl').read_text().splitlines()) == 3
+
+
 def test_only_what_changed_in_the_data_is_asked_anew(tmp_path):
     task, model = Letters(3), Says()
     Evaluation(task, batch_size=1)(model, None, tmp_path)

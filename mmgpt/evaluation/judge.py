@@ -26,7 +26,7 @@ class Judge:
         model: the name of the judging model at its endpoint.
         tries: how often one judgement is asked for.
         cache: SQLite file of all judgements: an interrupted evaluation, or another one of the same answers, asks only
-            what is new.
+            what is new. Judgements of one address are not taken for those of another.
         kwargs: as :class:`~mmgpt.inference.endpoint.Endpoint` takes them: ``base_url``, ``concurrency``, ``price``,
             ``budget``, …; the key is in ``OPENAI_API_KEY``.
 
@@ -40,7 +40,7 @@ class Judge:
         if not isinstance(tries, int) or tries < 1:
             raise ValueError(f'tries must be an integer of at least 1, got {tries!r}')
         self.tries, self.model = tries, model
-        self._endpoint = dict(model=model, cache=cache, max_tokens=16) | kwargs
+        self._endpoint = dict(model=model, cache=cache, by_address=True, max_tokens=16) | kwargs
 
     def __call__(self, conversations: Sequence[Sequence[dict[str, Any]]], parse: Parse) -> list[Any]:
         """What each reply says; None where none could be read.

@@ -57,6 +57,7 @@ class Endpoint:
         base_url: such as ``http://127.0.0.1:8000/v1``. None: ``OPENAI_BASE_URL``, without it OpenAI's own.
         api_key: None: ``OPENAI_API_KEY``; local servers need none.
         cache: SQLite file of all requests and replies. None: nothing outlives the object.
+        by_address: what the cache has of another ``base_url`` is not taken for a reply of this one.
         concurrency: requests in flight at a time.
         requests_per_minute, tokens_per_minute: rates not to pass; None = as the endpoint lets us.
         tries: how often a request is sent that fails by a connection, a time limit, a status 5xx or a broken reply.
@@ -87,6 +88,7 @@ class Endpoint:
         base_url: str | None = None,
         api_key: str | None = None,
         cache: str | Path | None = None,
+        by_address: bool = False,
         concurrency: int = 32,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
@@ -110,6 +112,7 @@ class Endpoint:
         self.rates = {'requests_per_minute': requests_per_minute, 'tokens_per_minute': tokens_per_minute}
         self._requests, self._tokens = RateLimit(requests_per_minute), RateLimit(tokens_per_minute)
         self._address = (base_url or os.environ.get('OPENAI_BASE_URL'), api_key or os.environ.get('OPENAI_API_KEY'))
+        self._by_address = by_address
         self._unknown = set() if schema == 'auto' else {'response_format'}  # keys that the endpoint does not know
         self._renamed: dict[str, str] = {}
         self._running: dict[bytes, asyncio.Task[Reply]] = {}
@@ -148,6 +151,10 @@ class Endpoint:
             }
         return body
 
+    def key(self, body: dict[str, Any], attempt: int = 0) -> bytes:
+        """Under what the cache has the reply to a request of :meth:`body`."""
+        return request_key(body, attempt, self._address[0] if self._by_address else None)
+
     async def ask(
         self, messages: Sequence[Mapping[str, Any]], schema: dict | None = None, attempt: int = 0, **sampling: Any
     ) -> Reply:
@@ -168,7 +175,7 @@ class Endpoint:
             BudgetExhausted: the budget does not suffice.
         """
         body = self.body(messages, schema, **sampling)
-        key = request_key(body, attempt)
+        key = self.key(body, attempt)
         found = self.cache.get(key)
         if found is not None:
             self.usage.cached += 1

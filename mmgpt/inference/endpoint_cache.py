@@ -54,9 +54,16 @@ class Totals(NamedTuple):
     seconds: float
 
 
-def request_key(body: dict[str, Any], attempt: int = 0) -> bytes:
-    """The key of a request: a hash of its content and of which attempt it is, whatever the order of its keys."""
-    text = json.dumps([body, attempt], sort_keys=True, ensure_ascii=False, separators=(',', ':'))
+def request_key(body: dict[str, Any], attempt: int = 0, address: str | None = None) -> bytes:
+    """The key of a request: a hash of its content and of which attempt it is, whatever the order of its keys.
+
+    Args:
+        body: the content.
+        attempt: another one is another request.
+        address: of the endpoint, where those of several addresses are not the same.
+    """
+    asked = [body, attempt] if address is None else [body, attempt, address]
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(',', ':'))
     return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).digest()
 
 

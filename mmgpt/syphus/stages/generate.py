@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 from mmgpt.inference.endpoint import Endpoint, RequestFailed
-from mmgpt.inference.endpoint_cache import request_key
 from mmgpt.inference.endpoint_estimate import Estimate, message_tokens
 from mmgpt.syphus.items import Item
 from mmgpt.syphus.prompt import SCHEMA, Form, Prompt
@@ -68,7 +67,7 @@ async def generate(state: State, asking: Asking, endpoint: Endpoint, attempt: in
             query = 'SELECT reason FROM asks WHERE n = ? AND part = ? AND attempt = ?'
             reason = state.base.execute(query, last).fetchone()[0] or ''
         messages = asking.messages(state.item(n), part, reason)
-        key = request_key(endpoint.body(messages, asking.schema), attempt)
+        key = endpoint.key(endpoint.body(messages, asking.schema), attempt)
         outcome, why = 'answered', None
         try:
             await endpoint.ask(messages, asking.schema, attempt)

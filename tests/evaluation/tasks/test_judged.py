@@ -58,6 +58,19 @@ def vet(id, answer, *capabilities):
     return {'id': id, 'instruction': 'What?', 'answer': answer, 'images': [], 'capability': list(capabilities)}
 
 
+def always(body: dict) -> str:
+    """Finds everything right."""
+    return 'Yes.'
+
+
+def test_judgements_of_another_address_are_not_taken_over(judge, server):
+    asked = [[{'role': 'system', 'content': 'yes or no'}, {'role': 'user', 'content': 'Truth: a\nAnswer: b'}]]
+    assert Judge(**judge)(asked, yes_or_no) == [0.0]
+    with rule_server(rule=f'{__name__}:always') as other:
+        assert Judge(**{**judge, 'base_url': other})(asked, yes_or_no) == [1.0]
+    assert Judge(**judge)(asked, yes_or_no) == [0.0]
+
+
 def test_mm_vet_by_capability_cached_and_in_agreement(tmp_path, judge, server):
     records = [vet('1', 'a red cat', 'rec'), vet('2', 'blue sky', 'rec', 'ocr'), vet('3', 'one <OR> 1', 'math')]
     task = task_of(MMVet, tmp_path, records, judge=judge)

@@ -13,6 +13,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmgpt.inference.endpoint import Endpoint, RequestFailed
 
 CACHE = 'work_dirs/judge.sqlite'
+SIGN = 60.0  # seconds between the signs of life for the processes that wait
 Parse = Callable[[str], Any]  # what a reply says; None: it cannot be read
 
 
@@ -55,13 +56,22 @@ class Judge:
         judged: list[Any] = [None]
         if is_main_process():
             try:
-                judged = [asyncio.run(self._all(conversations, parse))]
+                judged = [asyncio.run(self._with_signs(conversations, parse))]
             except Exception as error:  # the others must hear of it, or they would wait for ever
                 judged = [error]
-        broadcast_object_list(judged)
+            broadcast_object_list(judged)
+        while judged[0] is None:
+            broadcast_object_list(judged)
         if isinstance(judged[0], Exception):
             raise judged[0]
         return judged[0]
+
+    async def _with_signs(self, conversations: Sequence, parse: Parse) -> list[Any]:
+        """All judgements; until they are there, the other processes are told so, which wait no longer than a limit."""
+        judging = asyncio.ensure_future(self._all(conversations, parse))
+        while not (await asyncio.wait([judging], timeout=SIGN))[0]:
+            broadcast_object_list([None])
+        return judging.result()
 
     async def _all(self, conversations: Sequence, parse: Parse) -> list[Any]:
         if self._endpoint['cache'] is not None:

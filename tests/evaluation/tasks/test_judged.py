@@ -1,17 +1,21 @@
 """Tasks with a judge, over HTTP: cached, and asked again where a reply cannot be read."""
 
+import asyncio
 import json
 import re
 import urllib.request
 
 import numpy as np
 import pytest
+from mmengine.dist import broadcast_object_list
 
+from mmgpt.evaluation import judge as module
 from mmgpt.evaluation.items import Answer
 from mmgpt.evaluation.judge import Judge, number_between, yes_or_no
 from mmgpt.evaluation.tasks.judged import MagnifierBenchOpen, MMAGIBench, MMVet, VideoQA
 from mmgpt.evaluation.tasks.math_vista import MathVista
 from mmgpt.inference.endpoint import EndpointError
+from tests.engine.processes import in_processes
 from tests.evaluation.tasks.test_math_vista import WHOLE
 from tests.inference.rule_server import rule_server
 
@@ -69,6 +73,29 @@ def test_judgements_of_another_address_are_not_taken_over(judge, server):
     with rule_server(rule=f'{__name__}:always') as other:
         assert Judge(**{**judge, 'base_url': other})(asked, yes_or_no) == [1.0]
     assert Judge(**judge)(asked, yes_or_no) == [0.0]
+
+
+def test_processes_hear_of_judging_that_lasts(monkeypatch):
+    heard = []
+
+    async def slowly(self, conversations, parse):
+        await asyncio.sleep(0.5)
+        return [1.0]
+
+    def hear(values):
+        broadcast_object_list(values)
+        heard.append(values[0])
+
+    def judging():
+        return Judge('m', cache=None)([[]], yes_or_no), heard
+
+    monkeypatch.setattr(Judge, '_all', slowly)
+    monkeypatch.setattr(module, 'SIGN', 0.1)
+    monkeypatch.setattr(module, 'broadcast_object_list', hear)
+    for judged, signs in in_processes(judging, 2):
+        assert judged == [1.0]
+        assert len(signs) > 1
+        assert set(map(str, signs[:-1])) == {'None'}
 
 
 def test_mm_vet_by_capability_cached_and_in_agreement(tmp_path, judge, server):

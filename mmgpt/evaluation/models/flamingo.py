@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from mmgpt.structures import Media, Medium
 
 LATENTS = 2**30  # bytes of encoded pictures that are kept
 ROWS = 4096  # prompts that are kept as tokens
+DIGESTED = 32  # numbers of each weight that are looked at, or some more
 TOGETHER = {'cpu': 8, 'accelerator': 16}  # pictures that are encoded at a time, filled up where they are fewer
 
 
@@ -49,7 +52,7 @@ class FlamingoModel(EvaluatedModel):
         self.model, self.processor = model, processor
         self.prompter = processor.prompter
         self.name = str(getattr(model.config, '_name_or_path', '') or type(model).__name__)
-        self.fingerprint = fingerprint(self.name)
+        self.fingerprint = fingerprint(model, self.name)
         self.computed = 0  # tokens of prompts that went through the model
         self._prefix: _Prefix | None = None
         self._latents: OrderedDict[tuple, Tensor] = OrderedDict()
@@ -259,9 +262,18 @@ def before(text: str, stops: Sequence[str]) -> str:
     return text
 
 
-def fingerprint(folder: str) -> list | None:
-    """Names, sizes and times of a folder's files of weights."""
+def fingerprint(model: torch.nn.Module, folder: str) -> list:
+    """Names, sizes and times of a folder's files of weights, and a digest of numbers from all over the weights.
+
+    These tell dtypes apart, and a model in memory from what it was before a training.
+    """
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        if not weight.is_meta:
+            flat = weight.data.flatten()
+            few = flat[:: max(1, flat.numel() // DIGESTED)].double().tolist()
+            digest.update(json.dumps([name, str(weight.dtype), list(weight.shape), few]).encode())
     if not Path(folder).is_dir():
-        return [folder]
+        return [folder, digest.hexdigest()]
     files = sorted(path for kind in ('*.safetensors', 'config.json') for path in Path(folder).glob(kind))
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return [*([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files), digest.hexdigest()]

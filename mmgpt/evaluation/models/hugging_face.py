@@ -26,7 +26,7 @@ class HuggingFaceModel(EvaluatedModel):
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
         self.name = str(model.config._name_or_path or type(model).__name__)
-        self.fingerprint = fingerprint(self.name)
+        self.fingerprint = fingerprint(model, self.name)
 
     @classmethod
     def load(cls, name: str, device: str | None = None, dtype: str = 'auto') -> HuggingFaceModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from mmgpt.evaluation.models.ranking import choice_tokens
 from mmgpt.evaluation.plan import plan_batches
 from mmgpt.evaluation.prompts import PromptWriter
 from mmgpt.evaluation.tasks import EvaluationTask
+from mmgpt.hub.io import load_folder, save_folder
 from mmgpt.hub.processor import FlamingoProcessor
 from mmgpt.structures import Medium
 from tests.hub import tiny
@@ -165,6 +167,19 @@ def test_a_model_without_media_in_its_demonstrations_skips_nothing_that_a_query_
     settings = Generation(max_new_tokens=4)
     subject = evaluated(*model)
     assert subject.generate(asked, PromptWriter(Questions()), settings) == alone(model, asked, settings, 'openflamingo')
+
+
+def test_answers_of_other_weights_or_dtypes_are_not_taken_over(tmp_path):
+    shared, processor = tiny.model_and_processor()
+    built = copy.deepcopy(shared)
+    first = evaluated(built, processor).fingerprint
+    assert evaluated(built, processor).fingerprint == first
+    next(built.resampler.parameters()).data.add_(0.01)
+    trained = evaluated(built, processor).fingerprint
+    assert trained != first
+    folder = save_folder(tmp_path / 'hf', built, processor)
+    loaded = [evaluated(*load_folder(folder, 'cpu', dtype)).fingerprint for dtype in ('float32', 'float32', 'bfloat16')]
+    assert loaded[0] == loaded[1] != loaded[2]
 
 
 def test_who_is_no_model_is_told():

@@ -77,5 +77,6 @@ class Scores:
     """What a task makes of its answers."""
 
     figures: dict[str, float]  # the task's ``main`` one among them; empty where no references are known
-    items: tuple[float, ...] | None = None  # the main figure of each item, where it is a mean of such
+    # the main figure of each item, where it is a mean of such; None: an item that counts with another one
+    items: tuple[float | None, ...] | None = None
     groups: dict[str, dict[str, float]] = field(default_factory=dict)  # kind of group -> group -> main figure

@@ -222,7 +222,7 @@ class Evaluation:
                 for number, query in enumerate(queries):
                     key = predictions.key({**dict(own), 'id': query.id})
                     keys.append(key)
-                    if scores.items is not None:
+                    if scores.items is not None and scores.items[number] is not None:
                         further[key] = {'score': scores.items[number]}
                 self._write_files(queries, answers, out, shots, seed)
         return trials, keys, further

@@ -86,21 +86,18 @@ class MMBench(MultipleChoice):
         return item.about['index']
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
-        """See :class:`EvaluationTask`; with ``circular`` each rotation has the score of its question."""
+        """See :class:`EvaluationTask`; with ``circular`` the first rotation has the score of its question."""
         scores = super().score(items, answers)
         if not self.circular or not scores.figures:
             return scores
         questions: dict[Any, list[int]] = {}
         for place, item in enumerate(items):
             questions.setdefault(item.about['index'], []).append(place)
-        each = [0.0] * len(items)
-        for places in questions.values():
-            for place in places:
-                each[place] = min(scores.items[other] for other in places)
-        first = [places[0] for places in questions.values()]
-        chosen = [items[place] for place in first], [each[place] for place in first]
-        figures = {'accuracy': sum(chosen[1]) / len(first), 'single_accuracy': scores.figures['accuracy']}
-        return Scores(figures, tuple(each), grouped(*chosen, self.kinds))
+        worths = {places[0]: min(scores.items[place] for place in places) for places in questions.values()}
+        each = [worths.get(place) for place in range(len(items))]
+        figures = {'accuracy': sum(worths.values()) / len(worths), 'single_accuracy': scores.figures['accuracy']}
+        groups = grouped([items[place] for place in worths], [*worths.values()], self.kinds)
+        return Scores(figures, tuple(each), groups)
 
     def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
         """See :class:`EvaluationTask`."""

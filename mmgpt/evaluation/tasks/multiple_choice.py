@@ -250,7 +250,7 @@ def split_options(text: str) -> tuple[str, list[str]]:
     """
     starts = []
     for letter in LETTERS:
-        at = re.compile(rf'(?<![A-Za-z]){letter}[.)]\s').search(text, starts[-1] + 1 if starts else 0)
+        at = re.compile(rf'(?<![A-Za-z])(?<![A-Z]\.){letter}[.)]\s').search(text, starts[-1] + 1 if starts else 0)
         if at is None:
             break
         starts.append(at.start())

@@ -6,7 +6,14 @@ import pytest
 
 from mmgpt.evaluation import Evaluation
 from mmgpt.evaluation.items import Answer, Ranking
-from mmgpt.evaluation.tasks.multiple_choice import MagnifierBench, MMBench, ScienceQA, SeedBench, letter_in
+from mmgpt.evaluation.tasks.multiple_choice import (
+    MagnifierBench,
+    MMBench,
+    ScienceQA,
+    SeedBench,
+    letter_in,
+    split_options,
+)
 from tests.evaluation.tasks.test_yes_no import scored, task_of
 
 
@@ -173,3 +180,15 @@ def test_magnifier_has_its_options_in_the_instruction(tmp_path):
 def test_a_faulty_record_is_told(tmp_path, kind, record, said):
     with pytest.raises(ValueError, match=said):
         _ = task_of(kind, tmp_path, [record]).queries
+
+
+@pytest.mark.parametrize(
+    ('text', 'parts'),
+    [
+        ('Which U.S.A. state is it? A. Texas, B. Ohio', ('Which U.S.A. state is it?', ['Texas', 'Ohio'])),
+        ('How many?A. one.B. two', ('How many?', ['one', 'two'])),
+        ('Is it a plan B) or not? A) yes, B) no', ('Is it a plan B) or not?', ['yes', 'no'])),
+    ],
+)
+def test_letters_of_a_question_are_no_options(text, parts):
+    assert split_options(text) == parts

@@ -149,6 +149,12 @@ class FromFile(Demonstrations):
             chosen = json.loads(Path(self.path).read_text(encoding='utf-8'))
         except ValueError as error:
             raise ValueError(f'{self.path} is no JSON: {error}') from None
+        lists = chosen.values() if isinstance(chosen, dict) else [chosen]
+        if wrong := [few for few in lists if not isinstance(few, list)]:
+            raise ValueError(
+                f"{self.path} should be a list of ids of the pool, or an object with such a list for each query's id; "
+                f'in place of a list it has {str(wrong[0])[:60]!r}'
+            )
         if isinstance(chosen, list):
             return [_places(chosen, pool, shots, self.path)] * len(queries)
         missing = [query.id for query in queries if str(query.id) not in chosen]

@@ -58,6 +58,10 @@ def test_from_a_file_for_all_or_for_each(tmp_path):
     assert choose(dict(type='FromFile', path=str(path)), shots=2) == [[n, 30] for n in range(len(QUERIES))]
     with pytest.raises(ValueError, match='3 demonstrations are to be shown, and it lists 2'):
         choose(dict(type='FromFile', path=str(path)), shots=3)
+    for value, told in ((3, '3'), (None, 'None'), ({'a': [5], 'b': 'five'}, 'five')):
+        path.write_text(json.dumps(value))
+        with pytest.raises(ValueError, match=f"an object with such a list .* in place of a list it has '{told}'"):
+            choose(dict(type='FromFile', path=str(path)), shots=1)
 
 
 def test_the_most_similar_picture_comes_last_and_the_query_is_not_shown_to_itself(tmp_path):

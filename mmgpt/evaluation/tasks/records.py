@@ -172,11 +172,14 @@ def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are base64 text in cells
         with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, delimiter='\t')
-            for record in reader:
-                where = f'{path}, line {reader.line_num}'
-                if None in record or None in record.values():
-                    raise ValueError(f'{where} has not as many cells as the first line')
-                yield where, record
+            try:
+                for record in reader:
+                    where = f'{path}, line {reader.line_num}'
+                    if None in record or None in record.values():
+                        raise ValueError(f'{where} has not as many cells as the first line')
+                    yield where, record
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise ValueError(f'{path}, behind line {reader.line_num}, is no TSV in UTF-8: {error}') from None
     elif path.suffix == '.json':
         try:
             data = read_json(path)

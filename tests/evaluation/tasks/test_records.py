@@ -114,6 +114,12 @@ def test_a_faulty_file_is_told_with_its_place(tmp_path, name, text, said):
         _ = MME(str(tmp_path / name)).queries
 
 
+def test_a_table_in_another_encoding_is_told_with_its_name(tmp_path):
+    (tmp_path / 'mme.tsv').write_text('id\tanswer\ncount_1\tété\n', 'latin-1')
+    with pytest.raises(ValueError, match=r'mme\.tsv, behind line \d, is no TSV in UTF-8: .* decode byte 0xe9'):
+        _ = MME(str(tmp_path / 'mme.tsv')).queries
+
+
 @pytest.mark.parametrize('write', [write_lines, write_object, write_tsv])
 def test_a_byte_order_mark_is_passed_over(tmp_path, write):
     path = write(tmp_path)

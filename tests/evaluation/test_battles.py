@@ -121,6 +121,16 @@ def test_bad_usage(tmp_path, capsys):
     assert rate_battles.main([str(tmp_path / 'empty.jsonl'), '--resamples', '1']) == 2
 
 
+@pytest.mark.parametrize(
+    'options', [('--seed', '-1'), ('--k', 'inf'), ('--json', 'nowhere/x.json'), ('--plot', 'x.foo')]
+)
+def test_what_cannot_be_done_is_one_message_and_code_2(tmp_path, monkeypatch, capsys, options):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'votes.jsonl').write_text(json.dumps(record('a', 'b', 'tie')) + '\n')
+    assert rate_battles.main(['votes.jsonl', '--resamples', '2', *options]) == 2
+    assert capsys.readouterr().err.startswith('rate_battles: ')
+
+
 def test_a_name_may_hold_any_line_separator(tmp_path):
     record = {'model_a': 'a\u2028', 'model_b': 'b', 'winner': 'tie'}
     (tmp_path / 'votes.jsonl').write_text(json.dumps(record, ensure_ascii=False) + '\n', 'utf-8')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -28,8 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     if not Path(args.battles).is_file():
         print(f'rate_battles: there is no file {args.battles}', file=sys.stderr)
         return 2
-    if args.resamples < 2 or not args.k > 0:
-        print('rate_battles: --resamples must be at least 2 and --k above 0', file=sys.stderr)
+    if args.resamples < 2 or args.seed < 0 or not 0 < args.k < math.inf:
+        print(
+            'rate_battles: --resamples must be at least 2, --seed at least 0, --k above 0 and finite', file=sys.stderr
+        )
         return 2
 
     from mmgpt.evaluation.battles import draw_win_rates, rate, read_battles
@@ -41,10 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     rated = rate(votes, args.k, args.resamples, args.seed)
     show(rated)
-    if args.json:
-        Path(args.json).write_text(json.dumps(rated, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    if args.plot:
-        draw_win_rates(votes, list(rated['models']), args.plot)
+    try:
+        if args.json:
+            Path(args.json).write_text(json.dumps(rated, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+        if args.plot:
+            draw_win_rates(votes, list(rated['models']), args.plot)
+    except (OSError, ValueError) as error:
+        print(f'rate_battles: {error}', file=sys.stderr)
+        return 2
     return 0
 
 

@@ -42,8 +42,10 @@ class Generation:
 
     def __post_init__(self):
         for name, low in (('max_new_tokens', 1), ('num_beams', 1), ('no_repeat_ngram_size', 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f'{name} must be at least {low}, got {getattr(self, name)}')
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f'{name} must be an integer of at least {low}, got {value!r}')
+        _check_texts('stop', self.stop)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,14 @@ class Ranking:
     normalisation: str = 'mean'
 
     def __post_init__(self):
+        _check_texts('choices', self.choices)
         if self.normalisation not in ('mean', 'sum'):
             raise ValueError(f"normalisation must be 'mean' or 'sum', got {self.normalisation!r}")
+
+
+def _check_texts(name: str, value: Any) -> None:
+    if not isinstance(value, tuple | list) or not all(isinstance(text, str) and text for text in value):
+        raise ValueError(f'{name} must be a list of texts that are not empty, got {value!r}')
 
 
 @dataclass(frozen=True)

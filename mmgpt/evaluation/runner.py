@@ -79,6 +79,8 @@ class Evaluation:
         num_samples: int | None = None,
         control: str | None = None,
     ) -> None:
+        if isinstance(task, str):
+            raise ValueError(f'task must be a config such as dict(type={task!r}, …) with its files, got {task!r}')
         self.task = EVALUATION_TASKS.build(dict(task)) if isinstance(task, Mapping) else task
         demonstrations = demonstrations or self.task.demonstrations
         self.settings = {

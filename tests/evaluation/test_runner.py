@@ -141,14 +141,18 @@ def test_a_run_that_is_killed_goes_on(config, model, tmp_path):
         (dict(style='ottr'), 'style must be one of openflamingo, otter, template'),
         (dict(num_samples=0), 'num_samples must be at least 1, or None for all'),
         (dict(batch_size=0), 'batch_size must be at least 1'),
-        (dict(answering=dict(num_beams=0)), 'num_beams must be at least 1'),
+        (dict(answering=dict(num_beams=0)), 'num_beams must be an integer of at least 1, got 0'),
+        (dict(answering=dict(max_new_tokens='4')), "max_new_tokens must be an integer of at least 1, got '4'"),
+        (dict(answering=dict(stop='ab')), "stop must be a list of texts that are not empty, got 'ab'"),
+        (dict(task='VQA'), "task must be a config such as dict(type='VQA', …)"),
         (dict(answering=dict(beams=2)), "answering has no 'beams'; a Generation has max_new_tokens"),
         (dict(demonstrations=dict(type='Rics', features='x')), "did you mean 'Rices'"),
         (dict(shots=[20]), '20 demonstrations are to be shown, and there are 6'),
     ],
 )
 def test_bad_settings_are_one_message_and_code_2(tmp_path, model, capsys, changes, told):
-    config = benchmarks.config(tmp_path / 'config.py', benchmarks.vqa(tmp_path / 'data', count=1), **changes)
+    changes = {'task': benchmarks.vqa(tmp_path / 'data', count=1), **changes}
+    config = benchmarks.config(tmp_path / 'config.py', **changes)
     assert run(config, model, tmp_path / 'out') == 2
     assert told in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ from mmgpt.evaluation.items import Generation, Item, Prompt, Scores
 from mmgpt.evaluation.models import EvaluatedModel, evaluated, load_evaluated
 from mmgpt.evaluation.prompts import TEMPLATE, PromptWriter
 from mmgpt.evaluation.tasks.base import EvaluationTask
+from mmgpt.inference.endpoint import RequestRefused
 from mmgpt.structures import Medium
 
 
@@ -48,12 +49,18 @@ class Asking:
             text: of the question.
             media: the frames of each medium: PIL pictures or paths.
             settings: of :class:`Generation`.
+
+        Raises:
+            RequestRefused: a model behind an address refused the question.
         """
         prompt, writer = self._prompt(text, media)
         try:
-            return self.model.generate([prompt], writer, Generation(**settings))[0].strip()
+            written = self.model.generate([prompt], writer, Generation(**settings))[0]
         finally:
             writer.task.pictures.clear()  # what is known of them is kept by the model, not they
+        if isinstance(written, RequestRefused):
+            raise written
+        return written.strip()
 
     def likelihood(self, text: str, media: Sequence[Sequence[Any]], behind: str) -> tuple[float, bool]:
         """The summed log-probability of a text behind the question, and whether it would be written greedily."""

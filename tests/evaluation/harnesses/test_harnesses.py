@@ -6,8 +6,9 @@ import types
 
 import pytest
 
-from mmgpt.evaluation import evaluated
+from mmgpt.evaluation import EvaluatedModel, evaluated
 from mmgpt.evaluation.harnesses.asking import Asking
+from mmgpt.inference.endpoint import RequestRefused
 from tests.hub import tiny
 
 
@@ -37,6 +38,20 @@ def test_likelihoods_sum_over_the_tokens(asking):
     shorter, _ = asking.likelihood('What is it?', [[tiny.picture(1)]], 'a dog')
     assert score < shorter < 0
     assert not greedy
+
+
+class Refusing(EvaluatedModel):
+    """Answers nothing."""
+
+    name = 'refusing'
+
+    def generate(self, prompts, writer, settings):
+        return [RequestRefused('status 400: content filter')] * len(prompts)
+
+
+def test_a_refused_question_is_no_reply():
+    with pytest.raises(RequestRefused, match='content filter'):
+        Asking(Refusing()).reply('What?', [])
 
 
 def test_lmms_eval(asking):

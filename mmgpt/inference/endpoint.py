@@ -72,7 +72,7 @@ class Endpoint:
 
     Raises:
         ImportError: the package ``openai`` is missing.
-        EndpointError: no endpoint is named.
+        ValueError: no endpoint is named, as the first request that has to be sent finds.
 
     Example:
         >>> async def main():
@@ -294,7 +294,7 @@ class Endpoint:
                 ) from error
             address, key = self._address
             if not (address or key):
-                raise EndpointError(
+                raise ValueError(
                     'no endpoint is named: set OPENAI_BASE_URL (such as http://127.0.0.1:8000/v1) and, where it wants '
                     'one, OPENAI_API_KEY'
                 )

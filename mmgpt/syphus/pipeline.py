@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,7 @@ class Run:
         return {**sampling, 'form': self.settings.form, 'prompts': prompts}
 
     def check_identity(self, anew: bool) -> None:
-        """The replies of a run come from one model and one prompt.
+        """The replies of a run come from one model, one prompt and one text of each item's query.
 
         Args:
             anew: what was generated before is forgotten anyway.
@@ -103,14 +105,27 @@ class Run:
             ValueError: the config is another than the one that the run began with.
         """
         known, now = self.state.get('identity'), self.identity()
-        if known is not None and known != now and not anew and self.state.count('asks'):
-            changed = ', '.join(name for name in now if now[name] != known.get(name))
-            raise ValueError(
-                f'{self.folder}: the run began with another {changed}. Generate anew by --stage generate, '
-                f'which asks only '
-                'what was not asked before, or use another work dir'
-            )
+        if known is not None and not anew and self.state.count('asks'):
+            changed = [name for name in now if now[name] != known.get(name)]
+            count, queries = self.state.get('queries', (0, self._queries(0)))
+            if not changed and self._queries(count) != queries:
+                changed = ['text of the queries']
+            if changed:
+                raise ValueError(
+                    f'{self.folder}: the run began with another {", ".join(changed)}. Generate anew by --stage '
+                    'generate, which asks only what was not asked before, or use another work dir'
+                )
+        items = self.state.count('items')
+        self.state.set('queries', (items, self._queries(items)))
         self.state.set('identity', now)
+
+    def _queries(self, count: int) -> str:
+        """A hash of what is said about the first so many items, which others may have followed since."""
+        digest, task = hashlib.sha256(), self.settings.task
+        for _, item in islice(self.state.items(), count):
+            for part in task.parts:
+                digest.update(json.dumps(task.query(item, part)).encode())
+        return digest.hexdigest()[:16]
 
     # Estimates
 

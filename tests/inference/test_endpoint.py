@@ -173,7 +173,7 @@ def test_no_endpoint_named(monkeypatch):
     for name in ('OPENAI_BASE_URL', 'OPENAI_API_KEY'):
         monkeypatch.delenv(name, raising=False)
     (error,), _ = ask(['one'])
-    assert isinstance(error, EndpointError)
+    assert isinstance(error, ValueError)
     assert 'OPENAI_BASE_URL' in str(error)
 
 

@@ -200,6 +200,24 @@ def test_another_model_is_another_run(done, here, capsys):
     assert 'another model' in capsys.readouterr().err
 
 
+def test_another_text_of_the_queries_is_another_run(here, tmp_path, capsys):
+    config, work_dir = write_project(tmp_path, 6), tmp_path / 'w'
+    (tmp_path / 'prompt.txt').write_text('Ask about the video.')
+    own = f"type='Annotations', name='DC', prompt='{tmp_path / 'prompt.txt'}', template='{{sentences}}'"
+    config.write_text(config.read_text().replace("type='DenseCaptions'", own))
+    assert run(config, work_dir, '--limit', '3') == 0
+    text = config.read_text()
+    config.write_text(text.replace('{sentences}', 'a video: {sentences}'))
+    assert run(config, work_dir, '--resume') == 2
+    assert 'another text of the queries' in capsys.readouterr().err
+    config.write_text(text)
+    assert run(config, work_dir, '--resume') == 0
+    accounted(work_dir, 6)
+    config.write_text(text.replace('{sentences}', 'a video: {sentences}'))
+    assert run(config, work_dir, '--stage', 'generate') == 0
+    assert run(config, work_dir, '--resume') == 0
+
+
 def test_changed_items_are_told(done, here, tmp_path, capsys):
     config = write_project(tmp_path, 10)
     assert run(config, tmp_path / 'w', '--limit', '5') == 0
@@ -270,6 +288,18 @@ def test_what_failed_is_asked_again_by_the_next_run(tmp_path, here, monkeypatch)
     monkeypatch.setenv('OPENAI_BASE_URL', here)
     assert run(config, tmp_path / 'w', '--resume') == 0
     accounted(tmp_path / 'w', 12)
+
+
+def test_a_missing_address_is_bad_usage_and_leaves_nothing_to_resume(tmp_path, address, monkeypatch, capsys):
+    for name in ('OPENAI_BASE_URL', 'OPENAI_API_KEY'):
+        monkeypatch.delenv(name, raising=False)
+    config = write_project(tmp_path, 3)
+    assert run(config, tmp_path / 'w') == 2
+    told = capsys.readouterr().err
+    assert 'set OPENAI_BASE_URL' in told
+    assert '--resume' not in told
+    monkeypatch.setenv('OPENAI_BASE_URL', address)
+    assert run(config, tmp_path / 'w') == 0
 
 
 def test_two_processes_do_not_share_a_work_dir(done, here, capsys):

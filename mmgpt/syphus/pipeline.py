@@ -24,7 +24,7 @@ from mmgpt.syphus.settings import Settings
 from mmgpt.syphus.stages.filter import KEPT, apply_filters
 from mmgpt.syphus.stages.generate import Asking, expected, generate
 from mmgpt.syphus.stages.parse import parse
-from mmgpt.syphus.stages.translate import translate
+from mmgpt.syphus.stages.translate import translate, untranslated
 from mmgpt.syphus.state import State
 from mmgpt.syphus.statistics import statistics
 
@@ -133,14 +133,13 @@ class Run:
         """What each stage that asks would take from here on; nothing is asked."""
         settings = self.settings
         told = [('generate', expected(self.state, self.asking, endpoint, settings.task.number * PAIR_TOKENS))]
-        pairs = self.state.count('pairs', 'verdict = ?', (KEPT,)) or told[0][1].requests * settings.task.number
+        pairs = told[0][1].requests * settings.task.number + self.state.count('pairs', 'verdict IS NULL')
         if any(one.asks for one in settings.filters):
             told.append(('filter', endpoint.estimate(pairs, 150, 3)))
         if settings.translator is not None:
             languages = len(settings.translator.languages)
-            done = self.state.count('translations') // max(languages, 1)
             prompt = message_tokens(settings.translator.messages('', '', settings.translator.languages)) + PAIR_TOKENS
-            left = max(pairs - done, 0)
+            left = pairs + untranslated(self.state, settings.translator)
             estimate = endpoint.estimate(left, prompt, 1.3 * PAIR_TOKENS * languages)
             told.append(('translate', estimate))
             if settings.translator.least is not None:
@@ -169,8 +168,8 @@ class Run:
             self.check_identity(False)
             if any(self.state.unasked(part) for part in self.settings.task.parts):
                 self.state.forget(STAGES[1:])  # new items, lost replies, failed requests: a new run, a new try
-            elif self.state.count('translations', "verdict = 'failed'"):
-                self.state.forget(('translate', 'build'))
+            elif self.settings.translator is not None and untranslated(self.state, self.settings.translator):
+                self.state.forget(('translate', 'build'))  # a language was added, or requests failed
         asyncio.run(self._stages([only] if only else list(STAGES[1:])))
         return self.summary()
 
@@ -234,7 +233,7 @@ class Run:
 
     async def _translate(self, endpoint: Endpoint) -> None:
         if self.settings.translator is not None:
-            with Progress('translate', self.state.count('pairs', 'verdict = ?', (KEPT,)), endpoint) as progress:
+            with Progress('translate', untranslated(self.state, self.settings.translator), endpoint) as progress:
                 await translate(self.state, self.settings.translator, endpoint, progress.tick)
 
     async def _build(self, endpoint: Endpoint) -> None:

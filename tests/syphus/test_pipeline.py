@@ -188,6 +188,29 @@ def test_translations_that_failed_are_asked_for_again(here, tmp_path):
     assert product(work_dir) == before
 
 
+def test_a_language_that_is_added_later_is_translated_into(here, tmp_path, capsys):
+    config, work_dir = write_project(tmp_path, 5, ('de',)), tmp_path / 'w'
+    assert run(config, work_dir) == 0
+    kept = json.loads((work_dir / 'summary.json').read_text())['kept']
+    german = (work_dir / 'DC_de_instructions.json').read_text()
+    write_project(tmp_path, 5, ('de', 'zh'))
+    assert run(config, work_dir, '--dry-run') == 0
+    assert f'translate: {kept} requests' in capsys.readouterr().out
+    assert run(config, work_dir, '--resume') == 0
+    summary = json.loads((work_dir / 'summary.json').read_text())
+    assert summary['translations'] == {'de': kept, 'zh': kept}
+    assert (work_dir / 'DC_de_instructions.json').read_text() == german
+    assert len(json.loads((work_dir / 'DC_zh_instructions.json').read_text())['data']) == kept
+
+
+def test_an_estimate_after_a_first_look_counts_the_pairs_to_come(here, tmp_path, capsys):
+    config, work_dir = write_project(tmp_path, 10, ('de',)), tmp_path / 'w'
+    assert run(config, work_dir, '--limit', '3') == 0
+    capsys.readouterr()
+    assert run(config, work_dir, '--dry-run') == 0
+    assert 'translate: 21 requests' in capsys.readouterr().out
+
+
 def test_a_run_is_not_begun_over_another(done, here, capsys):
     assert run(done / 'config.py', done / 'w') == 2
     assert '--resume' in capsys.readouterr().err

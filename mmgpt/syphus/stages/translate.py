@@ -11,20 +11,30 @@ from mmgpt.syphus.state import State
 from mmgpt.syphus.translation import Translator
 
 WAITING = (
-    'SELECT id, instruction, answer FROM pairs WHERE verdict = ? AND '
-    '(SELECT count(*) FROM translations t WHERE t.pair = pairs.id AND t.language IN ({0})) < ? '
-    'AND id > ? ORDER BY id'
+    "verdict = ? AND (SELECT count(*) FROM translations t WHERE t.pair = pairs.id AND t.verdict <> 'failed' "
+    'AND t.language IN ({0})) < ?'
 )
+
+
+def untranslated(state: State, translator: Translator) -> int:
+    """How many kept pairs wait for a language, or for another try of one whose request failed."""
+    return state.count('pairs', *_waiting(translator))
+
+
+def _waiting(translator: Translator) -> tuple[str, tuple]:
+    marks = ', '.join(f"'{language}'" for language in translator.languages)  # names of our own table
+    return WAITING.format(marks), (KEPT, len(translator.languages))
 
 
 async def translate(state: State, translator: Translator, endpoint: Endpoint, tick: Callable[[], None]) -> None:
     """Translates every kept pair into every language that it is not in yet."""
     languages = translator.languages
     state.write("DELETE FROM translations WHERE verdict = 'failed'")  # a new run, a new try
-    marks = ', '.join(f"'{language}'" for language in languages)  # names of our own table
+    condition, values = _waiting(translator)
 
     def jobs() -> Iterator[tuple[int, str, str]]:
-        yield from state.rows(WAITING.format(marks), (KEPT, len(languages)))
+        query = f'SELECT id, instruction, answer FROM pairs WHERE {condition} AND id > ? ORDER BY id'
+        yield from state.rows(query, values)
 
     async def work(job: tuple[int, str, str]) -> None:
         pair, instruction, answer = job

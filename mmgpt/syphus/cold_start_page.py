@@ -74,14 +74,14 @@ class ColdStart:
 
     def _drafts(self, items: list[Item], part: str, system: str, attempt: int) -> list[dict[str, Any]]:
         """Pairs for items by the system message alone, or with the examples of the newest version."""
-        prompt = current_prompts(self.settings.task, self.folder)[0][part]._replace(system=system)
-        form = self.settings.form
+        task, form = self.settings.task, self.settings.form
+        prompt = task.filled(current_prompts(task, self.folder)[0][part]._replace(system=system))
 
         async def ask() -> list[dict[str, Any]]:
             async with self.settings.open_endpoint(self.folder) as endpoint:
 
                 async def one(item: Item) -> dict[str, Any]:
-                    query = self.settings.task.query(item, part)
+                    query = task.query(item, part)
                     draft: dict[str, Any] = {'id': item.id, 'query': query, 'pairs': [], 'fault': ''}
                     try:
                         schema = SCHEMA if form == 'json' else None

@@ -52,7 +52,8 @@ class Run:
 
     def __init__(self, settings: Settings, folder: Path, limit: int | None = None, scratch: Path | None = None) -> None:
         self.settings, self.folder, self.limit = settings, folder, limit
-        self.prompts, self.sources = current_prompts(settings.task, folder)
+        prompts, self.sources = current_prompts(settings.task, folder)
+        self.prompts = {part: settings.task.filled(prompt) for part, prompt in prompts.items()}
         self.asking = Asking(settings.task, self.prompts, settings.form)
         place = scratch or folder
         place.mkdir(parents=True, exist_ok=True)

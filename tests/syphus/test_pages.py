@@ -2,15 +2,18 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import threading
 import urllib.error
 import urllib.request
+from contextlib import closing
 
 import pytest
 
 from mmgpt.syphus.cold_start import current_prompts, versions
 from mmgpt.syphus.cold_start_page import ColdStart, serve
+from mmgpt.syphus.pipeline import Run
 from mmgpt.syphus.settings import read_settings
 from tests.inference.rule_server import rule_server
 from tests.syphus.project import write_project
@@ -88,6 +91,22 @@ def test_drafts_are_accepted_edited_and_rejected_and_become_examples(page, tmp_p
     assert sources[''] == 'cold start, prompt_v002.json'
     assert syphus.main([str(tmp_path / 'config.py'), '--work-dir', str(work_dir)]) == 0
     assert 'prompt_v002.json' in (work_dir / 'README.md').read_text()
+
+
+def test_the_number_of_pairs_stays_open_in_what_is_saved(page, tmp_path):
+    where, cold_start = page
+    system = cold_start.settings.task.prompt('').system
+    begun = cold_start.page().split('application/json">')[1].split('</script>')[0]
+    assert json.loads(begun)['systems'] == {'': system}
+    ask = {'part': '', 'from': 0, 'count': 1, 'system': 'Ask {pairs} questions.'}
+    drafts = post(where, 'drafts', ask, cold_start.token)[1]['drafts']
+    post(where, 'save', {'part': '', 'system': 'Ask {pairs} questions.', 'examples': drafts}, cold_start.token)
+    cold_start.settings.task.number = 5
+    run = Run(cold_start.settings, tmp_path / 'w')
+    run.close()
+    assert run.prompts[''].system == 'Ask 5 questions.'
+    with closing(sqlite3.connect(tmp_path / 'w/cache.sqlite')) as cache:
+        assert 'Ask 3 questions.' in str(cache.execute('SELECT messages FROM beginnings').fetchall())
 
 
 def test_what_cannot_be_saved_is_told(page):

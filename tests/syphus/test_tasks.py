@@ -54,7 +54,7 @@ def test_annotations_in_their_published_form_and_as_text(name, annotation, part)
     assert part in task.query(Item('i', (), annotation), task.parts[0])
     assert 'A man dives.' in task.query(Item('i', (), TEXT), task.parts[0])
     for which in task.parts:
-        prompt = task.prompt(which)
+        prompt = task.filled(task.prompt(which))
         assert prompt.examples
         assert '{pairs}' not in prompt.system
 
@@ -86,7 +86,17 @@ def test_own_annotations_need_a_prompt_file_and_a_config_alone(tmp_path, monkeyp
     settings = read_settings('configs/syphus/own_annotations.py')
     item = Item('b1', ('BIRD_IMG_b1',), {'species': 'robin', 'place': 'a garden', 'note': 'It sings.'})
     assert settings.task.query(item) == 'species: robin\nplace: a garden\nobserver: It sings.'
-    assert 'Write 3 questions' in settings.task.prompt('').system
+    assert 'Write 3 questions' in settings.task.filled(settings.task.prompt('')).system
+
+
+def test_a_template_is_filled_in_one_go_and_names_what_an_annotation_lacks(tmp_path):
+    (tmp_path / 'p.txt').write_text('Ask.')
+    own = dict(type='Annotations', name='B', prompt=str(tmp_path / 'p.txt'), pairs=2)
+    task = SYPHUS_TASKS.build(dict(own, template='{pairs} on {common name} {id}: {a}, {b}; as {"q": "…"}'))
+    item = Item('i', (), {'a': 'see {b}', 'b': 5, 'common name': 'robin'})
+    assert task.query(item) == '2 on robin i: see {b}, 5; as {"q": "…"}'
+    with pytest.raises(ValueError, match="item 7: Annotations expected a member 'b', which the template names"):
+        task.checked(Item('item 7', (), {'a': 'x', 'common name': 'robin'}))
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs/syphus').glob('*.py')), ids=lambda path: path.stem)

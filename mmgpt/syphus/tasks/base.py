@@ -53,8 +53,11 @@ class Task:
         return tuple(self.prompts)
 
     def prompt(self, part: str) -> Prompt:
-        """What is said before the queries of a part."""
-        prompt = self._prompts[part]
+        """What is said before the queries of a part, as it was written: with ``{pairs}`` in it."""
+        return self._prompts[part]
+
+    def filled(self, prompt: Prompt) -> Prompt:
+        """A prompt with the number of pairs in place of ``{pairs}``."""
         return prompt._replace(system=prompt.system.replace('{pairs}', str(self.number)))
 
     def query(self, item: Item, part: str = '') -> str:
@@ -108,8 +111,8 @@ class Annotations(Task):
     Args:
         name: of the files and the beginning of the ids, such as 'BIRD'.
         prompt: the prompt file.
-        template: of the query, with ``{annotation}``, ``{id}`` or members of the annotation in braces, such as
-            ``'Species: {species}; place: {place}'``. None: the annotation itself.
+        template: of the query, with ``{annotation}``, ``{id}``, ``{pairs}`` or members of the annotation in braces,
+            such as ``'Species: {species}; place: {place}'``. None: the annotation itself.
         relate: the context of a pair: the 'others' of its item, the 'earlier' ones, or 'none'.
         capability: of pairs whose words do not tell.
         pairs: how many are asked for; stands for ``{pairs}`` in the prompt.
@@ -136,10 +139,16 @@ class Annotations(Task):
         if self.template is None:
             return as_text(item.annotation)
         members = item.annotation if isinstance(item.annotation, dict) else {}
-        text = self.template.replace('{annotation}', as_text(item.annotation)).replace('{id}', item.id)
-        for name, value in members.items():
-            text = text.replace(f'{{{name}}}', as_text(value))
-        return text
+        values = {'pairs': self.number, **members, 'annotation': item.annotation, 'id': item.id}
+
+        def value(mark: re.Match[str]) -> str:
+            if mark[1] in values:
+                return as_text(values[mark[1]])
+            if mark[1].isidentifier():
+                raise self.wrong(item, f'a member {mark[1]!r}, which the template names,')
+            return mark[0]
+
+        return re.sub(r'\{([^{}]+)\}', value, self.template)
 
 
 def as_text(value: Any) -> str:

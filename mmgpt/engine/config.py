@@ -53,12 +53,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), check: bool = T
     except Exception as error:
         raise ConfigError(path, [_fault_of(error, source)]) from error
     faults = _merge(cfg, changes)
+    for key in changes:
+        _place_override(source, key)
     faults += _import_plugins(cfg, source)
     if check:
         from mmgpt.engine.config_check import check_config
 
-        for key in changes:
-            _place_override(source, key)
         faults += check_config(cfg, source)
     if faults:
         raise ConfigError(path, faults)
@@ -66,14 +66,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), check: bool = T
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` strings as a dict; values are JSON or Python literals, anything else is the text as it stands.
+    """``key=value`` strings as a dict; values are JSON or Python literals, ``dict(…)`` among them; anything else is the
+    text as it stands.
 
     Raises:
         ValueError: for an item without '='.
 
     Example:
-        >>> parse_overrides(['a.b=[1, 2]', 'a.c=two words', 'd=null', 'e=1e-3', "f='7'"])
-        {'a.b': [1, 2], 'a.c': 'two words', 'd': None, 'e': 0.001, 'f': '7'}
+        >>> parse_overrides(['a.b=[1, 2]', 'a.c=two words', 'd=null', 'e=1e-3', "f='7'", 'g=dict(lr=1.0)'])
+        {'a.b': [1, 2], 'a.c': 'two words', 'd': None, 'e': 0.001, 'f': '7', 'g': {'lr': 1.0}}
     """
     parsed = {}
     for item in items:
@@ -85,12 +86,26 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (json.loads, _python_literal):
         try:
             return parse(text)
         except (ValueError, SyntaxError):
             continue
     return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
+
+
+def _python_literal(text: str) -> Any:
+    return ast.literal_eval(_Dicts().visit(ast.parse(text.strip(), mode='eval')))
+
+
+class _Dicts(ast.NodeTransformer):
+    """Writes ``dict(a=1)``, as configs have it, as ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if getattr(node.func, 'id', '') != 'dict' or node.args or not all(pair.arg for pair in node.keywords):
+            return node
+        return ast.Dict([ast.Constant(pair.arg) for pair in node.keywords], [pair.value for pair in node.keywords])
 
 
 def _merge(cfg, changes: dict[str, Any]) -> list[Fault]:
@@ -115,11 +130,15 @@ def _place_override(source: ConfigSource, key: str) -> None:
 def _import_plugins(cfg, source: ConfigSource) -> list[Fault]:
     """Import the modules of ``custom_imports``."""
     entry = cfg.get('custom_imports')
-    if not entry:
+    if not isinstance(entry, dict):  # what else it is the check tells
         return []
     modules = entry.get('imports', [])
+    modules = [modules] if isinstance(modules, str) else modules
+    if not isinstance(modules, (list, tuple)) or not all(isinstance(module, str) for module in modules):
+        message = f'custom_imports.imports: expected names of modules, got {modules!r}'
+        return [source.fault(('custom_imports', 'imports'), message)]
     faults = []
-    for module in [modules] if isinstance(modules, str) else modules:
+    for module in modules:
         try:
             importlib.import_module(module)
         except Exception as error:

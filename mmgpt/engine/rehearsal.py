@@ -90,14 +90,17 @@ def rehearse(cfg: Config) -> None:
         _say(runner.summary)
         runner.train()
         whole = runner.export()
-        _say(f'trained {STEPS} steps on {runner.world_size} process(es), saved at {SAVED_AT} and {STEPS}')
-
         saved = checkpoint_path(folder / 'whole' / 'checkpoints', SAVED_AT)
-        runner = build_runner(_in(small, folder / 'resumed', resume=str(saved)))
-        runner.train()
-        resumed = runner.export()
-        on_main(lambda: _compare(read_weights(whole), read_weights(resumed)))
-        _say(f'resumed at step {SAVED_AT}: the weights after step {STEPS} are the same')
+        trained = f'trained {STEPS} steps on {runner.world_size} process(es)'
+        if saved.exists():
+            _say(f'{trained}, saved at {SAVED_AT} and {STEPS}')
+            runner = build_runner(_in(small, folder / 'resumed', resume=str(saved)))
+            runner.train()
+            resumed = runner.export()
+            on_main(lambda: _compare(read_weights(whole), read_weights(resumed)))
+            _say(f'resumed at step {SAVED_AT}: the weights after step {STEPS} are the same')
+        else:
+            _say(f'{trained}; its hooks saved nothing at {SAVED_AT}, so nothing is resumed')
         _use(cfg, whole)
     _say('the rehearsal is over: nothing of it was kept')
 

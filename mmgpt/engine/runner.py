@@ -184,12 +184,14 @@ class Runner(MMEngineRunner):
 
     @master_only
     def dump_config(self) -> None:
-        """The config as it was read, into the work folder; beside the log where the config's own file lies there."""
+        """The config without its variables, into the work folder; beside the log where its own file lies there."""
+        from mmgpt.engine.config_check import without_variables  # it knows what a config may have, of the runner too
+
         filename = self.cfg.filename
         target = Path(self.work_dir) / (Path(filename).name if filename else f'{self.timestamp}.py')
         if filename and target.exists() and target.samefile(filename):
             target = Path(self.log_dir) / target.name
-        self.cfg.dump(target)
+        without_variables(self.cfg).dump(target)
 
     def get_hooks_info(self) -> str:
         """The hooks in the order in which they are called, on one line."""

@@ -169,6 +169,8 @@ def test_overrides_change_values_and_are_checked(project):
         ("(1, 'a b')", (1, 'a b')),
         ('{"a": [1, null]}', {'a': [1, None]}),
         ('a=b', 'a=b'),
+        ("dict(type='StopHook', signals=[dict(a=1)])", {'type': 'StopHook', 'signals': [{'a': 1}]}),
+        ('dict(open("x"))', 'dict(open("x"))'),
         ('', ''),
     ],
 )
@@ -182,6 +184,8 @@ def test_override_values_keep_blanks_and_types(text, value):
         *((f'{key}=3', f'{key}: expected a dict, got 3') for key in ('model', 'optim_wrapper', 'train_dataloader')),
         ('default_hooks=[1]', r'default_hooks: expected a dict, got \[1\]'),
         ('custom_imports=[]', r'custom_imports: expected a dict, got \[\]'),
+        ('custom_imports=[1]', r'--cfg-options: custom_imports: expected a dict, got \[1\]'),
+        ('custom_imports.imports=[1]', r'custom_imports.imports: expected names of modules, got \[1\]'),
         ('randomness=5', 'randomness: expected a dict, got 5'),
         ('param_scheduler.0.by_epoch=True', 'has no epochs'),
         ("custom_hooks=[{'type': 'EMAHook'}]", 'EMAHook cannot save'),

@@ -14,6 +14,7 @@ import torch
 from mmengine import Config
 from safetensors.torch import load_file
 
+from mmgpt.engine.config import load_config
 from mmgpt.engine.weights import read_weights
 from tests.engine.project import write_project
 from tools import train
@@ -114,8 +115,10 @@ def test_killed_inside_a_window_and_resumed_is_bit_identical(tmp_path, monkeypat
 
 def test_the_tool_trains_saves_and_says_where(tmp_path, capsys):
     config = write_project(tmp_path / 'project')
-    assert train.main([str(config), '--work-dir', str(tmp_path / 'w'), '--cfg-options', 'train_cfg.max_iters=6']) == 0
+    config.write_text(config.read_text() + "steps = 6\ntrain_cfg = dict(type='IterLoop', max_iters=steps)\n")
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'w')]) == 0
     shown = capsys.readouterr().out
+    assert load_config(tmp_path / 'w' / config.name).train_cfg.max_iters == 6
     assert '6/6 100 %' in shown
     for word in ('loss', 'image', 'text', 'tokens/s', 'samples/s', 'left', str(tmp_path / 'w' / 'hf')):
         assert word in shown
@@ -280,6 +283,14 @@ def test_a_dry_run_rehearses_and_keeps_nothing(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['project']
 
 
+def test_a_dry_run_without_checkpoints_resumes_nothing(tmp_path, capsys):
+    config = write_project(tmp_path / 'project')
+    assert train.main([str(config), '--dry-run', '--cfg-options', 'default_hooks.checkpoint=None']) == 0
+    shown = capsys.readouterr().out
+    assert 'its hooks saved nothing at 10, so nothing is resumed' in shown
+    assert 'loaded what was saved' in shown
+
+
 def test_all_that_is_missing_is_told_at_once(tmp_path, capsys):
     weights = "type='CausalLM', weights='nobody/nothing-7b',"
     config = write_project(tmp_path / 'project', replacements={"type='CausalLM',": weights})
@@ -312,7 +323,6 @@ def test_faults_are_told_and_nothing_is_written(tmp_path, capsys):
 
 def test_the_seed_reaches_weights_and_order(tmp_path, capsys):
     from mmgpt.engine.build import build_parts
-    from mmgpt.engine.config import load_config
 
     config = write_project(tmp_path / 'project')
     seen = []

@@ -72,7 +72,7 @@ class Endpoint:
 
     Raises:
         ImportError: the package ``openai`` is missing.
-        ValueError: no endpoint is named, as the first request that has to be sent finds.
+        ValueError: no endpoint is named, or by no address, as the first request that has to be sent finds.
 
     Example:
         >>> async def main():
@@ -298,6 +298,8 @@ class Endpoint:
                     'no endpoint is named: set OPENAI_BASE_URL (such as http://127.0.0.1:8000/v1) and, where it wants '
                     'one, OPENAI_API_KEY'
                 )
+            if address and not address.startswith(('http://', 'https://')):
+                raise ValueError(f'the address of an endpoint begins with http:// or https://, got {address!r}')
             options = {'base_url': address, 'api_key': key or 'none', 'max_retries': 0, 'timeout': self.timeout}
             count = -(-self.concurrency // CONNECTIONS)
             self._clients = [openai.AsyncOpenAI(**options) for _ in range(count)]

@@ -300,7 +300,7 @@ class Run:
             'requests': self.usage['requests'],
             'cached': self.usage['cached'],
             'kept': verdicts.pop(KEPT, 0),
-            'dropped': {type(one).__name__: verdicts.get(type(one).__name__, 0) for one in self.settings.filters},
+            'dropped': {type(one).__name__: 0 for one in self.settings.filters} | verdicts,
             'failed': failed,
             'tokens': totals.prompt_tokens + totals.completion_tokens,
             'cost': round(totals.cost, 6),

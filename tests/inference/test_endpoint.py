@@ -177,6 +177,13 @@ def test_no_endpoint_named(monkeypatch):
     assert 'OPENAI_BASE_URL' in str(error)
 
 
+def test_an_address_without_its_protocol_is_told_at_once():
+    (error,), usage = ask(['one'], base_url='localhost:8000/v1')
+    assert isinstance(error, ValueError)
+    assert "got 'localhost:8000/v1'" in str(error)
+    assert not usage.faults
+
+
 def test_the_environment_names_the_endpoint(monkeypatch, plain):
     monkeypatch.setenv('OPENAI_BASE_URL', plain)
     (reply,), _ = ask(['environment'])

@@ -174,6 +174,20 @@ def test_what_is_asked_again_later_is_filtered_and_built(here, tmp_path):
     accounted(work_dir, 40)
 
 
+def test_what_other_filters_dropped_before_is_counted(here, tmp_path):
+    config, work_dir = (
+        write_project(tmp_path, 10, more="filters = [dict(type='Length', answer=(50, 60))]\n"),
+        tmp_path / 'w',
+    )
+    assert run(config, work_dir) == 0
+    write_project(tmp_path, 10, more="filters = ['Empty']\n")
+    assert run(config, work_dir, '--resume') == 0
+    summary = json.loads((work_dir / 'summary.json').read_text())
+    assert summary['dropped'] == {'Empty': 0, 'Length': summary['pairs']}
+    assert run(config, work_dir, '--stage', 'filter') == 0
+    assert json.loads((work_dir / 'summary.json').read_text())['kept'] == summary['pairs']
+
+
 def test_translations_that_failed_are_asked_for_again(here, tmp_path):
     config, work_dir = write_project(tmp_path, 5, ('de',)), tmp_path / 'w'
     assert run(config, work_dir) == 0

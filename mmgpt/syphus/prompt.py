@@ -114,13 +114,12 @@ def read_prompt(path: Any) -> Prompt:
     kind = path.name.rpartition('.')[2].lower()
     if kind == 'py':
         read = runpy.run_path(str(path))
-    elif kind == 'json':
-        try:
-            read = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise ValueError(f'{path}: is no JSON: {error}') from None
     else:
-        read = {'system_message': path.read_text(encoding='utf-8')}
+        try:
+            text = path.read_text(encoding='utf-8')
+            read = json.loads(text) if kind == 'json' else {'system_message': text}
+        except ValueError as error:
+            raise ValueError(f'{path}: is no {"JSON" if kind == "json" else "text in UTF-8"}: {error}') from None
     return parse_prompt(read, str(path))
 
 
@@ -138,6 +137,8 @@ def parse_prompt(read: Any, where: str) -> Prompt:
         if not isinstance(query, str):
             raise ValueError(f'{where}: in_context[{place}]: a query must be a text, got {str(query)[:60]}')
         examples.append(Example(query, pairs))
+    if not (examples or read['system_message'].strip()):
+        raise ValueError(f'{where}: the prompt says nothing')
     return Prompt(read['system_message'].strip(), tuple(examples))
 
 

@@ -154,7 +154,7 @@ class State:
             raise
 
     def _add(self, items: Iterable[Item], where: str, there: int) -> int:
-        added = 0
+        added, number = 0, -1
         for number, item in enumerate(items):
             row = (number, item.id, *(_clean(json.dumps(v, ensure_ascii=False)) for v in item[1:]))
             if number < there:
@@ -172,6 +172,11 @@ class State:
             added += 1
             if added % 10_000 == 0:
                 self.commit()
+        if number + 1 < (there if self.limit is None else min(there, self.limit)):
+            raise ValueError(
+                f'{where}: has {number + 1} items, the run began with {there}: the file was changed. Use another work '
+                'dir, or the file as it was'
+            )
         self.commit()
         return added
 

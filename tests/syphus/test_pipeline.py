@@ -262,6 +262,10 @@ def test_changed_items_are_told(done, here, tmp_path, capsys):
     (tmp_path / 'items.jsonl').write_text('\n'.join([lines[1], lines[0], *lines[2:]]))
     assert run(config, tmp_path / 'w', '--resume') == 2
     assert "item 1, 'v1', is not the one" in capsys.readouterr().err
+    (tmp_path / 'items.jsonl').write_text('\n'.join(lines[:4]))
+    assert run(config, tmp_path / 'w', '--resume', '--limit', '4') == 0
+    assert run(config, tmp_path / 'w', '--resume') == 2
+    assert 'has 4 items, the run began with 5' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

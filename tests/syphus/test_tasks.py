@@ -92,6 +92,8 @@ def test_own_annotations_need_a_prompt_file_and_a_config_alone(tmp_path, monkeyp
 def test_a_template_is_filled_in_one_go_and_names_what_an_annotation_lacks(tmp_path):
     (tmp_path / 'p.txt').write_text('Ask.')
     own = dict(type='Annotations', name='B', prompt=str(tmp_path / 'p.txt'), pairs=2)
+    with pytest.raises(ValueError, match='template must be a text'):
+        SYPHUS_TASKS.build(dict(own, template=5))
     task = SYPHUS_TASKS.build(dict(own, template='{pairs} on {common name} {id}: {a}, {b}; as {"q": "…"}'))
     item = Item('i', (), {'a': 'see {b}', 'b': 5, 'common name': 'robin'})
     assert task.query(item) == '2 on robin i: see {b}, 5; as {"q": "…"}'
@@ -117,6 +119,7 @@ def test_shipped_configs_have_no_fault(path, monkeypatch):
             'cannot be read',
         ),
         ('{', 'is no JSON'),
+        ('{"system_message": " "}', 'the prompt says nothing'),
     ],
 )
 def test_a_wrong_prompt_file_is_told_with_its_place(tmp_path, content, part):
@@ -125,6 +128,12 @@ def test_a_wrong_prompt_file_is_told_with_its_place(tmp_path, content, part):
     with pytest.raises(ValueError, match=r'prompt\.json') as error:
         read_prompt(path)
     assert part in str(error.value)
+
+
+def test_a_prompt_of_another_encoding_is_told_with_its_file(tmp_path):
+    (tmp_path / 'prompt.txt').write_bytes('Fragen über Bilder'.encode('latin-1'))
+    with pytest.raises(ValueError, match=r'prompt\.txt: is no text in UTF-8'):
+        read_prompt(tmp_path / 'prompt.txt')
 
 
 def test_prompts_as_published(tmp_path):
@@ -160,8 +169,9 @@ def test_prompts_as_published(tmp_path):
     ],
 )
 def test_members_of_another_form_are_told_with_their_item(name, annotation):
-    with pytest.raises(ValueError, match=f'item 7: {name} expected'):
+    with pytest.raises(ValueError, match=f'item 7: {name} expected') as error:
         SYPHUS_TASKS.build(dict(type=name)).checked(Item('item 7', (), annotation))
+    assert ',,' not in str(error.value)
 
 
 def test_a_name_that_no_file_can_have_is_told_at_once():

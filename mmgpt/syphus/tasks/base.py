@@ -92,9 +92,9 @@ class Task:
             except ValueError as error:
                 if str(error).startswith(f'{item.id}: '):
                     raise
-                raise self.wrong(item, f'another form of annotation ({error}),') from None
+                raise self.wrong(item, f'another form of annotation ({error})') from None
             except (AttributeError, TypeError, KeyError, IndexError) as error:
-                raise self.wrong(item, f'another form of annotation ({type(error).__name__}: {error}),') from None
+                raise self.wrong(item, f'another form of annotation ({type(error).__name__}: {error})') from None
             if not query.strip():
                 raise self.wrong(item, 'an annotation that says something')
         return item
@@ -132,6 +132,8 @@ class Annotations(Task):
         super().__init__(name, prompt, pairs)
         if relate not in ('others', 'earlier', 'none'):
             raise ValueError(f"relate must be 'others', 'earlier' or 'none', got {relate!r}")
+        if not isinstance(template, str | None):
+            raise ValueError(f'template must be a text with names in braces, got {template!r}')
         self.template, self.relate, self.capability = template, relate, capability
 
     def query(self, item: Item, part: str = '') -> str:
@@ -145,7 +147,7 @@ class Annotations(Task):
             if mark[1] in values:
                 return as_text(values[mark[1]])
             if mark[1].isidentifier():
-                raise self.wrong(item, f'a member {mark[1]!r}, which the template names,')
+                raise self.wrong(item, f'a member {mark[1]!r}, which the template names')
             return mark[0]
 
         return re.sub(r'\{([^{}]+)\}', value, self.template)

@@ -37,7 +37,7 @@ def _span(time: Any, item: Item, task: Task) -> str:
         start, end = time
         return f'{round(float(start))}-{round(float(end))} s'
     except (TypeError, ValueError):
-        raise task.wrong(item, f'times [start, end] in seconds, not {str(time)[:40]},') from None
+        raise task.wrong(item, f'times [start, end] in seconds, not {str(time)[:40]}') from None
 
 
 @SYPHUS_TASKS.register_module()

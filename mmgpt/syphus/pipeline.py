@@ -231,6 +231,8 @@ class Run:
         self.state.clear_from('filter')  # of a run that was killed within
         with Progress('filter', self.state.count('pairs')) as progress:
             await apply_filters(self.state, self.settings.task, self.settings.filters, endpoint, progress.tick)
+        kept = 'SELECT id FROM pairs WHERE verdict = ?'
+        self.state.write(f'DELETE FROM translations WHERE pair NOT IN ({kept})', (KEPT,))
 
     async def _translate(self, endpoint: Endpoint) -> None:
         if self.settings.translator is not None:

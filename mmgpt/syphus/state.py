@@ -218,9 +218,14 @@ class State:
         return items - self.count('asks', condition, tuple(values))
 
     def clear_from(self, stage: str) -> None:
-        """Forgets what a stage and those after it have made; replies stay in their cache."""
+        """Forgets what a stage and those after it have made; replies stay in their cache.
+
+        Filtering leaves the texts of pairs as they are, and with them their translations.
+        """
         stages = list(MADE_BY)
         for later in stages[stages.index(stage) :]:
+            if (stage, later) == ('filter', 'translate'):
+                continue
             for table in MADE_BY[later]:
                 self.base.execute(f'DELETE FROM {table}')
             if later == 'parse' and stage == 'parse':

@@ -188,6 +188,20 @@ def test_what_other_filters_dropped_before_is_counted(here, tmp_path):
     assert json.loads((work_dir / 'summary.json').read_text())['kept'] == summary['pairs']
 
 
+def test_translations_go_with_the_pairs_that_another_filter_drops(here, tmp_path):
+    config, work_dir = write_project(tmp_path, 5, ('de',)), tmp_path / 'w'
+    assert run(config, work_dir) == 0
+    write_project(tmp_path, 5, ('de',), more="filters = [dict(type='Length', instruction=(1, 7))]\n")
+    assert run(config, work_dir, '--stage', 'filter') == 0
+    before = json.loads((work_dir / 'summary.json').read_text())
+    assert 0 < before['translations']['de'] <= before['kept'] < before['pairs']
+    assert run(config, work_dir, '--resume') == 0
+    summary = json.loads((work_dir / 'summary.json').read_text())
+    assert summary['translations'] == {'de': summary['kept']}
+    assert summary['requests'] + summary['cached'] < before['kept']
+    assert len(json.loads((work_dir / 'DC_de_instructions.json').read_text())['data']) == summary['kept']
+
+
 def test_translations_that_failed_are_asked_for_again(here, tmp_path):
     config, work_dir = write_project(tmp_path, 5, ('de',)), tmp_path / 'w'
     assert run(config, work_dir) == 0
@@ -215,6 +229,11 @@ def test_a_language_that_is_added_later_is_translated_into(here, tmp_path, capsy
     assert summary['translations'] == {'de': kept, 'zh': kept}
     assert (work_dir / 'DC_de_instructions.json').read_text() == german
     assert len(json.loads((work_dir / 'DC_zh_instructions.json').read_text())['data']) == kept
+    write_project(tmp_path, 6, ('de', 'zh'))  # what is translated is not asked for again, now for both at once
+    assert run(config, work_dir, '--resume') == 0
+    summary = json.loads((work_dir / 'summary.json').read_text())
+    assert summary['translations'] == dict.fromkeys(('de', 'zh'), summary['kept'])
+    assert summary['requests'] < kept < summary['kept']
 
 
 def test_an_estimate_after_a_first_look_counts_the_pairs_to_come(here, tmp_path, capsys):

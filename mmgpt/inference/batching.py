@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from mmgpt.inference.generation import context_length
 from mmgpt.inference.prefixes import EncodedMedia, Prefixes, Prompt
 from mmgpt.inference.requests import Answer, Job, Progress, QueueFull, Request
 from mmgpt.inference.running_batch import RunningBatch
+from mmgpt.models.cache_rows import is_joinable
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class BatchEngine:
 
     Raises:
         ValueError, OSError: an adapter cannot be put on the model.
+        ValueError: the cache of the model's decoder holds more than keys and values.
 
     Example::
 
@@ -62,6 +65,11 @@ class BatchEngine:
         prefill_tokens: int = 4096,
         prefix_bytes: int = 2**30,
     ) -> None:
+        if not is_joinable(DynamicCache(config=model.config.text_config)):
+            raise ValueError(
+                f'texts of {model.config.text_config.model_type} cannot be answered together: its cache holds more '
+                'than keys and values; ask one question at a time, with tools/chat.py or mmgpt.inference.Chat'
+            )
         self.model = model
         self.processor = processor
         self.max_batch = max_batch

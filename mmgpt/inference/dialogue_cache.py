@@ -9,13 +9,15 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mmgpt.inference.prefixes import EncodedMedia, Prefix, Prompt, begun_cache, shared_length
+from mmgpt.models.cache_rows import is_joinable
 
 
 class DialogueCache:
     """Generates answers of one dialogue; what the next text shares with the last one is not computed again.
 
     Shared are the longest common beginning of the two texts, as far as its media are the same too, and the encoded
-    media. The answers are those of plain ``generate``. The weights of the model must not change meanwhile.
+    media; of a cache that holds more than keys and values, the media alone. The answers are those of plain
+    ``generate``. The weights of the model must not change meanwhile.
 
     Args:
         model: a ``Flamingo``.
@@ -67,6 +69,6 @@ class DialogueCache:
             dict(use_cache=True) | arguments | dict(num_beams=num_beams, attention_mask=torch.ones_like(input_ids))
         )
         out = model.generate(input_ids, media=new, past_key_values=cache, **arguments)
-        if cache is not None:
+        if cache is not None and is_joinable(cache):
             self._last = Prefix(cache, out[0, : cache.get_seq_length()], prompt.digests, adapters)
         return out

@@ -11,6 +11,7 @@ from mmgpt.inference.requests import QueueFull, Request
 from mmgpt.inference.sampling import Sampler
 from mmgpt.models.adapter_files import save_adapter
 from tests.hub import tiny
+from tests.models import tiny as small
 
 MARGIN = 1e-3  # of logits, below which rounding may choose
 
@@ -283,6 +284,13 @@ def test_whatever_fails_is_told_and_the_engine_goes_on(engine, monkeypatch):
             assert all(isinstance(answer, MemoryError) for answer in made.values())
     assert engine.is_alive
     assert dict(engine.generate([request]))[0].text == text_of(alone(tiny.conversations()['image'], 4)[0])
+
+
+def test_a_cache_that_cannot_be_joined_is_refused_at_once():
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match=r'lfm2 cannot be answered together.* tools/chat\.py'):
+        BatchEngine(small.model('lfm2'), tiny.model_and_processor()[1])
+    assert threading.active_count() == threads
 
 
 def test_work_in_the_engines_thread(engine):

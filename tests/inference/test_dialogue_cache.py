@@ -116,3 +116,11 @@ def test_a_failed_generation_is_not_gone_on_with(model):
         dialogue.cache.generate(torch.tensor([[1, *ONE]]), pixels, streamer=Broken(), **ARGUMENTS)
     dialogue.ask([*said, *THREE], [1])
     assert dialogue.cache.reused == 0
+
+
+def test_a_cache_of_more_than_keys_and_values_is_computed_anew():
+    dialogue = Dialogue(tiny.model('lfm2'))
+    said = dialogue.ask([1, *ONE], [1])
+    dialogue.ask([*said, *THREE], [1])
+    assert dialogue.encoded == []
+    assert dialogue.cache.reused == 0

@@ -32,6 +32,7 @@ TEXT |= {
     'gemma2': dict(_GROUPED, head_dim=8, query_pre_attn_scalar=8, sliding_window=4),
     'phi': dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
     'phi3': _GROUPED,
+    'lfm2': dict(_GROUPED, layer_types=['conv', 'full_attention'] * 2),  # its cache holds more than keys and values
 }
 FAMILIES = ('llama', 'mpt', 'opt')
 FURTHER = ('gpt_neox', 'mistral', 'qwen3', 'gemma3_text', 'phi3')

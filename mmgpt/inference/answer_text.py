@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+BYTE = re.compile('<0x([0-9A-F]{2})>')  # how vocabularies with byte fallback name a token that is one byte
 
 
 class AnswerText:
@@ -80,3 +85,22 @@ class AnswerText:
 
     def _decode(self, start: int, end: int) -> str:
         return self._tokenizer.decode(self._ids[start:end], skip_special_tokens=True) if end > start else ''
+
+
+def spelt(tokenizer: PreTrainedTokenizerBase, token: int) -> tuple[str, bytes]:
+    """The text of one token within an answer, and its bytes; where they are part of a character, the text is U+FFFD."""
+    alone = tokenizer.decode([token])
+    text = tokenizer.decode([token, token])[len(alone) :]  # some decoders drop the blank before the first token
+    if '\N{REPLACEMENT CHARACTER}' not in alone:
+        return text, text.encode()
+    piece = tokenizer.convert_ids_to_tokens(token)
+    if found := BYTE.fullmatch(piece):
+        return alone, bytes.fromhex(found[1])
+    known = _byte_level()
+    return alone, bytes(known[c] for c in piece) if known.keys() >= set(piece) else alone.encode()
+
+
+@functools.cache
+def _byte_level() -> dict[str, int]:
+    """The byte that each character stands for in vocabularies of bytes, as GPT-2's."""
+    return {character: byte for byte, character in bytes_to_unicode().items()}

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from mmgpt.inference.answer_text import spelt
 from mmgpt.inference.batching import BatchEngine
 from mmgpt.inference.generation import GenerationSettings
 from mmgpt.inference.requests import Job, Progress, QueueFull, Request
@@ -225,11 +226,10 @@ class Turn:
     def _logprobs(self, tokens: list[Token]) -> schema.Logprobs | None:
         if not self.body.logprobs:
             return None
-        decode = self.engine.processor.tokenizer.decode
 
         def told(token: int, logprob: float) -> dict[str, Any]:
-            text = decode([token])
-            return {'token': text, 'logprob': max(logprob, -9999.0), 'bytes': list(text.encode())}
+            text, spelling = spelt(self.engine.processor.tokenizer, token)
+            return {'token': text, 'logprob': max(logprob, -9999.0), 'bytes': list(spelling)}
 
         return schema.Logprobs(
             content=[

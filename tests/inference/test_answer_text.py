@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmgpt.inference.answer_text import AnswerText
+from mmgpt.inference.answer_text import AnswerText, spelt
 from tests.hub import tiny
 
 TOKENIZER = tiny.tokenizer()
@@ -56,3 +56,16 @@ def test_a_stop_string_that_begins_with_blanks_is_found_in_an_empty_answer_too(t
     made, answer = pieces(TOKENIZER(text, add_special_tokens=False)['input_ids'], ['\n\n### Instruction:'])
     assert answer.stopped
     assert ''.join(made) == told
+
+
+@pytest.mark.parametrize('text', ['a dog', 'is 猫 and é😀😀 x', '안', 'a  b\nc', 'x\N{REPLACEMENT CHARACTER}y'])
+def test_tokens_have_their_own_bytes(any_tokenizer, text):
+    made = [spelt(any_tokenizer, token) for token in any_tokenizer(text, add_special_tokens=False)['input_ids']]
+    whole = b''.join(part for _, part in made).decode()
+    assert whole.removeprefix(' ') == text  # LLaMA's put a blank before the first word
+    assert all(told == part.decode(errors='replace') for told, part in made if text.isascii())
+
+
+def test_a_token_that_is_no_bytes_is_itself(any_tokenizer):
+    token = any_tokenizer.convert_tokens_to_ids('<answer>')
+    assert spelt(any_tokenizer, token) == ('<answer>', b'<answer>')

@@ -131,6 +131,13 @@ def test_settings(client):
         assert token.logprob == token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob
 
 
+def test_tokens_that_are_parts_of_characters_have_their_own_bytes(client):
+    told = client.chat.completions.create(model='tiny', messages=question('Hi'), logprobs=True).choices[0]
+    spelling = b''.join(bytes(token.bytes) for token in told.logprobs.content)
+    assert spelling.decode(errors='replace') == told.message.content
+    assert b'\xef\xbf\xbd' not in spelling  # U+FFFD itself, which stands for bytes that are no character
+
+
 def test_adapters_are_models(client, adapted):
     assert {model.id for model in client.models.list()} == {'tiny', 'birds'}
     assert client.models.retrieve('birds').id == 'birds'

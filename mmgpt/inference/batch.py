@@ -67,7 +67,7 @@ def answer_file(
             ids[place] = record.get('id', place + 1)
             try:
                 prompt = engine.prompt(messages_of(record, source.parent, system, shown))
-            except (OSError, ValueError, TypeError, ImportError) as error:
+            except Exception as error:  # whatever it is, it is of this request alone
                 ready[place] = error
                 prompt = None
             yield None if prompt is None else Request(prompt, settings)
@@ -110,7 +110,7 @@ def messages_of(record: dict, folder: Path, system: str | None, examples: Sequen
 def _line(name: Any, answer: Answer | BaseException, counts: Counts) -> dict[str, Any]:
     if isinstance(answer, BaseException):
         counts.failed += 1
-        return {'id': name, 'error': str(answer)}
+        return {'id': name, 'error': str(answer) or type(answer).__name__}
     counts.answered += 1
     counts.tokens += answer.tokens
     return {

@@ -65,6 +65,24 @@ def test_requests_of_all_forms(place, tmp_path):
     ]
 
 
+@pytest.mark.parametrize('error', [KeyError('turn'), RuntimeError('no home'), RecursionError('deep'), MemoryError()])
+def test_a_request_that_cannot_be_made_costs_no_other_its_answer(place, tmp_path, monkeypatch, error):
+    source = write(place / 'one_fails.jsonl', [{'text': 'What?'}, {'text': 'fail'}, {'text': 'Which?'}])
+    prompt = BatchEngine.prompt
+
+    def failing(engine, messages):
+        if 'fail' in str(messages):
+            raise error
+        return prompt(engine, messages)
+
+    monkeypatch.setattr(BatchEngine, 'prompt', failing)
+    with BatchEngine(*tiny.model_and_processor()) as engine:
+        counts = answer_file(engine, source, tmp_path / 'answers.jsonl', SETTINGS)
+    answers = [json.loads(line) for line in (tmp_path / 'answers.jsonl').read_text().splitlines()]
+    assert (counts.answered, counts.failed) == (2, 1)
+    assert answers[1] == {'id': 2, 'error': str(error) or 'MemoryError'}
+
+
 def test_a_line_that_is_no_json_leaves_nothing_behind(place, tmp_path):
     source = write(place / 'broken.jsonl', [{'text': 'What?'}, '{"text": \n'])
     with (

@@ -81,6 +81,9 @@ class Terminal:
             except (EOFError, KeyboardInterrupt):
                 self.console.print()
                 return
+            except UnicodeDecodeError as error:
+                self.console.print(f'this line is not in {error.encoding}, the encoding expected', style='red')
+                continue
             if line in {'/quit', '/exit'}:
                 return
             if line:

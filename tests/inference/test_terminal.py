@@ -50,6 +50,8 @@ def talk(tmp_path, monkeypatch):
             line = next(waiting, None)
             if line is None:
                 raise EOFError
+            if isinstance(line, Exception):
+                raise line
             return line
 
         Terminal(chat, Console(file=shown, width=200, highlight=False), read).run()
@@ -104,6 +106,12 @@ def test_a_mistake_is_told_and_the_chat_goes_on(talk, line, told):
 def test_an_error_of_the_machine_is_told_and_the_chat_goes_on(talk):
     chat, shown = talk('run out', 'again')
     assert 'out of memory' in shown
+    assert [text for text, *_ in chat.asked] == ['again']
+
+
+def test_a_line_that_cannot_be_decoded_is_told_and_the_chat_goes_on(talk):
+    chat, shown = talk(UnicodeDecodeError('utf-8', b'caf\xe9', 3, 4, 'unexpected end of data'), 'again')
+    assert 'not in utf-8' in shown
     assert [text for text, *_ in chat.asked] == ['again']
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from mmgpt.hub.io import load_folder
 from mmgpt.serving.app import create_app
@@ -14,6 +17,36 @@ from mmgpt.serving.arena import Rival
 from mmgpt.serving.settings import ServerSettings
 
 CONNECTIONS = 1000  # at a time; more get 503
+HEAD = 30.0  # seconds in which the head of a connection's request has to arrive
+
+
+class HeadInTime(AutoHTTPProtocol):
+    """A connection that is closed where no whole head of a request comes: uvicorn would wait for the first for ever."""
+
+    late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Waits for the first head."""
+        super().connection_made(transport)
+        self.late = self.loop.call_later(HEAD, self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        """Waits no longer once a head is there, and anew where a part of the next one is."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self.late is None:
+            self.late = self.loop.call_later(HEAD, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Waits no longer."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self.late is not None:
+            self.late.cancel()
+            self.late = None
 
 
 def serve(
@@ -64,7 +97,12 @@ def serve(
             told = 'ports are 0 to 65535' if isinstance(error, OverflowError) else error.strerror or error
             raise OSError(f'cannot listen on {host}:{port}: {told}; choose another --port') from error
         config = uvicorn.Config(
-            app, log_level='warning', limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=5, server_header=False
+            app,
+            http=HeadInTime,
+            log_level='warning',
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=5,
+            server_header=False,
         )
         server = uvicorn.Server(config)
         print(

@@ -13,6 +13,7 @@ import uvicorn
 from PIL import Image
 
 from mmgpt.serving.app import create_app
+from mmgpt.serving.run import HeadInTime
 from mmgpt.serving.settings import ServerSettings
 from tests.hub import tiny
 
@@ -23,7 +24,7 @@ def serving(load=tiny.model_and_processor, name='tiny', settings=None, adapters=
     app = create_app(load, name, settings or ServerSettings(max_tokens=8), adapters, rival=rival)
     with socket.socket() as listening:
         listening.bind(('127.0.0.1', 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1))
+        server = uvicorn.Server(uvicorn.Config(app, http=HeadInTime, log_level='error', timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         try:

@@ -1,11 +1,13 @@
 """What a client may not do: each limit has its status, and the server goes on."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -14,7 +16,7 @@ from PIL import Image
 
 pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
 
-from mmgpt.serving import chat_completions
+from mmgpt.serving import chat_completions, run
 from mmgpt.serving.chat_completions import EventStream
 from mmgpt.serving.settings import ServerSettings
 from tests.hub import tiny
@@ -102,6 +104,30 @@ def test_a_client_that_sends_slowly_is_let_go(site):
         connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"model"')
         assert b' 408 ' in connection.recv(1000)
     assert site[1].state.admission.bytes == 0
+
+
+@pytest.mark.parametrize('sent', [b'', b'GET /health HTTP/1.1\r\nHost: x\r\n'])
+def test_a_connection_without_a_whole_request_is_closed(site, monkeypatch, sent):
+    monkeypatch.setattr(run, 'HEAD', 0.5)
+    host, port = site[0].removeprefix('http://').split(':')
+    with socket.create_connection((host, int(port)), timeout=3) as connection:
+        for byte in sent:
+            connection.sendall(bytes([byte]))
+        assert connection.recv(1000) == b''
+
+
+def test_a_connection_may_wait_between_two_requests(site, monkeypatch):
+    monkeypatch.setattr(run, 'HEAD', 0.5)
+    with contextlib.closing(HTTPConnection(site[0].removeprefix('http://'), timeout=3)) as connection:
+        connection.connect()
+        first = connection.sock
+        for wait in (0, 0.6):
+            time.sleep(wait)
+            connection.request('GET', '/health')
+            assert connection.getresponse().read() == b'{"status":"ok"}'
+        assert connection.sock is first
+        first.sendall(b'G')
+        assert first.recv(1000) == b''
 
 
 @pytest.mark.parametrize('stream', [False, True])

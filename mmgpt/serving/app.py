@@ -23,12 +23,13 @@ Below ``/api/``, which serves the page, the same gate holds as below ``/v1/``: k
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from mmgpt.serving.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 READERS = 2  # threads that read pictures: each holds one at its full size
+FAREWELL = 1.0  # seconds in which requests that were cancelled may end
 
 
 def create_app(
@@ -111,6 +113,10 @@ def create_app(
         thread.start()
         state.readers = ThreadPoolExecutor(READERS, 'mmgpt-reader')
         yield
+        with suppress(TimeoutError):  # what still ran was cancelled: its clients are told, before the process ends
+            async with asyncio.timeout(FAREWELL):
+                while state.admission.requests:
+                    await asyncio.sleep(0.01)
         state.readers.shutdown(wait=False, cancel_futures=True)
         if state.engine is not None:
             state.engine.close()

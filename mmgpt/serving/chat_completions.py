@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from mmgpt.serving.errors import ApiError
+from mmgpt.serving.errors import ApiError, ended
 from mmgpt.serving.schema import ChatRequest, Completion, Error, Model, Models
 from mmgpt.serving.turn import Turn
 
@@ -51,8 +51,8 @@ async def respond(turn: Turn, http: Request) -> Any:
             await _unless_gone(turn.begin(), http)
             return EventStream(turn)
         completion = await _unless_gone(turn.whole(), http)
-    except asyncio.CancelledError:
-        turn.close(GONE)
+    except asyncio.CancelledError:  # the server ends: the gate says so
+        turn.close(503)
         raise
     except ApiError as error:
         turn.close(error.status)
@@ -77,6 +77,9 @@ class EventStream(StreamingResponse):
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self.turn.deadline + LAST):
                     await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:
+            self.turn.close(503)
+            await send({'type': 'http.response.body', 'body': f'data: {ended().json()}\n\n'.encode()})
         finally:
             self.turn.close(GONE)  # where the last event was not reached
 

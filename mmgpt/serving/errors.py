@@ -60,6 +60,11 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, headers)
 
 
+def ended() -> ApiError:
+    """The error of a request that is cancelled, which a server does only where it ends itself."""
+    return ApiError(503, 'the server was ended before the answer was whole', 'ended')
+
+
 def install(app: FastAPI) -> None:
     """Lets every error of an application leave as an error object."""
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import Any
 
-from mmgpt.serving.errors import ApiError
+from mmgpt.serving.errors import ApiError, ended
 from mmgpt.serving.settings import ServerSettings
 
 GUARDED = ('/v1/', '/api/')
@@ -96,13 +96,13 @@ class Gate:
                 if not await self._read(body, receive):
                     return  # the client went away
                 receive = _replay(body, receive)
+            scope.setdefault('state', {})['body'] = body
+            await self.app(scope, receive, send)
         except ApiError as error:
             body.release()
             await error.response()(scope, receive, send)
-            return
-        try:
-            scope.setdefault('state', {})['body'] = body
-            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            await ended().response()(scope, receive, send)
         finally:
             body.release()
 

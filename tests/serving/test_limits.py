@@ -232,6 +232,18 @@ def test_a_streamed_answer_is_over_before_its_client_learns_of_it(monkeypatch, t
     assert left == [0]
 
 
+def test_who_still_waits_when_the_server_ends_is_told():
+    more = dict(max_tokens=2000, n=8, logprobs=True, top_logprobs=20)  # for longer than the server waits
+    with ThreadPoolExecutor(2) as pool, serving() as (address, app):
+        whole = pool.submit(post, address, asked(question('What?'), **more))
+        stream = pool.submit(streamed, address, **more)
+        while app.state.engine.running < 16 and not whole.done():
+            time.sleep(0.01)
+    status, _, told = whole.result()
+    assert (status, told['error']['code']) == (503, 'ended')
+    assert json.loads(stream.result()[-1].removeprefix('data: ')) == told
+
+
 def test_health_and_errors_while_it_loads_and_when_that_fails():
     begin = threading.Event()
 

@@ -84,5 +84,6 @@ def beside(value: Any, folder: Path, key: str = '') -> Any:
         return {k: beside(v, folder, k) for k, v in value.items()}
     if isinstance(value, list):
         return [beside(item, folder, key) for item in value]
-    is_file = key in {'image', 'images', 'video', 'path', 'url'} and isinstance(value, str) and ':' not in value[:8]
+    keys = {'image', 'image_url', 'images', 'video', 'path', 'url'}
+    is_file = key in keys and isinstance(value, str) and ':' not in value[:8]
     return str(folder / value) if is_file else value

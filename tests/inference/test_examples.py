@@ -47,6 +47,13 @@ def test_messages_are_taken_as_they_are_but_for_their_paths(tmp_path):
     assert read[1] == messages[1]
 
 
+@pytest.mark.parametrize('value', ['a.png', {'url': 'a.png'}])
+def test_pictures_of_openais_form_lie_beside_the_file_too(tmp_path, value):
+    part = {'type': 'image_url', 'image_url': value}
+    read = read_examples(write(tmp_path, [{'role': 'user', 'content': [part]}]))[0]['content'][0]['image_url']
+    assert (read if isinstance(value, str) else read['url']) == str(tmp_path / 'a.png')
+
+
 @pytest.mark.parametrize(
     ('records', 'message'),
     [('{', 'not JSON'), ({'a': 1}, 'expected a list'), ([{'text': 'x', 'answer': 'y'}, {'text': 'x'}], 'record 1')],

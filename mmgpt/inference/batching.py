@@ -45,7 +45,7 @@ class BatchEngine:
 
     Raises:
         ValueError, OSError: an adapter cannot be put on the model.
-        ValueError: the cache of the model's decoder holds more than keys and values.
+        ValueError: the cache of the model's decoder holds more than keys and values, or a number is too small.
 
     Example::
 
@@ -70,6 +70,9 @@ class BatchEngine:
                 f'texts of {model.config.text_config.model_type} cannot be answered together: its cache holds more '
                 'than keys and values; ask one question at a time, with tools/chat.py or mmgpt.inference.Chat'
             )
+        for name, value in (('max_batch', max_batch), ('max_waiting', max_waiting)):
+            if value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value}')
         self.model = model
         self.processor = processor
         self.max_batch = max_batch
@@ -248,7 +251,8 @@ class BatchEngine:
         for batch in self._batches.values():
             batch.fail(error)
         for _, _, future in self._calls:
-            future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
     def _call(self, function: Callable[[Any], Any], adapter: str | None, future: Future) -> None:
         if not future.set_running_or_notify_cancel():

@@ -293,6 +293,12 @@ def test_a_cache_that_cannot_be_joined_is_refused_at_once():
     assert threading.active_count() == threads
 
 
+@pytest.mark.parametrize('name', ['max_batch', 'max_waiting'])
+def test_no_row_and_no_room_to_wait_are_refused(name):
+    with pytest.raises(ValueError, match=f'{name} must be at least 1, got 0'):
+        BatchEngine(*tiny.model_and_processor(), **{name: 0})
+
+
 def test_work_in_the_engines_thread(engine):
     assert engine.call(lambda model: threading.current_thread().name).result(10) == 'mmgpt-batch-engine'
     with pytest.raises(ZeroDivisionError):
@@ -310,6 +316,18 @@ def test_after_closing_whoever_waits_is_told():
         assert listener.made[-1].error is not None
     with pytest.raises(RuntimeError, match='closed'):
         engine.submit(asked(engine, tiny.conversations()['text'], 3), Listener())
+
+
+def test_work_that_nobody_wants_any_more_hides_no_other_from_the_end():
+    engine = BatchEngine(*tiny.model_and_processor())
+    begun, release = threading.Event(), threading.Event()
+    engine.call(lambda model: begun.set() or release.wait(10))
+    assert begun.wait(10)
+    given_up, waits = engine.call(id), engine.call(id)
+    assert given_up.cancel()
+    threading.Timer(0.05, release.set).start()
+    engine.close()
+    assert 'closed' in str(waits.exception(0))
 
 
 @pytest.fixture(scope='module')

@@ -34,9 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 1 where a request failed."""
     args = parse(argv)
 
+    from pathlib import Path
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from mmgpt.data.json_lines import json_lines
     from mmgpt.engine.console import start_tool
     from mmgpt.hub.io import load_folder
     from mmgpt.inference.batch import answer_file
@@ -53,8 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             args.max_new_tokens, args.temperature, args.top_p, stop=tuple(args.stop), seed=args.seed
         )
         examples = read_examples(args.examples) if args.examples else ()
-        with open(args.requests, encoding='utf-8') as file:
-            total = sum(bool(line.strip()) for line in file)
+        total = sum(1 for _ in json_lines(Path(args.requests)))  # a broken line is told now, not after hours of work
         model, processor = load_folder(args.model, args.device, args.dtype)
         with (
             BatchEngine(model, processor, max_batch=args.max_batch) as engine,

@@ -103,3 +103,9 @@ def test_the_tool(place, tmp_path, capsys):
     assert '1 answers' in capsys.readouterr().out
     assert infer.main(argv) == 2
     assert 'exists already' in capsys.readouterr().err
+
+
+def test_the_tool_tells_a_broken_line_before_it_loads_the_model(place, tmp_path, capsys):
+    source = write(place / 'broken_end.jsonl', [{'text': 'What?'}, '{"text": \n'])
+    assert infer.main(['nowhere', str(source), '--out', str(tmp_path / 'a.jsonl')]) == 2
+    assert 'broken_end.jsonl, line 2: is no JSON' in capsys.readouterr().err

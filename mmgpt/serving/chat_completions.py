@@ -79,7 +79,8 @@ class EventStream(StreamingResponse):
                     await super().__call__(scope, receive, send)
         except asyncio.CancelledError:
             self.turn.close(503)
-            await send({'type': 'http.response.body', 'body': f'data: {ended().json()}\n\n'.encode()})
+            with suppress(asyncio.CancelledError):  # again: a client that does not read is not waited for
+                await send({'type': 'http.response.body', 'body': f'data: {ended().json()}\n\n'.encode()})
         finally:
             self.turn.close(GONE)  # where the last event was not reached
 

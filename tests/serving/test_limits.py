@@ -16,6 +16,8 @@ from PIL import Image
 
 pytest.importorskip('fastapi', reason='pip install "mmgpt[serving]"')
 
+from uvicorn.protocols.http.flow_control import FlowControl
+
 from mmgpt.serving import chat_completions, run
 from mmgpt.serving.chat_completions import EventStream
 from mmgpt.serving.settings import ServerSettings
@@ -242,6 +244,29 @@ def test_who_still_waits_when_the_server_ends_is_told():
     status, _, told = whole.result()
     assert (status, told['error']['code']) == (503, 'ended')
     assert json.loads(stream.result()[-1].removeprefix('data: ')) == told
+
+
+def test_a_client_that_does_not_read_does_not_keep_the_server_from_its_end(monkeypatch):
+    begun = threading.Event()
+
+    async def never(self):
+        begun.set()
+        await asyncio.Event().wait()
+
+    for name in ('__init__', 'pause_reading', 'resume_reading', 'resume_writing'):
+        monkeypatch.setattr(FlowControl, name, lambda *_: None)
+    monkeypatch.setattr(FlowControl, 'write_paused', False, raising=False)
+    monkeypatch.setattr(FlowControl, 'drain', never)  # as where all buffers are full
+    with ThreadPoolExecutor(1) as pool:
+        with serving() as (address, app):
+            answer = pool.submit(streamed, address, max_tokens=2000)
+            while app.state.engine.running < 1:
+                time.sleep(0.01)
+            monkeypatch.setattr(FlowControl, 'write_paused', True)
+            assert begun.wait(5)
+            end = time.monotonic()
+        assert time.monotonic() - end < 9  # the site's own patience is 10 seconds
+        assert answer.exception(5) is not None
 
 
 def test_health_and_errors_while_it_loads_and_when_that_fails():

@@ -69,6 +69,24 @@ def test_earlier_rounds_by_pictures_and_by_ids(tmp_path):
     assert contexts(EarlierRounds(1), source)['C_a_2'] == ['C_a_1']
 
 
+def test_rounds_that_a_training_file_does_not_list_are_found_where_the_sample_names_them(tmp_path):
+    data = {
+        f'C_{c}_{r}': {
+            'instruction': f'{r}?', 'answer': 'Yes.', 'image_ids': [f'p{c}'],
+            'rel_ins_ids': [f'C_{c}_{k}' for k in range(r)] + ['C_1_0', 'C_gone'],
+        }
+        for c in range(2) for r in range(3)
+    }  # fmt: skip
+    (tmp_path / 'C_instructions.json').write_text(json.dumps({'data': data}))
+    (tmp_path / 'C_train.json').write_text(json.dumps({'C_1_2': [], 'C_0_1': ['C_0_0'], 'C_0_2': []}))
+    (tmp_path / 'C.json').write_text('{}')
+    source = MimicIt(tmp_path / 'C_instructions.json', JsonImages(tmp_path / 'C.json'), tmp_path / 'C_train.json')
+    expected = {'C_1_2': ['C_1_0', 'C_1_1'], 'C_0_1': ['C_0_0'], 'C_0_2': ['C_0_0', 'C_0_1']}
+    assert contexts(EarlierRounds(), source) == expected
+    assert contexts(EarlierRounds(by='id', pattern=r'(.+)_\d+$'), source) == expected
+    assert contexts(SharedMedia(), source)['C_0_1'] == ['C_0_0', 'C_0_2']
+
+
 def test_random_ones_are_others_and_all_are_met(source):
     retriever = RandomInstructions((1, 2)).bind(source)
     drawn = [retriever(source[0], rng(seed)) for seed in range(100)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from array import array
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,8 @@ class SharedMedia(Choice):
 
     With the defaults these are the other instructions of a picture, pair, clip or album. What frames of a scene share
     is a part of their ids: ``pattern=r'scene\\d+'``. With ``by='id'`` samples are related whose own ids share it.
+    Examples that serve as context only, as of a training file that lists last rounds, are among them where the sample
+    names them, in the file or in its record; they stand first.
 
     Args:
         num, pick: see :class:`Choice`.
@@ -49,10 +52,12 @@ class SharedMedia(Choice):
             raise ValueError("by='id' needs a pattern: ids as a whole are never the same")
         self.by, self.pattern = by, pattern
         self._folder: Path | None = None
+        self._source: Source | None = None
 
     def bind(self, source: Source) -> SharedMedia:
         """The retriever for the samples of a source; the relations are found once and kept on disk."""
         bound = copy.copy(self)
+        bound._source = source
         bound._folder = kept(
             source, 'relation-table', lambda folder: self._make(source, folder), [self.by, self.pattern], []
         )
@@ -69,7 +74,20 @@ class SharedMedia(Choice):
         places.discard(own)
         if self.earlier:
             places = {place for place in places if own is not None and place < own}
-        return self.choose([self._ids[place] for place in sorted(places)], rng)
+        return self.choose([*self._context_only(sample), *(self._ids[place] for place in sorted(places))], rng)
+
+    def _context_only(self, sample: Sample) -> list[str]:
+        """Ids that a sample or its record names, of examples that share something with it and are no samples."""
+        named, own = dict.fromkeys(sample.context_ids), set(self._shared(sample))
+        with suppress(KeyError):  # a query from elsewhere
+            named |= dict.fromkeys(self._source.find(sample.id).context_ids)
+        found = []
+        for id in named:
+            if id != sample.id and self._ids.find(id) is None:
+                with suppress(KeyError):  # named, and not there
+                    if not own.isdisjoint(self._shared(self._source.find(id))):
+                        found.append(id)
+        return found
 
     def _shared(self, sample: Sample) -> list[str]:
         """What others may share with a sample."""

@@ -58,6 +58,7 @@ class Messages(Records):
     """
 
     id_field = 'id'
+    context_field = 'context_ids'
 
     def __init__(
         self,
@@ -102,10 +103,6 @@ class Messages(Records):
             asked = f'{pictures.taken} of them are asked for in "{field}"'
             record.fail(images_field, f'as many pictures as there are marks: {asked}')
         return tuple(turns)
-
-    def context(self, record: Record) -> tuple[str, ...]:
-        """``context_ids``, where a record has them."""
-        return tuple(record.texts('context_ids')) if record.get('context_ids') else ()
 
     def kind_of(self, record: Record, turns: tuple[Turn, ...]) -> Kind:
         """A video is one wherever it stands."""

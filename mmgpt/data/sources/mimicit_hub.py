@@ -32,6 +32,7 @@ class MimicItHub(Records):
     """
 
     id_field = 'id'
+    context_field = 'related instructions'
 
     def __init__(
         self,
@@ -62,10 +63,6 @@ class MimicItHub(Records):
             frames = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, self.max_frames)]
         media = (Medium(tuple(frames)),) if frames else ()
         return Turn('user', record.text('instruction'), media), Turn('assistant', record.text('answer'))
-
-    def context(self, record: Record) -> tuple[str, ...]:
-        """The related instructions."""
-        return tuple(record.texts('related instructions')) if record.get('related instructions') is not None else ()
 
     def kind_of(self, record: Record, turns: tuple[Turn, ...]) -> Kind:
         """What its pictures are."""

@@ -117,6 +117,7 @@ class Records(Source):
     member: ClassVar[str | None] = None  # where the file is an object: its member with the records
     lines: ClassVar[bool] = False  # the published file has lines, whatever its name
     id_field: ClassVar[str | None] = None  # None: the file's own key, or file name and number
+    context_field: ClassVar[str | None] = None  # the ids of a record's context samples; None: it has none
 
     def __init__(
         self,
@@ -205,8 +206,9 @@ class Records(Source):
         """
 
     def context(self, record: Record) -> tuple[str, ...]:
-        """The ids of a record's context samples; by default it has none."""
-        return ()
+        """The ids of a record's context samples, where it has them."""
+        field = self.context_field
+        return tuple(record.texts(field)) if field is not None and record.get(field) else ()
 
     def kind_of(self, record: Record, turns: tuple[Turn, ...]) -> Kind:
         """What the sample is reported as."""

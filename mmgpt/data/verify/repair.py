@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mmgpt.data.verify.findings import Report
 from mmgpt.data.verify.images import JsonEntries
 from mmgpt.data.verify.mimicit import MimicItFile, TrainFile
 from mmgpt.data.verify.others import SourceSamples
+from mmgpt.data.verify.records import RecordsFile
 from mmgpt.data.verify.tables import CellStore, TableEntries
 
 Drops = dict[str, set[int]]  # file -> entries that are left out
@@ -80,7 +81,7 @@ def repair(patient: Patient, report: Report, out: str | Path) -> list[tuple[Path
     written = []
     try:
         for file in annotations:
-            lost = _write_annotations(file, drops, partial / names[file.entries.path])
+            lost = _write_annotations(file, annotations, drops, partial / names[file.entries.path])
             written.append((out / names[file.entries.path], lost))
         for store in stores:
             lost = _write_store(store, drops, partial / names[store.path])
@@ -106,19 +107,24 @@ def _names(paths: Iterable[Path]) -> dict[Path, Path]:
     return {path: path.absolute().relative_to(root) for path in paths}
 
 
-def _write_annotations(annotations: Annotations, drops: Drops, path: Path) -> int:
+def _write_annotations(annotations: Annotations, files: Sequence[Annotations], drops: Drops, path: Path) -> int:
     entries = annotations.entries
     gone = drops.get(annotations.file, set())
-    contexts = {}
+    contexts, field, removed = {}, None, set()
     if isinstance(annotations, MimicItFile):
         contexts = _contexts(entries, gone, _removed(annotations, drops), 'rel_ins_ids')
     elif isinstance(annotations, TrainFile):
         removed = _removed(annotations.instructions, drops)
         gone = gone | {number for number, key in enumerate(entries.keys) if key in removed}
         contexts = _contexts(entries, gone, removed, None)
+    elif isinstance(annotations, RecordsFile) and annotations.source.context_field is not None:
+        field = annotations.source.context_field
+        removed = _lost([file for file in files if file.set == annotations.set], drops)
+        if not isinstance(entries, TableEntries):
+            contexts = _contexts(entries, gone, removed, field)
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(entries, TableEntries):
-        _write_table(entries, gone, path)
+        _write_table(entries, gone, field, removed, path)
     elif not gone and not contexts and not entries.slips:
         shutil.copy2(entries.path, path)
     else:
@@ -132,10 +138,21 @@ def _removed(instructions: MimicItFile, drops: Drops) -> set[str]:
     return {keys[number] for number in gone} - {key for number, key in enumerate(keys) if number not in gone}
 
 
+def _lost(files: Sequence[Annotations], drops: Drops) -> set[str]:
+    """As :func:`_removed`, of files of records, whose ids stand in their entries."""
+    gone: set[str | None] = set()
+    kept: set[str | None] = set()
+    for file in files if any(file.file in drops for file in files) else ():
+        dropped = drops.get(file.file, ())
+        for number in range(len(file.entries)):
+            (gone if number in dropped else kept).add(file.examine(number).id)
+    return gone - kept
+
+
 def _contexts(entries: Entries, gone: set[int], removed: set[str], name: str | None) -> dict[int, bytes]:
     """The entries whose list of context ids loses some, as they are to be written."""
     changed = {}
-    for number, key in enumerate(entries.keys if removed else ()):
+    for number in range(len(entries) if removed else 0):
         if number in gone:
             continue
         value = entries.value(number)
@@ -143,7 +160,8 @@ def _contexts(entries: Entries, gone: set[int], removed: set[str], name: str | N
         kept = [id for id in context or () if id not in removed]
         if context and kept != context:
             value = kept if name is None else {**value, name: kept}
-            changed[number] = f'{_json(key)}: {_json(value)}'.encode()
+            key = '' if entries.keys is None else f'{_json(entries.keys[number])}: '
+            changed[number] = f'{key}{_json(value)}'.encode()
     return changed
 
 
@@ -190,8 +208,11 @@ def _write_store(store: ImageStore, drops: Drops, path: Path) -> int:
     return len(gone)
 
 
-def _write_table(entries: TableEntries, gone: set[int], path: Path) -> None:
-    """Writes a table without some rows: Parquet as Parquet, Arrow as Arrow, and what lies beside as it is."""
+def _write_table(entries: TableEntries, gone: set[int], field: str | None, removed: set[str], path: Path) -> None:
+    """Writes a table without some rows, and without the ids of them in a column: Parquet as Parquet, Arrow as Arrow.
+
+    What lies beside is as it was.
+    """
     if entries.path.is_dir():
         for file in entries.path.iterdir():
             if file.is_file() and file not in entries.table.files:
@@ -200,28 +221,30 @@ def _write_table(entries: TableEntries, gone: set[int], path: Path) -> None:
     for file in entries.table.files:
         target = path / file.name if entries.path.is_dir() else path
         write = _write_arrow if file.suffix == '.arrow' else _write_parquet
-        start += write(file, {number - start for number in gone}, target)
+        start += write(file, {number - start for number in gone}, target, field, removed)
 
 
-def _write_arrow(file: Path, gone: set[int], path: Path) -> int:
-    """Writes an Arrow file without some rows; returns how many it had."""
+def _write_arrow(file: Path, gone: set[int], path: Path, field: str | None, removed: set[str]) -> int:
+    """Writes an Arrow file as :func:`_rest` leaves it; returns how many rows it had."""
     source = pa.memory_map(str(file))
     try:
         table = pa.ipc.open_stream(source).read_all()
     except pa.ArrowInvalid:
         table = pa.ipc.open_file(source).read_all()
-    kept = table.filter(pa.array([row not in gone for row in range(table.num_rows)], pa.bool_()))
+    kept = _rest(table, gone, field, removed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(path), 'wb') as target, pa.ipc.new_stream(target, table.schema) as writer:
         writer.write_table(kept)
     return table.num_rows
 
 
-def _write_parquet(file: Path, gone: set[int], path: Path) -> int:
-    """Writes a file without some rows, in its own row groups; returns how many rows it had."""
+def _write_parquet(
+    file: Path, gone: set[int], path: Path, field: str | None = None, removed: Collection[str] = ()
+) -> int:
+    """Writes a file as :func:`_rest` leaves it, in its own row groups; returns how many rows it had."""
     parquet = pq.ParquetFile(file, memory_map=True)
     rows = parquet.metadata.num_rows
-    if not any(0 <= row < rows for row in gone):
+    if not removed and not any(0 <= row < rows for row in gone):
         _link(file, path)
         return rows
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,12 +252,22 @@ def _write_parquet(file: Path, gone: set[int], path: Path) -> int:
         row = 0
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, use_threads=False)
-            kept = pa.array([row + place not in gone for place in range(table.num_rows)])
+            kept = _rest(table, {number - row for number in gone}, field, removed)
             row += table.num_rows
-            table = table.filter(kept)
-            if table.num_rows:
-                writer.write_table(table)
+            if kept.num_rows:
+                writer.write_table(kept)
     return rows
+
+
+def _rest(table: pa.Table, gone: set[int], field: str | None, removed: Collection[str]) -> pa.Table:
+    """A table without the rows of ``gone``, and the lists of its column ``field`` without the ids of ``removed``."""
+    kept = table.filter(pa.array([row not in gone for row in range(table.num_rows)], pa.bool_()))
+    if not removed or field not in kept.column_names:
+        return kept
+    place = kept.column_names.index(field)
+    column = kept.schema.field(place)
+    lists = [ids and [id for id in ids if id not in removed] for ids in kept.column(place).to_pylist()]
+    return kept.set_column(place, column, pa.array(lists, column.type))
 
 
 def _link(file: str | Path, path: str | Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmgpt.data.opening import NamedData
+from mmgpt.data.sources import Messages
 from mmgpt.data.verify import examine, open_patient
 from mmgpt.data.verify.repair import repair
 from tests.data import planting
@@ -65,6 +66,38 @@ def test_faults_in_tables(tmp_path, llama_tokenizer_dir, kind):
         left = pq.read_table(tmp_path / 'well' / path.name).to_pylist()
         assert [row['id'] for row in left] == ['m0', 'm1', 'm7']
         assert Image.open(io.BytesIO(left[2]['images'][0]['bytes'])).size == (24, 24)
+
+
+def save(records: list[dict], path) -> None:
+    if path.suffix in ('.json', '.jsonl'):
+        path.write_text(json.dumps(records) if path.suffix == '.json' else '\n'.join(map(json.dumps, records)))
+        return
+    table = pa.Table.from_pylist(records)
+    if path.suffix == '.parquet':
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), 'wb') as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+
+
+@pytest.mark.parametrize('kind', ['parquet', 'arrow', 'jsonl', 'json'])
+def test_context_ids_of_records_that_are_left_out_go_too(tmp_path, llama_tokenizer_dir, kind):
+    def record(id, answer, *context):
+        return {'id': id, 'messages': messages(answer, ''), 'context_ids': list(context)}
+
+    def look(folder):
+        source = {'type': 'Messages', 'annotations': [str(folder / f'{name}.{kind}') for name in 'ab']}
+        patient = open_patient(NamedData({'sources': [source]}, {'type': 'Otter'}, {'path': str(llama_tokenizer_dir)}))
+        return patient, examine(patient)
+
+    save([record('A', 'The last digit.', 'C', 'B'), record('B', '', 'A')], tmp_path / f'a.{kind}')
+    save([record('C', 'The last digit.', 'B', 'A'), record('D', 'The last digit.', 'B')], tmp_path / f'b.{kind}')
+    patient, report = look(tmp_path)
+    assert [(finding.kind, finding.id) for finding in report.findings] == [('empty_answer', 'B')]
+    repair(patient, report, tmp_path / 'well')
+    assert look(tmp_path / 'well')[1].findings == []
+    left = list(Messages([tmp_path / 'well' / f'{name}.{kind}' for name in 'ab']))
+    assert [(sample.id, sample.context_ids) for sample in left] == [('A', ('C',)), ('C', ('A',)), ('D', ())]
 
 
 def test_videos_that_cannot_be_read(tmp_path, llama_tokenizer_dir):

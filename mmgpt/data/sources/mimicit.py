@@ -150,14 +150,7 @@ class MimicIt(Source):
         frames = _strings(record.get('image_ids'), where, '"image_ids"')
         if context is None:
             context = _strings(record.get('rel_ins_ids'), where, '"rel_ins_ids"')
-        if self.images is None:
-            frames = ()
-        elif self.max_frames is not None and len(frames) > self.max_frames:
-            frames = tuple(frames[int(i)] for i in np.linspace(0, len(frames) - 1, self.max_frames))
-        if self.media == 'each':
-            media = tuple(Medium((frame,)) for frame in frames)
-        else:
-            media = (Medium(frames),) if frames else ()
+        media = () if self.images is None else media_of(frames, self.media, self.max_frames)
         return Sample(
             id=self._records.keys[place],
             turns=(Turn('user', question, media), Turn('assistant', answer)),
@@ -170,6 +163,15 @@ class MimicIt(Source):
     @staticmethod
     def _where(records: JsonObject, place: int) -> str:
         return f'{records.path}: {records.keys[place]!r}'
+
+
+def media_of(frames: tuple[str, ...], media: Literal['one', 'each'], max_frames: int | None) -> tuple[Medium, ...]:
+    """The media that the images of an instruction are; arguments as of :class:`MimicIt`."""
+    if max_frames is not None and len(frames) > max_frames:
+        frames = tuple(frames[int(i)] for i in np.linspace(0, len(frames) - 1, max_frames))
+    if media == 'each':
+        return tuple(Medium((frame,)) for frame in frames)
+    return (Medium(frames),) if frames else ()
 
 
 def _string(record: dict[str, Any], name: str, where: str) -> str:

@@ -126,22 +126,20 @@ def _language(census: Census, number: int) -> str:
 
 
 def repeated_images(store: ImageStore) -> Iterator[Finding]:
-    """Keys that an image store has more than once; the first image is taken for the right one."""
+    """Keys that an image store has more than once; the last image is the one that a run shows, and that is checked."""
     repeated = set() if isinstance(store, FolderImages | CellStore) else set(store.index.duplicates())
-    seen: set[str] = set()
     for place, key in enumerate(store.keys() if repeated else ()):
-        if key in repeated and key in seen:
+        if key in repeated and place != store.place(key):
             yield Finding(
                 'duplicate_id',
                 'error',
                 str(store.path),
                 store.entries.line(place) if isinstance(store, JsonEntries) else None,
                 key,
-                'the image id is used before in this file',
-                'give it another id, or take one of the two out',
+                'the image id is used again in this file, and the last image that has it is the one that is shown',
+                'give it another id, or take this one out, which is never shown',
                 ((str(store.path), place),),
             )
-        seen.add(key)
 
 
 def leaks(censuses: Sequence[Census]) -> Iterator[Finding]:

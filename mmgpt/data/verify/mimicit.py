@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.sources.mimicit import media_of
 from mmgpt.data.verify.annotations import Annotations, Examined, parse, sound, wrong_type
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Fault
-from mmgpt.structures import Medium, Sample, Turn
+from mmgpt.structures import Sample, Turn
 
 
 class MimicItFile(Annotations):
@@ -22,6 +23,7 @@ class MimicItFile(Annotations):
         images: the set's store.
         train: the set's ``XX_train.json``; None = every entry is a sample.
         description: the longest task description that may stand in front of a sample.
+        media, max_frames: as of :class:`~mmgpt.data.sources.MimicIt`.
     """
 
     keyed = True
@@ -33,8 +35,11 @@ class MimicItFile(Annotations):
         images: ImageStore | None = None,
         train: Entries | None = None,
         description: str = '',
+        media: Literal['one', 'each'] = 'one',
+        max_frames: int | None = None,
     ) -> None:
         super().__init__(set, entries, images)
+        self.media, self.max_frames = media, max_frames
         self.system = (Turn('system', description),) if description else ()
         self.ids = KeyIndex(entries.keys or [])
         self.train = None if train is None else TrainFile(set, train, self)
@@ -74,7 +79,7 @@ class MimicItFile(Annotations):
             shown = []
         samples = []
         if isinstance(record.get('instruction'), str) and isinstance(record.get('answer'), str):
-            media = (Medium(tuple(shown)),) if shown else ()
+            media = media_of(tuple(shown), self.media, self.max_frames)
             turns = (*self.system, Turn('user', record['instruction'], media), Turn('assistant', record['answer']))
             samples.append(Sample(id or '', turns, source=self.set))
         return Examined(id, samples, shown, faults)

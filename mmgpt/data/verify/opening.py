@@ -85,7 +85,9 @@ def _open_source(
         set = cfg.get('name') or path.stem.removesuffix('_instructions')
         description = max(cfg.get('task_descriptions') or [''], key=len)
         train = None if train is None else Entries(train, keyed=True)
-        file = MimicItFile(set, Entries(path, member='data', keyed=True), images, train, description)
+        entries = Entries(path, member='data', keyed=True)
+        media = {name: cfg[name] for name in ('media', 'max_frames') if name in cfg}
+        file = MimicItFile(set, entries, images, train, description, **media)
         return [file] if file.train is None else [file, file.train]
     if issubclass(kind, Records):
         paths = cfg.pop('annotations')

@@ -20,14 +20,19 @@ class TextCheck:
 
     Args:
         template: its special tokens must not stand in texts.
-        prompter: makes the labels; None = there is no fitting tokenizer, and labels are not checked.
+        prompter: makes the labels, and knows how an answer and a text end, which must not stand in texts either; None =
+            there is no fitting tokenizer, and labels are not checked.
     """
 
     def __init__(self, template: Template, prompter: Prompter | None) -> None:
         self.template = template
         self.prompter = prompter
-        ends = () if prompter is None else (prompter.stop_token_id, prompter.tokenizer.eos_token_id)
+        ends, tokens = (), template.special_tokens
+        if prompter is not None:
+            ends = (prompter.stop_token_id, prompter.tokenizer.eos_token_id)
+            tokens = (*tokens, prompter.template.stop_token, prompter.tokenizer.eos_token)
         self._no_answer = {IGNORE_INDEX, *ends}
+        self._tokens = tuple(filter(None, dict.fromkeys(tokens)))
 
     def __call__(self, sample: Sample, max_seq_len: int | None = None) -> Iterator[Fault]:
         """The faults of a sample.
@@ -46,7 +51,7 @@ class TextCheck:
     def _texts(self, sample: Sample) -> Iterator[Fault]:
         for turn in sample.turns:
             text = f'{turn.text}\n{turn.input}'.strip()
-            for token in self.template.special_tokens:
+            for token in self._tokens:
                 if token not in text:
                     continue
                 what = f'the text of the {turn.role} turn holds {token!r}: {_around(text, token)!r}'

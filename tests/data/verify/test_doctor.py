@@ -1,10 +1,13 @@
 """The doctor against faults that were planted by somebody who does not know it."""
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 
+from mmgpt.data.builder import build_image_store
+from mmgpt.data.image_stores import write_parquet_images
 from mmgpt.data.opening import NamedData
 from mmgpt.data.sources import Source
 from mmgpt.data.verify import KINDS, examine, open_patient
@@ -297,6 +300,47 @@ def test_what_a_run_reads_is_no_fault_and_what_it_refuses_is(tmp_path, llama_tok
     source = {'type': 'MimicIt', 'instructions': str(tmp_path / 'XX_instructions.json')}
     (finding,) = look_through(llama_tokenizer_dir, [source])[1].findings
     assert '"language" should be a string' in finding.message
+
+
+def test_ends_of_answers_and_texts_stand_in_no_text(tmp_path, llama_tokenizer_dir):
+    answers = {'a': 'It is 7.</s>', 'b': 'It is 7.<|endofchunk|> So it is.', 'c': 'It is </s> 7.', 'd': 'It is 7.'}
+    records = {id: {'instruction': 'Why?', 'answer': answer} for id, answer in answers.items()}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': records}))
+    found = look(tmp_path, llama_tokenizer_dir)
+    assert [(finding.kind, finding.id) for finding in found] == [('split_token', id) for id in 'abc']
+    assert "holds '</s>'" in found[0].message
+
+
+def test_images_that_are_a_medium_each_have_a_mark_each(tmp_path, llama_tokenizer_dir):
+    pictures = [f'XX_IMG_{i}' for i in range(20)]
+    record = {'instruction': 'Which?', 'answer': 'The last one of them.', 'image_ids': pictures}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': {'XX_INS_1': record}}))
+    encoded = base64.b64encode(planting.picture(0)).decode()
+    (tmp_path / 'XX.json').write_text(json.dumps(dict.fromkeys(pictures, encoded)))
+    files = {'instructions': str(tmp_path / 'XX_instructions.json'), 'images': str(tmp_path / 'XX.json')}
+    for more, expected in (
+        ({}, []),
+        ({'media': 'each'}, ['truncated_answer', 'no_target']),
+        ({'media': 'each', 'max_frames': 2}, []),
+    ):
+        source = {'type': 'MimicIt', **files, 'max_seq_len': 40, **more}
+        assert [f.kind for f in look_through(llama_tokenizer_dir, [source])[1].findings] == expected
+
+
+@pytest.mark.parametrize('kind', ['json', 'parquet'])
+def test_of_two_pictures_of_one_id_the_one_that_is_shown_is_checked_and_stays(tmp_path, llama_tokenizer_dir, kind):
+    record = {'instruction': 'Which?', 'answer': 'The last one of them.', 'image_ids': ['p']}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': {'XX_INS_1': record}}))
+    path, two = tmp_path / f'XX.{kind}', [('p', planting.picture(0)[:50]), ('p', planting.picture(1))]
+    if kind == 'json':
+        path.write_text(',\n'.join(f'"{id}": "{base64.b64encode(data).decode()}"' for id, data in two).join('{}'))
+    else:
+        write_parquet_images(path, two)
+    source = {'type': 'MimicIt', 'instructions': str(tmp_path / 'XX_instructions.json'), 'images': str(path)}
+    patient, report = look_through(llama_tokenizer_dir, [source])
+    assert [(f.kind, f.line) for f in report.findings] == [('duplicate_id', 1 if kind == 'json' else None)]
+    repair(patient, report, tmp_path / 'well')
+    assert build_image_store(tmp_path / 'well' / path.name).read('p') == planting.picture(1)
 
 
 def test_images_that_cannot_be_opened_cost_no_records(tmp_path, llama_tokenizer_dir):

@@ -63,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
                     file.write(json.dumps(row.to_dict(dataset), ensure_ascii=False) + '\n')
         if args.out:
             shown = islice(rows(dataset, groups(), pixels=True), args.limit or ROWS_OF_A_PAGE)
-            count = write_page(args.out, shown, dataset, title=args.config or args.ann)
+            whole = args.limit is None and not any(dataset.blocks)  # what is streamed is fetched as far as it is shown
+            count = write_page(args.out, shown, dataset, args.config or args.ann, whole)
             print(f'{args.out}: {count} rows, of {len(dataset)} samples')
     except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error

@@ -139,6 +139,13 @@ class InstructionDataset(Dataset):
         """The ids, labels and media of a sample with its context; reads no pixels."""
         return self._first(address)[1]
 
+    def named(self, address: Address) -> Encoded:
+        """As :meth:`encode`, its media frame by frame under the names that an item has; reads no pixels either."""
+        used, encoded, _ = self._first(address)
+        with _located(self.entries[used.source], used):
+            media = tuple(Medium(tuple(key for key, _ in medium)) for medium in self._frames_of(used, encoded))
+        return replace(encoded, media=media)
+
     def measure(self, address: Address) -> Length:
         """How many tokens a sample has with its context, and whether that depends on the epoch; reads no pixels."""
         used, encoded, rng = self._first(address)
@@ -269,15 +276,18 @@ class InstructionDataset(Dataset):
         entry = self.entries[address.source]
         media = []
         with _located(entry, address):
-            for m, medium in enumerate(_expand(medium, entry.source.images) for medium in encoded.media):
-                keys = []
-                for f, picture in enumerate(medium.frames):
-                    key = self._frame_key(address, m, f, picture)
+            for m, medium in enumerate(self._frames_of(address, encoded)):
+                for key, picture in medium:
                     if key not in frames:
                         frames[key] = self._frame(entry, picture, (self.seed, *address, m + 1))
-                    keys.append(key)
-                media.append(Medium(tuple(keys)))
+                media.append(Medium(tuple(key for key, _ in medium)))
         return Item(replace(encoded, media=tuple(media)), frames)
+
+    def _frames_of(self, address: Address, encoded: Encoded) -> Iterator[list[tuple[FrameKey, Hashable | Image.Image]]]:
+        """The frames of each medium: what makes two the same one, and the picture or its key."""
+        images = self.entries[address.source].source.images
+        for m, medium in enumerate(_expand(medium, images) for medium in encoded.media):
+            yield [(self._frame_key(address, m, f, picture), picture) for f, picture in enumerate(medium.frames)]
 
     def _frame(self, entry: SourceEntry, picture: Hashable, draw: tuple[int, ...]) -> Tensor | CachedFrame:
         if self.features is not None:

@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+import tarfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ import torch
 from PIL import Image
 
 from mmgpt.data.browse import packed, rows, without_augmentation, write_page
+from mmgpt.data.browse.rows import addresses, spaced
 from mmgpt.data.dataset import Address, InstructionDataset
-from mmgpt.data.image_stores import ParquetImages
+from mmgpt.data.image_stores import ParquetImages, VideoFiles
 from mmgpt.data.incontext import RelatedInstructions
 from mmgpt.data.source_entry import SourceEntry
-from mmgpt.data.sources import MimicIt
+from mmgpt.data.sources import ImageTextTars, MimicIt
 from mmgpt.data.vision_inputs import RandomBrightness
 from tests.data import planting
 from tools import browse_dataset
@@ -120,6 +123,48 @@ def test_a_page_holds_all_it_shows(dataset, tmp_path):
     shown = np.array(Image.open(io.BytesIO(base64.b64decode(url.split(',')[1]))))
     frame = plain.prompter.frame('XX_IMG_01', plain.entries[0].source.images)
     assert np.array_equal(shown, frame.permute(1, 2, 0).numpy())
+
+
+def test_frames_are_named_as_an_item_has_them(prompter, tmp_path, make_picture):
+    av = pytest.importorskip('av')
+    (tmp_path / 'p.png').write_bytes(make_picture(5))
+    record = {'instruction': 'What?', 'answer': 'A clip.', 'image_ids': ['clip.mp4', 'p.png']}
+    (tmp_path / 'V_instructions.json').write_text(json.dumps({'data': {'V_INS_0': record}}))
+    with av.open(str(tmp_path / 'clip.mp4'), 'w') as file:
+        stream = file.add_stream('mpeg4', rate=5)
+        stream.width = stream.height = 32
+        for number in range(3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 80 * number, np.uint8))))
+        file.mux(stream.encode())
+    with tarfile.open(tmp_path / '0.tar', 'w') as tar:
+        for name, data in (('a.png', make_picture(6)), ('a.txt', b'A house.')):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    sources = [MimicIt(tmp_path / 'V_instructions.json', VideoFiles(tmp_path)), ImageTextTars(tmp_path / '0.tar')]
+    dataset = InstructionDataset(list(map(SourceEntry, sources)), prompter)
+    lines = [row.to_dict(dataset)['media'] for row in rows(dataset)]
+    assert [medium['frame_ids'] for medium in lines[0]] == [['clip.mp4#0', 'clip.mp4#1', 'clip.mp4#2', 'p.png']]
+    assert [medium['shape'][0] for medium in lines[0]] == [4]
+    assert [medium['frame_ids'] for medium in lines[1]] == [[[0, 0]]]  # it has no name: its place
+    assert lines == [row.to_dict(dataset)['media'] for row in rows(dataset, pixels=True)]
+
+
+def test_a_limit_reads_no_more_than_is_shown(tmp_path, llama_tokenizer_dir):
+    records = [{'instruction': f'{i}?', 'input': '', 'output': 'Yes.'} for i in range(5)]
+    (tmp_path / 'a.json').write_text(json.dumps([*records, {'instruction': 'broken'}]))
+    named = ['--source', 'alpaca', '--ann', str(tmp_path / 'a.json'), '--template', 'Otter']
+    named += ['--tokenizer', str(llama_tokenizer_dir), '--out', str(tmp_path / 'page.html')]
+    assert browse_dataset.main([*named, '--limit', '3']) == 0
+    assert [(one['of'], one['all']) for one in page_data(tmp_path / 'page.html')[1]['histograms']] == [(3, 6)] * 2
+    assert browse_dataset.main([*named, '--limit', '6']) == 2
+
+
+def test_samples_are_spaced_over_all_sources():
+    dataset = SimpleNamespace(sizes=[0, 3, 0, 7])
+    every = [address for (address,) in addresses(dataset)]
+    assert list(spaced(dataset, 10)) == every
+    assert list(spaced(dataset, 4)) == [every[i] for i in (0, 3, 6, 9)]
 
 
 @pytest.mark.parametrize('folder', ['llama_tokenizer_dir', 'gpt2_tokenizer_dir'])

@@ -17,22 +17,25 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mmgpt.data.browse.rows import Row, addresses, frame_name
+from mmgpt.data.browse.rows import Row, frame_name, spaced
 from mmgpt.data.dataset import FrameKey, InstructionDataset
-from mmgpt.structures import IGNORE_INDEX
+from mmgpt.structures import IGNORE_INDEX, Encoded
 
 COUNTED = 2000  # samples, evenly spaced, that the histograms are of
 MOST_PARTS = 8  # tokens that one character may be made of
 
 
-def write_page(path: str | Path, rows: Iterable[Row], dataset: InstructionDataset, title: str) -> int:
+def write_page(
+    path: str | Path, rows: Iterable[Row], dataset: InstructionDataset, title: str, whole: bool = True
+) -> int:
     """Writes a page of rows.
 
     Args:
         path: the HTML file.
         rows: with their frames.
-        dataset: that they are of; its lengths are shown as histograms.
+        dataset: that they are of; lengths are shown as histograms.
         title: of the page.
+        whole: the lengths are those of samples of the whole data set, else those of the rows, and nothing more is read.
 
     Returns:
         the number of rows.
@@ -40,12 +43,18 @@ def write_page(path: str | Path, rows: Iterable[Row], dataset: InstructionDatase
     tokenizer, media_id = dataset.prompter.tokenizer, dataset.prompter.media_token_id
     show = _token_texts(tokenizer)
     frames: dict[FrameKey, str] = {}  # as data URLs
-    shown = [_row(row, show, media_id, frames) for row in rows]
+    shown, samples = [], []
+    for row in rows:
+        shown.append(_row(row, show, media_id, frames))
+        samples += map(_lengths, row.sources, row.samples)
+    if whole:
+        every = spaced(dataset, COUNTED)
+        samples = [_lengths(dataset.entries[one.source].source.name, dataset.encode(one)) for one in every]
     numbers = {key: number for number, key in enumerate(frames)}
     for row in shown:
         for medium in row['media']:
             medium['frames'] = [numbers[key] for key in medium['frames']]
-    data = {'rows': shown, 'frames': list(frames.values()), 'histograms': _histograms(dataset)}
+    data = {'rows': shown, 'frames': list(frames.values()), 'histograms': _histograms(samples, len(dataset))}
     text = json.dumps(data, ensure_ascii=False, separators=(',', ':')).replace('<', '\\u003c')
     page = files('mmgpt.data.browse').joinpath('page.html').read_text(encoding='utf-8')
     page = page.replace('{{title}}', html.escape(title)).replace('{{data}}', text)
@@ -111,19 +120,20 @@ def _data_url(frame: Tensor) -> str:
     return f'data:image/{"png" if small else "jpeg"};base64,{base64.b64encode(file.getvalue()).decode()}'
 
 
-def _histograms(dataset: InstructionDataset) -> list[dict[str, Any]]:
+def _lengths(source: str, sample: Encoded) -> tuple[str, int, int]:
+    """The source of a sample, its tokens, and those that are trained."""
+    return source, len(sample.input_ids), int((sample.labels != IGNORE_INDEX).sum())
+
+
+def _histograms(samples: list[tuple[str, int, int]], all: int) -> list[dict[str, Any]]:
     """The lengths of samples and of what is trained of them, per source."""
-    every = [address for group in addresses(dataset) for address in group]
-    chosen = [every[int(i)] for i in np.linspace(0, len(every) - 1, min(COUNTED, len(every)))]
     tokens: dict[str, list[int]] = {}
     trained: dict[str, list[int]] = {}
-    for address in chosen:
-        sample = dataset.encode(address)
-        name = dataset.entries[address.source].source.name
-        tokens.setdefault(name, []).append(len(sample.input_ids))
-        trained.setdefault(name, []).append(int((sample.labels != IGNORE_INDEX).sum()))
+    for name, length, answers in samples:
+        tokens.setdefault(name, []).append(length)
+        trained.setdefault(name, []).append(answers)
     both = (('Tokens of a sample', tokens), ('Trained tokens of a sample', trained))
-    return [{'title': title, 'sets': _bars(counts), 'of': len(chosen), 'all': len(every)} for title, counts in both]
+    return [{'title': title, 'sets': _bars(counts), 'of': len(samples), 'all': all} for title, counts in both]
 
 
 def _bars(counts: dict[str, list[int]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ class Row:
     """One row of a batch: a sample with its context, or several of them that were packed.
 
     Args:
-        samples: what it holds, in its order.
+        samples: what it holds, in its order; their media name frames by :class:`~mmgpt.data.dataset.FrameKey`.
         sources: the name of the source of each.
         frames: the pixels of its frames, where they were read.
     """
@@ -107,7 +108,7 @@ def rows(
             frames = {key: frame for item in items for key, frame in item.frames.items()}
             yield Row(tuple(item.encoded for item in items), names, frames)
         else:
-            yield Row(tuple(dataset.encode(address) for address in group), names, {})
+            yield Row(tuple(dataset.named(address) for address in group), names, {})
 
 
 def packed(dataset: InstructionDataset, sampler: Mapping[str, Any]) -> Iterator[list[Address]] | None:
@@ -128,6 +129,14 @@ def addresses(dataset: InstructionDataset) -> Iterator[list[Address]]:
     for source, size in enumerate(dataset.sizes):
         for index in range(size):
             yield [Address(source, index)]
+
+
+def spaced(dataset: InstructionDataset, most: int) -> Iterator[Address]:
+    """At most so many samples, evenly spaced over all sources."""
+    ends = np.cumsum(dataset.sizes)
+    for number in np.linspace(0, ends[-1] - 1, min(most, ends[-1])).astype(int):
+        source = int(np.searchsorted(ends, number, side='right'))
+        yield Address(source, int(number - ends[source] + dataset.sizes[source]))
 
 
 def without_augmentation(dataset: InstructionDataset) -> InstructionDataset:

@@ -93,7 +93,8 @@ def examine(patient: Patient, jobs: int = 1, progress: _Progress | None = None) 
         all findings, and the lengths of the answers of each set.
     """
     progress = progress or _Progress()
-    report = Report(samples=sum(a.samples for a in patient.annotations if a not in patient.evaluated))
+    samples = [a.samples for a in patient.annotations]
+    report = Report(samples=sum(n for n, a in zip(samples, patient.annotations) if a not in patient.evaluated))
     report.add(patient.findings)
     for entries in (*(a.entries for a in patient.annotations), *(s.entries for s in _json_stores(patient))):
         report.add(_slips(entries))
@@ -108,6 +109,7 @@ def examine(patient: Patient, jobs: int = 1, progress: _Progress | None = None) 
     report.add(wrong_contexts(censuses))
     report.add(repeated_between(censuses))
     report.add(leaks(censuses))
+    report.add(_empty(patient.annotations, samples, {finding.file for finding in report.findings}))
     report.sort()
     return report
 
@@ -184,6 +186,14 @@ def _slips(entries: Entries | TableEntries) -> Iterator[Finding]:
     for slip in entries.slips:
         line, message = entries.line_at(slip.position), f'the file is not valid JSON: {slip.message}'
         yield Finding('wrong_type', 'error', str(entries.path), line, None, message, 'mend the file at this place')
+
+
+def _empty(annotations: Sequence[Annotations], samples: Sequence[int], told: set[str]) -> Iterator[Finding]:
+    """Sets without a sample, where no fault of their files has been told."""
+    full = {file.set for file, count in zip(annotations, samples) if count or file.file in told}
+    for name, file in {file.set: file.file for file in reversed(annotations) if file.set not in full}.items():
+        message = f'the set {name!r} has no samples: nothing is trained on or asked of it'
+        yield Finding('wrong_type', 'warning', file, None, None, message, 'name a file that has some, or take it out')
 
 
 def _in_the_order_of(store: ImageStore, keys: list[str]) -> list[str]:

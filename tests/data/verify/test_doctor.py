@@ -144,6 +144,20 @@ def test_ids_are_expected_where_a_list_is(tmp_path, llama_tokenizer_dir):
         assert [finding.kind for finding in look(tmp_path, llama_tokenizer_dir)] == ['wrong_type']
 
 
+@pytest.mark.parametrize('train', [None, '{}'])
+def test_a_set_without_samples_is_told(tmp_path, llama_tokenizer_dir, train):
+    record = {'instruction': 'Why?', 'answer': 'Because it was made so.'}
+    data = {} if train is None else {'XX_INS_1': record}
+    (tmp_path / 'XX_instructions.json').write_text(json.dumps({'data': data}))
+    source = {'type': 'MimicIt', 'instructions': str(tmp_path / 'XX_instructions.json')}
+    if train is not None:
+        (tmp_path / 'XX_train.json').write_text(train)
+        source['train'] = str(tmp_path / 'XX_train.json')
+    (finding,) = look_through(llama_tokenizer_dir, [source])[1].findings
+    assert (finding.severity, finding.file) == ('warning', source['instructions'])
+    assert "the set 'XX' has no samples" in finding.message
+
+
 def test_many_conversations_about_one_picture_are_a_warning(tmp_path, llama_tokenizer_dir):
     turns = [{'from': 'human', 'value': 'What?'}, {'from': 'gpt', 'value': 'The last digit.'}]
     records = [{'id': str(i // 2), 'conversations': [turns[0], {**turns[1], 'value': f'{i}'}]} for i in range(20)]

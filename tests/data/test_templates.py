@@ -48,6 +48,9 @@ def test_clean_up():
     assert Otter().render(turns((' \na - b?\n ', '\t1\r\n2 \n'))).text == 'User:a - b? GPT:<answer>1\n2<|endofchunk|>'
     plain = Otter(keep_symbols=False).render(turns(('# a - <image>b?', '* "1" ~ 2%'))).text
     assert plain == 'User:a imageb? GPT:<answer>"1" 2<|endofchunk|>'
+    described = [Turn('system', 'Answer in 1-2 words: red/green.'), *turns(('red/green?', 'Red: 100%'))]
+    plain = Otter(keep_symbols=False).render(described).text
+    assert plain == 'Answer in 1-2 words: red/green.\nUser:redgreen? GPT:<answer>Red 100<|endofchunk|>'
 
 
 def test_an_unfinished_answer_has_no_end():

@@ -64,7 +64,7 @@ class Otter(ChunkTemplate):
         text = turn.text.replace('\r\n', '\n')
         if turn.input:
             text += '\n' + turn.input.replace('\r\n', '\n')
-        if not self.keep_symbols:
+        if not self.keep_symbols and turn.role != 'system':
             text = re.sub(r'\s{2,}', ' ', re.sub(r'[^\w\s.,?!()"\']', '', text))
         check_marks(text, turn, self.media_token)
         return text.strip() if turn.role == 'assistant' else text.strip(' \n')

@@ -69,6 +69,10 @@ class SourceEntry:
         check_attend_next(self.source, self.attend_next)
         if self.marks not in ('every', 'first'):
             raise ValueError(f"marks must be 'every' or 'first', got {self.marks!r}")
+        if not isinstance(self.num_samples, int | None):
+            raise ValueError(
+                f'num_samples of {self.source.name} must be a whole number or None, got {self.num_samples!r}'
+            )
         if self.weight < 0 or self.loss_weight < 0 or (self.num_samples or 0) < 0:
             raise ValueError(f'weight, num_samples and loss_weight of {self.source.name} must not be negative')
         if self.quota and not len(self.source):

@@ -193,6 +193,8 @@ def test_shares_of_a_source(source):
     for options in (dict(weight=-1), dict(num_samples=-2), dict(loss_weight=-1)):
         with pytest.raises(ValueError, match='must not be negative'):
             SourceEntry(source, **options)
+    with pytest.raises(ValueError, match=r'num_samples of XX must be a whole number or None, got 1000\.0'):
+        SourceEntry(source, num_samples=1e3)
     with pytest.raises(ValueError, match="marks must be 'every' or 'first'"):
         SourceEntry(source, marks='one')
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mmgpt.data.converters.base import image_id, read_key
 from mmgpt.data.converters.pictures import PART_BYTES, Encoder, PictureParts, Pictures, Report, Unit
-from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.image_stores import ImageStore, VideoFiles
+from mmgpt.data.video import VIDEO_ENDINGS
 
 
 def write_parquet(
@@ -19,7 +20,8 @@ def write_parquet(
 ) -> Report:
     """Writes all pictures of a store into a Parquet file, or a folder of them where they are more than ``part_bytes``.
 
-    What cannot be decoded is left out and reported. A run that was interrupted goes on where it stopped.
+    What cannot be decoded is left out and reported, and so are videos, of which an id would have one picture. A run
+    that was interrupted goes on where it stopped.
 
     Args:
         images: the store.
@@ -35,9 +37,18 @@ def write_parquet(
     """
     encoder, report = encoder or Encoder(size=None), Report()
 
+    def pictures(key: str) -> Pictures:
+        where = f'{images.path}: {key}'
+        if isinstance(images, VideoFiles) and key.lower().endswith(VIDEO_ENDINGS):
+            raise ValueError(
+                f'{where} is a video, of which one picture would be left: name the folder as images instead'
+            )
+        return Pictures(
+            [(key if prefix is None else image_id(prefix, key), encoder.still(read_key(images, key), where))]
+        )
+
     def unit(key: str) -> Unit:
-        id = key if prefix is None else image_id(prefix, key)
-        return Unit(key, lambda: Pictures([(id, encoder.still(read_key(images, key), f'{images.path}: {key}'))]))
+        return Unit(key, lambda: pictures(key))
 
     settings = {'images': str(images.path), 'prefix': prefix, 'encoder': list(encoder)}
     parts = PictureParts(out, settings, part_bytes)

@@ -71,7 +71,8 @@ def write_dataset(
 
     Returns:
         How many samples and pictures were written, the samples that could not be read, and how many examples are named
-        as context that are no samples themselves (as with ``XX_train.json``): those are not written.
+        as context that are no samples themselves (as with ``XX_train.json``; those are not written), or whose id
+        samples of several sources have (as translations do; of these the last is read back).
 
     Raises:
         FileExistsError: ``out`` is there.
@@ -101,10 +102,16 @@ def write_dataset(
     if not shards:
         shutil.rmtree(folder)
         raise ValueError(f'{out}: there is no sample to write\n{report}')
-    if absent := _absent(folder / 'data'):
+    absent, shared = _unclear(folder / 'data')
+    if absent:
         report.faults['context examples'] = (
             f'{len(absent)} that samples name, such as {min(absent)!r}, are not among the samples and were not '
             'written: what is read back cannot show them'
+        )
+    if shared:
+        report.faults['ids of several sources'] = (
+            f'{len(shared)} that samples name as context, such as {min(shared)!r}, are ids of several sources or '
+            'languages: what is read back shows the last one to all of them; write each source into a folder of its own'
         )
     for ledger in folder.glob('*.json'):
         ledger.unlink()
@@ -135,15 +142,18 @@ def _same_run(folder: Path, settings: list[list[Any]]) -> None:
     begun.write_text(json.dumps(settings))
 
 
-def _absent(folder: Path) -> set[str]:
-    """Ids that the samples of the files in a folder name as context, and that none of them has."""
-    ids: set[str] = set()
+def _unclear(folder: Path) -> tuple[set[str], set[str]]:
+    """Ids that the samples in a folder name as context: those that none of them has, and those of several sources."""
+    sources: dict[str, tuple[str, str]] = {}
+    shared: set[str] = set()
     context: set[str] = set()
     for file in folder.glob('*.parquet'):
-        table = pq.read_table(file, columns=['id', 'context_ids'])
-        ids.update(table.column('id').to_pylist())
+        table = pq.read_table(file, columns=['id', 'source', 'language', 'context_ids'])
+        for id, *source in zip(*(table.column(name).to_pylist() for name in ('id', 'source', 'language'))):
+            if sources.setdefault(id, source) != source:
+                shared.add(id)
         context.update(pc.list_flatten(table.column('context_ids')).to_pylist())
-    return context - ids
+    return context - sources.keys(), context & shared
 
 
 Row = tuple[int, dict[str, Any]]  # the number of its sample, and its columns

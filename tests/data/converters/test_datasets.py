@@ -149,6 +149,18 @@ def test_context_that_is_no_sample_is_told(mimicit, tmp_path, capsys):
     assert len(back(tmp_path / 'out')) == 2
 
 
+def test_context_whose_id_several_sources_have_is_told(mimicit, tmp_path):
+    images, text = ParquetImages(mimicit / 'XX.parquet'), (mimicit / 'XX_instructions.json').read_text()
+    (tmp_path / 'zh_instructions.json').write_text(text)
+    one = MimicIt(mimicit / 'XX_instructions.json', images)
+    assert not write_dataset([one, one], tmp_path / 'twice').faults
+    other = MimicIt(tmp_path / 'zh_instructions.json', images)
+    for name, sources, languages in (('a', [one, other], ()), ('b', [one, one], ('', 'zh'))):
+        faults = write_dataset(sources, tmp_path / name, languages=languages).faults
+        assert list(faults) == ['ids of several sources']
+        assert "that samples name as context, such as 'XX_INS_00', are ids of several sources" in str(faults)
+
+
 def test_the_tool_takes_a_source_or_a_config(mimicit, tmp_path, capsys):
     ann, images = str(mimicit / 'XX_instructions.json'), str(mimicit / 'XX.parquet')
     named = ['--source', 'mimicit', '--ann', ann, '--images', images]
@@ -168,13 +180,13 @@ def test_a_training_data_file_and_languages(mimicit, tmp_path):
     shown = dict(mimicit_path=ann, images_path=images)
     groups = {'VIDEO_TEXT': {'A': {**shown, 'num_samples': 20}}, 'TEXT_ONLY': {'B': dict(mimicit_path=ann)}}
     (tmp_path / 'mix.yaml').write_text(json.dumps(groups))
-    assert to_datasets.main([str(tmp_path / 'mix.yaml'), '--out', str(tmp_path / 'a')]) == 0
+    assert to_datasets.main([str(tmp_path / 'mix.yaml'), '--out', str(tmp_path / 'a')]) == 1  # A and B share their ids
     again = back(tmp_path / 'a')
     assert len(again) == 20 + 16
     assert [again[i].kind for i in (0, 20)] == ['video', 'text']
     entry = dict(type='TrainingData', path=str(tmp_path / 'mix.yaml'), language='ko')
     (tmp_path / 'config.py').write_text(f'train_dataloader = dict(dataset=dict(sources=[{entry!r}]))')
-    assert to_datasets.main([str(tmp_path / 'config.py'), '--out', str(tmp_path / 'b')]) == 0
+    assert to_datasets.main([str(tmp_path / 'config.py'), '--out', str(tmp_path / 'b')]) == 1
     assert {back(tmp_path / 'b')[i].language for i in range(36)} == {'ko'}
     assert to_datasets.main([str(tmp_path / 'gone.yaml'), '--out', str(tmp_path / 'c')]) == 2
 
@@ -262,10 +274,13 @@ def test_a_folder_becomes_parquet_with_ids(tmp_path, make_picture, capsys):
     (tmp_path / 'coco' / 'train').mkdir(parents=True)
     (tmp_path / 'coco' / 'train' / '0009.full.png').write_bytes(make_picture(1))
     (tmp_path / 'coco' / 'x.jpg').write_bytes(b'broken')
+    (tmp_path / 'coco' / 'y.MP4').write_bytes(b'video')
     out = tmp_path / 'LA.parquet'
     arguments = [str(tmp_path / 'coco'), '--out', str(out), '--prefix', 'LA', '--size', '6', '--jpeg', '90']
     assert images_to_parquet.main(arguments) == 1
-    assert 'x.jpg: is broken: ' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'x.jpg: is broken: ' in told
+    assert 'y.MP4 is a video, of which one picture would be left' in told
     store = ParquetImages(out)
     assert list(store.keys()) == ['LA_IMG_0009']
     assert store.open('LA_IMG_0009').size == (6, 6)

@@ -87,6 +87,19 @@ def test_rounds_that_a_training_file_does_not_list_are_found_where_the_sample_na
     assert contexts(SharedMedia(), source)['C_0_1'] == ['C_0_0', 'C_0_2']
 
 
+def test_broken_records_cost_the_others_no_context(tmp_path, prompter):
+    source_of(tmp_path, [(f'A_{i}', 'What is it?', []) for i in range(4)])
+    file = tmp_path / 'XX_instructions.json'
+    file.write_text(file.read_text().replace('"Yes."', 'null', 1))
+    source = MimicIt(file)
+    for retriever in (SharedMedia(by='id', pattern='^A'), SimilarInstructions(3)):
+        data = InstructionDataset([SourceEntry(source, retriever)], prompter, replace_unreadable=True)
+        assert sorted(data.encode((0, 3)).context_ids) == ['A_1', 'A_2']
+        assert data.encode((0, 0)).id != 'A_0'
+    with pytest.raises(ValueError, match=r"'A_0': \"answer\" should be a string"):
+        InstructionDataset([SourceEntry(source, retriever)], prompter).encode((0, 0))
+
+
 def test_random_ones_are_others_and_all_are_met(source):
     retriever = RandomInstructions((1, 2)).bind(source)
     drawn = [retriever(source[0], rng(seed)) for seed in range(100)]

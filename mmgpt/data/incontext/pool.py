@@ -33,18 +33,26 @@ def kept(source: Source, what: str, make: Callable[[Path], None], parameters: An
             f'annotation_files in {type(source).__name__}'
         )
     step = max(1, len(source) // PROBED)
-    probe = digest([repr(source[index]) for index in range(0, len(source), step)])
+    probe = digest([repr(_read(source, index)) for index in range(0, len(source), step)])
     return cached(what, [*annotations, *files], make, [type(source).__name__, len(source), probe, parameters])
 
 
 def samples_of(source: Source) -> Iterator[Sample]:
-    """All samples, each once."""
+    """All samples that can be read, each once."""
     seen = set()
     for index in range(len(source)):
-        sample = source[index]
-        if sample.id not in seen:
+        sample = _read(source, index)
+        if sample is not None and sample.id not in seen:
             seen.add(sample.id)
             yield sample
+
+
+def _read(source: Source, index: int) -> Sample | None:
+    """The sample of an index; None where its record is broken, or left out by the rules of its set."""
+    try:
+        return source[index]
+    except ValueError:
+        return None
 
 
 def media_of(sample: Sample) -> tuple[Medium, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 ROWS_OF_A_PAGE = 100
 
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
             return None if args.no_pack else packed(dataset, named.sampler)
 
         if args.jsonl:
+            Path(args.jsonl).parent.mkdir(parents=True, exist_ok=True)
             with open(args.jsonl, 'w', encoding='utf-8') as file:
                 for row in islice(rows(dataset, groups()), args.limit):
                     file.write(json.dumps(row.to_dict(dataset), ensure_ascii=False) + '\n')

@@ -199,7 +199,7 @@ def test_text_cannot_leave_its_place_in_the_page(tmp_path, llama_tokenizer_dir):
 def test_the_tool_writes_lines_and_tells_where_a_fault_is(tmp_path, llama_tokenizer_dir, capsys):
     planting.write(planting.clean(), tmp_path)
     (tmp_path / 'config.py').write_text(planting.config(tmp_path, llama_tokenizer_dir))
-    out = tmp_path / 'rows.jsonl'
+    out = tmp_path / 'new' / 'rows.jsonl'
     assert browse_dataset.main([str(tmp_path / 'config.py'), '--jsonl', str(out), '--limit', '70', '--no-pack']) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line['id'] for line in lines[:2] + lines[59:61]] == ['AA_INS_001', 'AA_INS_002', 'BB_INS_000', 'BB_INS_001']

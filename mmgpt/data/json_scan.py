@@ -25,6 +25,7 @@ _RECORD = re.compile(rb'\{(?:' + _PLAIN + rb'|' + _FLATS + rb'|' + _FLAT + rb')*
 _BRACKET = re.compile(rb'(?:' + _PLAIN + rb')*+([{}\[\]])', re.DOTALL)
 _SPACE = re.compile(rb'[ \t\r\n]*+')
 
+LINES_HINT = ' (a file of JSON lines has to be named .jsonl)'  # where an object follows the first one
 KEY = re.compile(rb'(' + _STRING + rb')[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 
 
@@ -142,8 +143,9 @@ class MappedJson:
         return position + 1
 
     def _expect_end(self, position: int) -> None:
-        if self._skip_space(position) != len(self._map):
-            raise self._fault(position, 'the end of the file')
+        rest = self._skip_space(position)
+        if rest != len(self._map):
+            raise self._fault(rest, f'the end of the file{LINES_HINT if self._map[rest : rest + 1] == b"{" else ""}')
 
     def _line_of(self, position: int) -> int:
         line, start = 1, 0

@@ -65,7 +65,8 @@ def test_the_object_below_a_member(tmp_path):
         ('{"a": 1,}', r'expected a key and a colon'),
         ('{"a": [1, {"b": "c"}', r'expected a value that is closed'),
         ('{"a": nil}', r'expected a value'),
-        ('{"a": 1} {', r'expected the end of the file'),
+        ('{"a": 1} x', r"expected the end of the file, got 'x'"),
+        ('{"a": 1}\n{"a": 2}', r'line 2: expected the end of the file \(a file of JSON lines has to be named .jsonl\)'),
     ],
 )
 def test_a_fault_names_file_and_line(tmp_path, text, message):

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from mmgpt.data.json_scan import LINES_HINT
+
 # A string ends with its line, so that a missing quote costs one line and not the rest of the file.
 _STRING = rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"'
 _INSIDE = rb'[^{}\[\]"]++|' + _STRING
@@ -248,7 +250,7 @@ class Entries:
         rest = _SPACE.match(self._data, position).end()
         if rest != len(self._data):
             self.closed = False
-            self._slip(rest, 'the end of the file')
+            self._slip(rest, f'the end of the file{LINES_HINT if self._data[rest : rest + 1] == b"{" else ""}')
 
     def _next_entry(self, begin: int) -> tuple[int, int] | None:
         """After an entry that is not closed: where it may end at the latest, and where the next one begins."""

@@ -46,6 +46,12 @@ def test_faults_cost_their_own_entry(tmp_path, text, options, expected, slips):
     assert len(entries.slips) == slips
 
 
+def test_lines_in_a_file_of_another_name_are_told(tmp_path):
+    (tmp_path / 'file.json').write_text('{"a": 1}\n{"a": 2}\n')
+    (slip,) = Entries(tmp_path / 'file.json').slips
+    assert 'expected the end of the file (a file of JSON lines has to be named .jsonl), got' in slip.message
+
+
 def test_lines_are_those_of_the_file(tmp_path):
     path = tmp_path / 'file.json'
     path.write_text('{"meta": {},\n"data": {\n"a": 1,\n\n"b":\n2}}')

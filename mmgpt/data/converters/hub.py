@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from mmgpt.data.cache import digest
 from mmgpt.data.converters.pictures import Report
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.sources import Broken, Source, Unusable
 from mmgpt.structures import Kind, Medium, Sample, Turn
 
 SHARD_BYTES = 500_000_000
+PROBED = 8  # rows of a source, about
 ROWS_PER_GROUP = 16  # rows are read by their groups: small ones make random access fast
 
 _PART = pa.struct([('type', pa.string()), ('text', pa.string()), ('count', pa.int64())])
@@ -124,14 +126,24 @@ def write_dataset(
 
 
 def _described(sources: Sequence[Source], tags: Sequence[str]) -> list[list[Any]]:
-    """What is written, as plain data: of each source its name, size, language and files with their sizes."""
+    """What is written, as plain data: of each source its name, size, language, files with their sizes, and rows."""
     return [
         [
             source.name, len(source), tag,
             [[str(file), file.stat().st_size] for file in source.annotation_files if file.is_file()],
+            f'rows {digest(list(_probed(source)))}',
         ]
         for source, tag in zip(sources, tags, strict=True)
     ]  # fmt: skip
+
+
+def _probed(source: Source) -> Iterator[str]:
+    """Some rows, which tell whether a source is read as it was: its options are known to it alone."""
+    for index in range(0, len(source), max(1, len(source) // PROBED)):
+        try:
+            yield repr(row_of(source[index], source.images))
+        except (OSError, ValueError, KeyError) as error:
+            yield type(error).__name__
 
 
 def _same_run(folder: Path, settings: list[list[Any]]) -> None:

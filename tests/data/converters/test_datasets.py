@@ -129,6 +129,9 @@ def test_a_run_does_not_go_on_with_other_data(mimicit, tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r'\.out\.part was begun with .*XX.*, not .*YY.*: delete it to begin anew'):
         write_dataset([other], tmp_path / 'out', shard_bytes=2000)
+    each = MimicIt(mimicit / 'XX_instructions.json', images, media='each')
+    with pytest.raises(ValueError, match='was begun with'):
+        write_dataset([each], tmp_path / 'out', shard_bytes=2000)
     assert write_dataset([one], tmp_path / 'out', shard_bytes=2000).instructions == {'out': 16}
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['data']
 

@@ -70,7 +70,7 @@ def repeated_ids(census: Census) -> Iterator[Finding]:
     for number, id in again:
         alike = census.prints[number] == census.prints[first[id]]
         what = 'the same content' if alike else 'another content'
-        lost = ' A JSON object holds each key once: the others are lost.' if annotations.keyed else ''
+        lost = ' A run reads the last of them alone, and --fix keeps the first.' if annotations.keyed else ''
         message = f'the id is used by {_nth(annotations, first[id])} already, with {what}.{lost}'
         slip = alike or annotations.keyed or len(again) <= FEW * len(census.ids)
         yield _repeated(annotations, number, id, message, 'error' if slip else 'warning')

@@ -9,7 +9,7 @@ import pytest
 from mmgpt.data.builder import build_image_store
 from mmgpt.data.image_stores import write_parquet_images
 from mmgpt.data.opening import NamedData
-from mmgpt.data.sources import Source
+from mmgpt.data.sources import MimicIt, Source
 from mmgpt.data.verify import KINDS, examine, open_patient
 from mmgpt.data.verify.repair import repair
 from mmgpt.engine.config import load_config
@@ -339,6 +339,18 @@ def test_images_that_are_a_medium_each_have_a_mark_each(tmp_path, llama_tokenize
     ):
         source = {'type': 'MimicIt', **files, 'max_seq_len': 40, **more}
         assert [f.kind for f in look_through(llama_tokenizer_dir, [source])[1].findings] == expected
+
+
+def test_of_two_records_of_one_id_it_says_which_is_read_and_which_stays(tmp_path, llama_tokenizer_dir):
+    first, last = ({'instruction': 'Why?', 'answer': f'Because of the {word}.'} for word in ('wind', 'rain'))
+    path = tmp_path / 'XX_instructions.json'
+    path.write_text(f'{{"data": {{"a": {json.dumps(first)}, "a": {json.dumps(last)}}}}}')
+    patient, report = look_through(llama_tokenizer_dir, [{'type': 'MimicIt', 'instructions': str(path)}])
+    (finding,) = report.findings
+    assert 'A run reads the last of them alone, and --fix keeps the first.' in finding.message
+    assert MimicIt(path).find('a').turns[1].text == last['answer']
+    repair(patient, report, tmp_path / 'well')
+    assert json.loads((tmp_path / 'well' / path.name).read_text())['data'] == {'a': first}
 
 
 @pytest.mark.parametrize('kind', ['json', 'parquet'])

@@ -40,7 +40,10 @@ def entries(args: argparse.Namespace) -> list[Mapping[str, Any]]:
         return [source_config(args.source, args.ann, args.images)]
     if Path(args.config).suffix in ('.yaml', '.yml'):
         return [{'type': 'TrainingData', 'path': args.config}]
-    return list(load_config(args.config, check=False).train_dataloader.dataset.sources)
+    cfg = load_config(args.config, check=False)
+    if not cfg.get('train_dataloader'):
+        raise ValueError(f'{args.config} names no training data: it has no train_dataloader')
+    return list(cfg.train_dataloader.dataset.sources)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
@@ -78,11 +79,16 @@ def write_dataset(
 
     Raises:
         FileExistsError: ``out`` is there.
-        ValueError: no sample could be read, or an earlier run began with other sources.
+        ValueError: no sample could be read, an earlier run began with other sources, or ``datasets`` takes no split of
+            that name.
     """
     out = Path(out)
     if out.exists():
         raise FileExistsError(f'{out} is there already: delete it, or name another --out')
+    if not re.fullmatch(r'\w+(\.\w+)*', split):
+        raise ValueError(
+            f'the name of a split has letters, digits and underscores, in words with dots between; got {split!r}'
+        )
     folder = out.with_name(f'.{out.name}.part')
     (folder / 'data').mkdir(parents=True, exist_ok=True)
     tags = languages or [''] * len(sources)

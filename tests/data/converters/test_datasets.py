@@ -176,6 +176,12 @@ def test_the_tool_takes_a_source_or_a_config(mimicit, tmp_path, capsys):
     assert len(back(tmp_path / 'b')) == 32
     assert to_datasets.main([*named, '--out', str(tmp_path / 'a')]) == 2
     assert 'is there already' in capsys.readouterr().err
+    assert to_datasets.main([*named, '--split', 'my/split', '--out', str(tmp_path / 'c')]) == 2
+    assert "with dots between; got 'my/split'" in capsys.readouterr().err
+    assert not list(tmp_path.glob('.c*'))
+    (tmp_path / 'config.py').write_text("model = dict(type='Flamingo')")
+    assert to_datasets.main([str(tmp_path / 'config.py'), '--out', str(tmp_path / 'c')]) == 2
+    assert 'config.py names no training data: it has no train_dataloader' in capsys.readouterr().err
 
 
 def test_a_training_data_file_and_languages(mimicit, tmp_path):

@@ -142,7 +142,8 @@ def _import_plugins(cfg, source: ConfigSource) -> list[Fault]:
         try:
             importlib.import_module(module)
         except Exception as error:
-            near = did_you_mean(module, _modules_near(source.path), or_list=False)
+            there = _modules_near(source.path)
+            near = did_you_mean(module, there, or_list=False) if module not in there else ''
             message = f'custom_imports: importing {module!r} failed: {type(error).__name__}: {error}{near}'
             if not near:
                 message += '; is its folder on PYTHONPATH?'

@@ -26,6 +26,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmgpt.data.builder import ENTRY_KEYS
 from mmgpt.data.dataset import InstructionDataset
+from mmgpt.data.remote_files import is_remote
 from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
@@ -364,7 +365,7 @@ class _Check(Rules):
         files['load_from',] = config.get('load_from')
         runs = runs_beside(self.source.path)
         for key, path in files.items():
-            if not isinstance(path, str) or Path(path).exists() or path in runs:
+            if not isinstance(path, str) or is_remote(path) or Path(path).exists() or path in runs:
                 continue
             below = builder is not None and Path(path).is_relative_to(builder.folder)
             if below and hasattr(builder, 'files'):

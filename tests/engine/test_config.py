@@ -187,6 +187,9 @@ def test_override_values_keep_blanks_and_types(text, value):
         ('custom_imports=[1]', r'--cfg-options: custom_imports: expected a dict, got \[1\]'),
         ('custom_imports.imports=[1]', r'custom_imports.imports: expected names of modules, got \[1\]'),
         ('randomness=5', 'randomness: expected a dict, got 5'),
+        *((f'{key}=3', f'{key}: expected a dict, got 3') for key in ('export', 'auto_scale_lr', 'custom_imports')),
+        ('feature_cache=dict(folder="f")', 'feature_cache: expected a dict, got .dict'),
+        ('val_dataloader=3', 'val_dataloader: expected a dict, got 3'),
         ('param_scheduler.0.by_epoch=True', 'has no epochs'),
         ("custom_hooks=[{'type': 'EMAHook'}]", 'EMAHook cannot save'),
         ("custom_hooks=[{'type': 'EarlyStoppingHook', 'monitor': 'val/loss'}]", 'EarlyStoppingHook would never stop'),
@@ -195,6 +198,22 @@ def test_override_values_keep_blanks_and_types(text, value):
 def test_what_cannot_work_is_refused_with_the_reason(project, override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(project, [override])
+
+
+def test_a_plugin_that_lies_beside_its_config_but_not_on_the_path_is_told(project, tmp_path):
+    (tmp_path / 'beside_plugin.py').write_text('')
+    path = tmp_path / 'c.py'
+    path.write_text(f"_base_ = ['{project}']\ncustom_imports = dict(imports=['beside_plugin'])\n")
+    with pytest.raises(ConfigError, match=r"No module named 'beside_plugin'; is its folder on PYTHONPATH\?"):
+        load_config(path)
+
+
+def test_an_address_is_not_taken_for_a_slip_in_a_path(project, tmp_path):
+    path = tmp_path / 'c.py'
+    base = Path(__file__).parents[2] / 'configs/multimodal_gpt.py'
+    source = "dict(type='Messages', annotations='https://example.org/sets/train-0.parquet')"
+    path.write_text(f"_base_ = ['{base}']\ntrain_dataloader = dict(dataset=dict(sources=[{source}]))\n")
+    load_config(path)
 
 
 def test_variables_may_be_set_by_tuples_and_loops(project):

@@ -30,6 +30,7 @@ class Interleaved(ChunkTemplate):
             GPT-NeoX and MPT add none.
 
     Example:
+        >>> from mmgpt.structures import Medium, Turn
         >>> turns = [Turn('user', '', (Medium(('barn',)),)), Turn('assistant', 'a red barn')]
         >>> Interleaved().render(turns).text
         '<image>a red barn<|endofchunk|>'

@@ -41,6 +41,7 @@ class MultiModalGPT(Template):
         lead: the sentence in front of everything; a system turn stands in its place. Default: the published one.
 
     Example:
+        >>> from mmgpt.structures import Medium, Turn
         >>> turns = [Turn('user', 'Is it hot?', (Medium(('tray',)),)), Turn('assistant', 'No.')]
         >>> MultiModalGPT(lead='Answer.').render(turns).text
         'Answer.\\n\\n### Image:\\n<image>\\n\\n### Instruction:\\nIs it hot?\\n\\n### Response:\\nNo.'

@@ -30,6 +30,7 @@ class Otter(ChunkTemplate):
             blanks and ``.,?!()"'`` from questions and answers.
 
     Example:
+        >>> from mmgpt.structures import Medium, Turn
         >>> turns = [Turn('user', 'Is it hot?', (Medium(('tray',)),)), Turn('assistant', 'No.')]
         >>> Otter().render(turns).text
         '<image>User:Is it hot? GPT:<answer>No.<|endofchunk|>'

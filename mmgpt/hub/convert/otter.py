@@ -70,7 +70,8 @@ def convert(
             ``language_model`` and ``vision_model``.
         out: the folder to write; must not exist.
         tokenizer: folder or hub id. Default: the folder's own, else the one its ``config.json`` names.
-        base: a folder in the same layout with the whole weights that the training began with.
+        base: a folder in the same layout with the whole weights that the training began with; a folder that has whole
+            weights itself needs none, and they count.
         language_model: folder or hub id. Default: what ``config.json`` names.
         vision_model: as ``load_vision_tower`` takes it. Default: CLIP ViT-L/14, which Otter was trained with.
         dtype: of the result. Default: the widest of the inputs.
@@ -124,9 +125,10 @@ def _find(path: Path, base: str | None) -> Files:
     else:
         folder = path
         trained = None if has_whole_weights(folder) else _newest_trained(folder)
-    whole = next((place for place in (base, folder) if place is not None and has_whole_weights(place)), None)
     if base is not None and not has_whole_weights(base):
         raise FileNotFoundError(f'{base} holds no whole weights: expected an Otter folder with pytorch_model.bin')
+    places = (folder,) if trained is None or base is None else (base,)
+    whole = next((place for place in places if has_whole_weights(place)), None)
     described = folder if whole is None or (folder / 'config.json').is_file() else Path(whole)
     settings = read_json(described / 'config.json')
     if settings.get('model_type') not in (None, 'otter', 'flamingo'):

@@ -133,6 +133,14 @@ def test_otter_of_its_training_file_alone(run, tmp_path):
     assert torch.equal(model.language_model.model.norm.weight, theirs['lang_encoder.model.norm.weight'])
 
 
+def test_a_whole_otter_is_not_replaced_by_its_base(run, tmp_path):
+    base, own = (otter_form(tmp_path / name, 'bin') for name in ('base', 'own'))
+    state = {**stored('d_otter_image/full_state'), 'perceiver.latents': torch.ones(64, 16)}
+    torch.save(state, own / 'pytorch_model.bin')
+    assert run('otter', own, '--base', base, '--out', tmp_path / 'd') == 0
+    assert torch.equal(loaded(tmp_path / 'd')[0].resampler.latents, state['perceiver.latents'])
+
+
 SETTINGS = {
     'plain': dict(tuning_config=published.tuning_config()),
     'object': dict(tuning_config=ConfigDict(published.tuning_config())),

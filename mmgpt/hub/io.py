@@ -22,7 +22,7 @@ def save_folder(
 ) -> Path:
     """Writes a self-contained folder: weights, configuration, processor and tokenizer.
 
-    It is written beside and renamed, so the folder is either whole or not there.
+    It is written beside and renamed, so the folder is either whole or not there; of a save that fails nothing stays.
 
     Args:
         folder: must not exist, or be empty.
@@ -32,17 +32,27 @@ def save_folder(
 
     Raises:
         FileExistsError: the folder holds something already.
+        ValueError: the model carries adapters that were loaded, of which transformers would write nothing else.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f'{folder} exists already; remove it or choose another folder')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f'.{folder.name}.incomplete')
+    if getattr(model, '_hf_peft_config_loaded', False):
+        raise ValueError(
+            f'the model carries the adapters {", ".join(model.peft_config)}, and only they would be written to '
+            f'{folder}: add them to its weights or drop them first (mmgpt.models.adapters.unload_adapters)'
+        )
+    place = folder.resolve()  # where a link leads to
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f'.{place.name}.incomplete')
     shutil.rmtree(beside, ignore_errors=True)
     set_generation_tokens(model, processor)
-    model.save_pretrained(beside, max_shard_size=max_shard_size)
-    processor.save_pretrained(beside)
-    beside.replace(folder)
+    try:
+        model.save_pretrained(beside, max_shard_size=max_shard_size)
+        processor.save_pretrained(beside)
+        beside.replace(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 

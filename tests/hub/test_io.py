@@ -11,6 +11,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mmgpt.hub.io import load_folder, save_folder
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.models.adapter_files import save_adapter
+from mmgpt.models.adapters import LoRA, unload_adapters
 from mmgpt.registry import RESAMPLERS, TEMPLATES
 from tests.hub import tiny
 
@@ -65,10 +67,31 @@ def test_a_save_that_fails_leaves_nothing_that_looks_whole(tmp_path, monkeypatch
     monkeypatch.setattr(FlamingoProcessor, 'save_pretrained', fail)
     with pytest.raises(OSError, match='disk is full'):
         save_folder(tmp_path / 'model', *tiny.model_and_processor())
-    assert not (tmp_path / 'model').exists()
+    assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     assert save_folder(tmp_path / 'model', *tiny.model_and_processor()).is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ['model']
+
+
+def test_a_link_to_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / 'real').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'real')
+    save_folder(tmp_path / 'link', *tiny.model_and_processor())
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'real/config.json').is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {'link', 'real'}
+
+
+def test_a_model_with_loaded_adapters_is_not_saved_without_its_weights(folder, tmp_path):
+    model, processor = load_folder(folder, device='cpu')
+    LoRA(['self_attention'], r=2).inject(model)
+    save_adapter(model, tmp_path / 'adapter')
+    unload_adapters(model)
+    model.load_adapter(tmp_path / 'adapter', 'birds')
+    with pytest.raises(ValueError, match='carries the adapters birds, and only they would be written'):
+        save_folder(tmp_path / 'model', model, processor)
+    unload_adapters(model)
+    assert (save_folder(tmp_path / 'model', model, processor) / 'model.safetensors').is_file()
 
 
 @pytest.mark.parametrize(('argument', 'value'), [('device', 'gpu'), ('dtype', 'bf16')])

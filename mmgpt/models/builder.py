@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
@@ -48,8 +50,9 @@ def build_model(
 
     Raises:
         KeyError: a type that no registry knows.
-        ValueError: a token that the tokenizer lacks, a pattern that matches nothing, or parts that do not fit.
-        OSError: weights that are not there and cannot be downloaded; the message names the part.
+        ValueError: a token that the tokenizer lacks, a pattern that matches nothing, parts that do not fit, or weights
+            that are not whole.
+        OSError: weights that are not there and cannot be downloaded, or are damaged; the message names the part.
 
     Example:
         >>> model = build_model(config.model, tokenizer, stop_token='<|endofchunk|>')  # doctest: +SKIP
@@ -117,8 +120,13 @@ def _language_model(lm: dict[str, Any], tokenizer: Any) -> tuple[PretrainedConfi
         return AutoConfig.for_model(changes.pop('model_type'), **changes), None
     expected = changes.pop('model_type', None)
     arguments = dict(revision=lm['revision'], dtype=lm['dtype'] or 'auto', **changes)
-    load = AutoModelForCausalLM.from_pretrained
-    model = _named('language_decoder', lm['weights'], load, lm['weights'], **arguments)
+    load = partial(AutoModelForCausalLM.from_pretrained, output_loading_info=True)
+    model, info = _named('language_decoder', lm['weights'], load, lm['weights'], **arguments)
+    if missing := sorted(set(info['missing_keys']) - (model.all_tied_weights_keys or {}).keys()):
+        raise ValueError(
+            f'the weights {lm["weights"]!r} of model.language_decoder are not whole, and the rest would be random; '
+            f'missing: {", ".join(missing[:10])}'
+        )
     if expected not in (None, model.config.model_type):
         raise ValueError(
             f'the config says that language_decoder is of model_type {expected!r}, but the weights {lm["weights"]!r} '
@@ -131,7 +139,7 @@ def _named(part: str, source: str, load: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls ``load``; a failure says which part of the config it belongs to."""
     try:
         return load(*args, **kwargs)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OSError(
             f'the weights {source!r} of model.{part} cannot be loaded: {error}\n'
             'Give a folder on this machine, or a hub id while the hub can be reached (HF_HUB_OFFLINE unset).'

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
 from mmgpt.models.sources import Source, find_sources, read_references, referenced_state, stored_state
@@ -42,10 +44,13 @@ class LoadedStrictly(PreTrainedModel):
             kwargs: as Hugging Face takes them: ``dtype``, ``device_map``, ``quantization_config``, …
 
         Raises:
-            ValueError: weights are missing or unexpected; the message lists them. Or they are in shards.
+            ValueError: weights are missing, unexpected or of another shape; the message lists them. Or they are in
+                shards.
+            OSError: the files of the weights are damaged.
             SourceError: a tower that a checkpoint refers to is not there, or has changed.
         """
-        load = super().from_pretrained
+        load = partial(super().from_pretrained, ignore_mismatched_sizes=True)  # they are told below, with all others
+        kwargs.pop('ignore_mismatched_sizes', None)
         if name is not None and (Path(name) / SHARDS).is_dir():
             raise ValueError(
                 f'{name} is a checkpoint in shards; make a model folder of it: '
@@ -61,8 +66,15 @@ class LoadedStrictly(PreTrainedModel):
             if (Path(name) / 'generation_config.json').is_file():
                 model.generation_config = GenerationConfig.from_pretrained(name)
         else:
-            model, info = load(name, *args, output_loading_info=True, **kwargs)
+            try:
+                model, info = load(name, *args, output_loading_info=True, **kwargs)
+            except SafetensorError as error:
+                raise OSError(f'the weights in {name} are damaged (cut, or pointers of git-lfs): {error}') from error
         faults = [f'{kind} {key}' for kind in ('missing', 'unexpected') for key in sorted(info[f'{kind}_keys'])]
+        faults += [
+            f'{key}: {tuple(there)} in the file, {tuple(here)} in the model'
+            for key, there, here in sorted(info['mismatched_keys'])
+        ]
         if faults:
             shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
             raise ValueError(f'the weights in {name} are not those of its config:\n  {shown}')

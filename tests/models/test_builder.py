@@ -116,6 +116,19 @@ def test_missing_weights_say_which_part_and_what_to_do(tokenizer, tmp_path):
         build(config(vision_encoder=vision), tokenizer)
 
 
+def test_weights_that_lack_a_tensor_or_are_cut_are_refused(tokenizer, tmp_path):
+    lm = AutoModelForCausalLM.from_config(AutoConfig.for_model('llama', **tiny.TEXT['llama']))
+    state = {name: value for name, value in lm.state_dict().items() if 'layers.0.mlp.up_proj' not in name}
+    lm.save_pretrained(tmp_path, state_dict=state)
+    decoder = {'language_decoder': dict(weights=str(tmp_path))}
+    with pytest.raises(ValueError, match=r'language_decoder are not whole.*missing: model\.layers\.0\.mlp\.up_proj'):
+        build(config(**decoder), tokenizer)
+    file = tmp_path / 'model.safetensors'
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(OSError, match=r'of model\.language_decoder cannot be loaded'):
+        build(config(**decoder), tokenizer)
+
+
 def test_a_tokenizer_without_the_special_tokens_is_refused(tokenizer):
     with pytest.raises(ValueError, match="has no token '<pause>'"):
         build_model(config(), tokenizer, special_tokens=['<pause>'])
@@ -241,6 +254,13 @@ def test_loading_is_strict(tmp_path):
         Flamingo.from_pretrained(tmp_path)
     model.save_pretrained(tmp_path, state_dict={**state, 'resampler.extra': torch.zeros(1)})
     with pytest.raises(ValueError, match=r'unexpected resampler\.extra'):
+        Flamingo.from_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, state_dict={**state, 'resampler.latents': torch.zeros(2, 5)})
+    with pytest.raises(ValueError, match=r'resampler\.latents: \(2, 5\) in the file, \(\d+, \d+\) in the model'):
+        Flamingo.from_pretrained(tmp_path)
+    file = tmp_path / 'model.safetensors'
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(OSError, match='are damaged'):
         Flamingo.from_pretrained(tmp_path)
 
 

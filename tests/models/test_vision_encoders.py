@@ -62,7 +62,7 @@ def test_open_clip_weights(tmp_path, form):
         state = {key.removeprefix('visual.'): value for key, value in state.items() if key.startswith('visual.')}
     if form == 'pt':
         path = tmp_path / 'weights.pt'
-        torch.save({'state_dict': state}, path)
+        torch.save({'state_dict': {f'module.{key}': value for key, value in state.items()}}, path)
     else:
         save_file({key: value.contiguous() for key, value in state.items()}, path)
     encoder = OpenClipVision(VIT)
@@ -83,8 +83,9 @@ def test_clip_weights(tmp_path):
     encoder.load_weights(str(tmp_path))
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, saved.state_dict()[name])
-    with pytest.raises(ValueError, match='hidden_size is 16, the config says 32'):
-        ClipVision({**CLIP, 'hidden_size': 32}).load_weights(str(tmp_path))
+    for key, value in {'hidden_size': 32, 'num_attention_heads': 4}.items():  # heads change no shape, but all values
+        with pytest.raises(ValueError, match=rf'{key} is {CLIP[key]}, the config says {value}'):
+            ClipVision({**CLIP, key: value}).load_weights(str(tmp_path))
 
 
 def test_frames_are_normalised_once():
@@ -122,6 +123,22 @@ def test_weights_of_hugging_face_towers(tmp_path, make, argument):
         assert torch.equal(value, saved.state_dict()[name])
     with pytest.raises(ValueError, match='hidden_size is 16, the config says 32'):
         make({**argument, 'hidden_size': 32}).load_weights(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('make', 'argument', 'change'),
+    [
+        (SiglipVision, CLIP, {'intermediate_size': 64}),
+        (SiglipVision, CLIP, {'hidden_act': 'relu'}),
+        (Dinov2Vision, DINO, {'use_swiglu_ffn': True}),
+        (Dinov2Vision, DINO, {'mlp_ratio': 2}),
+    ],
+)
+def test_what_a_saved_model_would_be_built_without_is_refused(tmp_path, make, argument, change):
+    make({**argument, **change}).tower.save_pretrained(tmp_path)
+    (key, value), *_ = change.items()
+    with pytest.raises(ValueError, match=f'{key} is {value}, the config says'):
+        make(argument).load_weights(str(tmp_path))
 
 
 def test_siglip_is_taken_out_of_the_whole_model(tmp_path):

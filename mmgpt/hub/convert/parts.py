@@ -39,6 +39,7 @@ CLIP_ARGUMENTS = (
     'hidden_act',
     'layer_norm_eps',
 )
+DINO_ARGUMENTS = ('mlp_ratio', 'use_swiglu_ffn', 'qkv_bias')
 OPEN_CLIP_CONFIG = 'open_clip_config.json'
 OPEN_CLIP_WEIGHTS = ('open_clip_model.safetensors', '*.safetensors', 'open_clip_pytorch_model.bin', '*.bin', '*.pt')
 
@@ -202,7 +203,7 @@ def _hugging_face(name: str) -> dict[str, Any]:
             f'{", ".join(TOWERS)}, or a name that open_clip knows, such as ViT-L-14'
         )
     vision = getattr(config, 'vision_config', config)
-    arguments = {key: getattr(vision, key) for key in CLIP_ARGUMENTS if hasattr(vision, key)}
+    arguments = {key: getattr(vision, key) for key in CLIP_ARGUMENTS + DINO_ARGUMENTS if hasattr(vision, key)}
     pictures = Path(name) / 'preprocessor_config.json'
     fields = read_json(pictures) if pictures.is_file() else {}
     statistics = {key: tuple(fields[f'image_{key}']) for key in ('mean', 'std') if fields.get(f'image_{key}')}

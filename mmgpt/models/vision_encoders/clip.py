@@ -12,6 +12,16 @@ from mmgpt.models.vision_encoders.hugging_face import load_tower
 from mmgpt.models.vision_encoders.normalisation import CLIP_MEAN, CLIP_STD
 from mmgpt.registry import VISION_ENCODERS
 
+SHAPE = (
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'image_size',
+    'patch_size',
+    'hidden_act',
+)
+
 
 @VISION_ENCODERS.register_module()
 class ClipVision(nn.Module):
@@ -61,8 +71,7 @@ class ClipVision(nn.Module):
         """
         loaded = load_tower(CLIPVisionModel, source, revision=revision, dtype=self.tower.dtype)
         ours, theirs = self.tower.config.to_diff_dict(), loaded.config.to_diff_dict()
-        shape = ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'image_size', 'patch_size', 'hidden_act')
-        differing = [key for key in shape if getattr(self.tower.config, key) != getattr(loaded.config, key)]
+        differing = [key for key in SHAPE if getattr(self.tower.config, key) != getattr(loaded.config, key)]
         if differing:
             raise ValueError(
                 f'the vision weights {source!r} do not fit the config: '

@@ -18,7 +18,17 @@ from transformers import (
 from mmgpt.models.vision_encoders.normalisation import IMAGENET_MEAN, IMAGENET_STD, SIGLIP_MEAN, SIGLIP_STD
 from mmgpt.registry import VISION_ENCODERS
 
-SHAPE = ('hidden_size', 'num_hidden_layers', 'num_attention_heads', 'image_size', 'patch_size')
+SHAPE = (
+    'hidden_size',
+    'intermediate_size',  # of SigLIP
+    'mlp_ratio',  # this and the next of DINOv2
+    'use_swiglu_ffn',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'image_size',
+    'patch_size',
+    'hidden_act',
+)
 
 
 def load_tower(kind: type[PreTrainedModel], source: str, **options: Any) -> PreTrainedModel:
@@ -74,15 +84,12 @@ class HuggingFaceVision(nn.Module):
         """
         how = dict(revision=revision, dtype=self.tower.dtype, **self.tower_arguments)
         loaded = load_tower(self.tower_class, source, **how)
-        differing = [key for key in SHAPE if getattr(self.tower.config, key) != getattr(loaded.config, key)]
+        pairs = {key: [getattr(it.config, key, None) for it in (loaded, self.tower)] for key in SHAPE}
+        differing = [
+            f'{key} is {there}, the config says {ours}' for key, (there, ours) in pairs.items() if there != ours
+        ]
         if differing:
-            raise ValueError(
-                f'the vision weights {source!r} do not fit the config: '
-                + ', '.join(
-                    f'{key} is {getattr(loaded.config, key)}, the config says {getattr(self.tower.config, key)}'
-                    for key in differing
-                )
-            )
+            raise ValueError(f'the vision weights {source!r} do not fit the config: {", ".join(differing)}')
         self.tower = loaded  # its weights stay mapped to their file until they are trained
 
 

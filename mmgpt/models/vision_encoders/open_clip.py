@@ -99,6 +99,7 @@ class OpenClipVision(nn.Module):
         else:
             state = torch.load(path, map_location='cpu', weights_only=True)
             state = state.get('state_dict', state)
+        state = {key.removeprefix('module.'): value for key, value in state.items()}  # of several processes' training
         prefix = 'visual.'
         if any(key.startswith(prefix) for key in state):
             state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

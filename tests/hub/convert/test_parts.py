@@ -7,11 +7,12 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel, SiglipVisionConfig, SiglipVisionModel
+from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVisionModel
 
 from mmgpt.hub.convert import parts
 from mmgpt.hub.convert.parts import load_language_model, load_vision_tower
 from mmgpt.hub.convert.report import ConversionError
+from mmgpt.registry import VISION_ENCODERS
 from tests.hub.convert import published
 
 SHAPE = dict(
@@ -77,6 +78,10 @@ def test_folders_of_hugging_face(tmp_path):
     )
     SiglipVisionModel(SiglipVisionConfig(**SHAPE, vision_use_head=False)).save_pretrained(tmp_path / 'siglip')
     assert load_vision_tower(str(tmp_path / 'siglip')).config['type'] == 'SiglipVision'
+    dino = {key: value for key, value in SHAPE.items() if key != 'intermediate_size'}
+    Dinov2Model(Dinov2Config(**dino, use_swiglu_ffn=True)).save_pretrained(tmp_path / 'dino')  # as the giant one is
+    tower = load_vision_tower(str(tmp_path / 'dino'))
+    VISION_ENCODERS.build(tower.config).load_state_dict(tower.encoder.state_dict())
 
 
 def test_weights_of_another_architecture_and_missing_ones(tmp_path):

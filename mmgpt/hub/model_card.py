@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from torch import Tensor
 
+OPEN_CLIP = 'hf-hub:'  # before a hub id whose weights are in open_clip's form
 NOT_FIGURES = ('baselines', 'counts', 'intervals', 'seed', 'train_seconds', 'config')
 USE = """```python
 import mmgpt  # registers the Auto classes
@@ -77,7 +78,8 @@ def model_card(model: Any, run: Run) -> str:
     """
     fields = CardFields(**(run.config.get('export') or {}))
     name = fields.name or Path(run.work_dir).name
-    bases = [source for _, source, _ in _parts(model, run.config) if source and _is_on_the_hub(source)]
+    sources = [source for _, source, _ in _parts(model, run.config) if source and _is_on_the_hub(source)]
+    bases = list(dict.fromkeys(source.removeprefix(OPEN_CLIP) for source in sources))  # the hub takes bare ids
     figures = dict(_figures(run.metrics))
     task = (run.config.get('evaluation') or {}).get('type')
     metadata = ModelCardData(
@@ -180,5 +182,5 @@ def _listed(value: str | Sequence[str] | None) -> list[str] | None:
 
 
 def _is_on_the_hub(source: str) -> bool:
-    name = source.removeprefix('hf-hub:')
+    name = source.removeprefix(OPEN_CLIP)
     return name.count('/') == 1 and not name.startswith(('/', '.', '~')) and not Path(source).exists()

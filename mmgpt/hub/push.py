@@ -35,8 +35,8 @@ def push_to_hub(
         The address of the repository.
 
     Raises:
-        OSError: the folder is no model or adapter, refers to towers that it does not hold, or the hub cannot be
-            reached.
+        OSError: the folder is no model or adapter, holds no weights, refers to towers that it does not hold, or the hub
+            cannot be reached.
 
     Example::
 
@@ -45,6 +45,11 @@ def push_to_hub(
     folder = Path(folder)
     if not (folder / 'adapter_config.json').is_file():
         check_folder(folder)
+    if not any(folder.glob('*.safetensors')):
+        raise OSError(
+            f'{folder} holds no weights (*.safetensors). Of a checkpoint in shards make a model folder first: '
+            f'python tools/convert.py consolidate {folder} --out DIR'
+        )
     if (folder / REFERENCES).is_file():
         raise OSError(
             f'{folder} refers to towers on this machine and is of no use elsewhere: upload the hf folder of its run, '

@@ -67,6 +67,11 @@ def test_a_card_is_filled_from_the_run():
     assert '/home/me' not in card()  # no path of the machine
 
 
+def test_a_base_in_the_form_of_open_clip_is_named_by_its_hub_id():
+    parts = {name: {'weights': 'hf-hub:someone/vit'} for name in ('vision_encoder', 'language_decoder')}
+    assert ModelCard(card(model={**tiny.config(), **parts})).data.base_model == ['someone/vit']
+
+
 def test_a_card_without_licence_or_figures_says_so():
     model, _ = tiny.model_and_processor()
     text = model_card(model, Run({'model': CONFIG['model']}, 'w', 0, 0.0))
@@ -101,6 +106,9 @@ def test_what_is_of_no_use_elsewhere_is_not_uploaded(api, tmp_path, folder):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / 'references.json').write_text('{}')
     with pytest.raises(OSError, match='of no use elsewhere'):
+        push_to_hub(tmp_path, 'me/otter')
+    (tmp_path / 'model.safetensors').unlink()  # as in a checkpoint in shards
+    with pytest.raises(OSError, match=r'holds no weights .*convert\.py consolidate'):
         push_to_hub(tmp_path, 'me/otter')
     assert not api.method_calls
 

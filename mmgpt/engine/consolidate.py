@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmgpt.engine.checkpoints import CheckpointError, verify_checkpoint
 from mmgpt.engine.shards_on_disk import FROZEN, NEW_TOKENS, SHARDS, is_sharded, read_model, stored_sizes
-from mmgpt.hub.convert.files import new_path
+from mmgpt.hub.convert.files import new_path, require_absent
 from mmgpt.hub.convert.report import ConversionError, Report, shown
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.flamingo import Flamingo
@@ -31,6 +31,7 @@ def consolidate(folder: str | Path, out: str | Path) -> Report:
         ConversionError: the checkpoint is damaged, or no sharded one.
         FileExistsError: ``out`` exists.
     """
+    require_absent(out)
     folder = Path(folder)
     if not is_sharded(folder):
         raise ConversionError(

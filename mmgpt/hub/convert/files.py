@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -21,6 +22,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from mmgpt.hub.convert.report import ConversionError
 
 WRAPPERS = ('model_state_dict', 'state_dict', 'model', 'module')  # under which training files keep the weights
+LFS = b'version https://git-lfs.github.com/'  # begins what a clone without git-lfs has instead of a file
 FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')  # each may be split, with an index beside it
 
 
@@ -58,11 +60,14 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConversionError: it is damaged, or holds code.
+        ConversionError: it is damaged, only a pointer of git-lfs, or holds code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'there is no file {path}')
+    with path.open('rb') as file:
+        if file.read(len(LFS)) == LFS:
+            raise ConversionError(f'{path} is a pointer of git-lfs, not the file itself: fetch it (git lfs pull)')
     try:
         return load_file(path) if path.suffix == '.safetensors' else _read_torch(path)
     except pickle.UnpicklingError as error:
@@ -177,6 +182,7 @@ def new_path(out: str | Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: ``out`` exists.
+        OSError: the disk is full, or fails.
     """
     out = Path(out)
     require_absent(out)
@@ -186,18 +192,27 @@ def new_path(out: str | Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(out)
+    except (SafetensorError, RuntimeError) as error:  # what safetensors and torch raise where they cannot write
+        free = shutil.disk_usage(out.parent).free
+        raise OSError(f'{out} could not be written, {free / 2**20:,.0f} MiB were free there: {error}') from error
     finally:
         _remove(beside)
 
 
 def require_absent(out: str | Path) -> None:
-    """Refuses to overwrite; asked before the work as well as after it.
+    """Refuses to overwrite, and a place where nothing can be written; asked before the work as well as after it.
 
     Raises:
         FileExistsError: ``out`` exists.
+        PermissionError: it cannot be made.
     """
     if Path(out).exists():
         raise FileExistsError(f'{out} exists already: remove it, or give --out another name')
+    above = next(place for place in Path(out).absolute().parents if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise PermissionError(
+            f'{out} cannot be made: {above} is no folder that can be written to; choose another --out'
+        )
 
 
 def _remove(path: Path) -> None:

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 
 import pytest
 import torch
@@ -96,6 +98,44 @@ def test_a_truncated_tower_and_language_model(refused, checkpoint, tiny_llama, t
     model = ('openflamingo', checkpoint(), '--language-model')
     assert 'the vision model' in refused(*model, tiny_llama, '--vision-model', tmp_path / 'clip')
     assert 'the language model' in refused(*model, tmp_path / 'lm', '--vision-model', published.CLIP)
+
+
+LFS = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n'
+
+
+@pytest.mark.parametrize('name', ['model.safetensors', 'pytorch_model.bin'])
+def test_a_pointer_of_git_lfs_is_no_damage(refused, tmp_path, name):
+    folder = published.otter(tmp_path / 'otter')
+    (folder / name).write_text(LFS)
+    assert 'is a pointer of git-lfs' in refused('otter', folder)
+
+
+@pytest.fixture
+def full_disk():
+    """Lets no file grow beyond 50 kB."""
+    limits, action = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, action)
+
+
+@pytest.mark.parametrize('verb', ['otter', 'export-otter', 'export-openflamingo'])
+def test_a_disk_that_is_full(request, refused, otter, tmp_path, verb):
+    folder = otter
+    if verb == 'otter':
+        folder = published.otter(tmp_path / 'otter')
+        torch.save(published.stored('d_otter_image/full_state'), folder / 'pytorch_model.bin')
+    request.getfixturevalue('full_disk')
+    assert re.search(r'd could not be written, [\d,]+ MiB were free there', refused(verb, folder, code=2))
+
+
+def test_where_nothing_can_be_written_nothing_is_begun(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'file').write_text('')
+    for above in (tmp_path / 'file', tmp_path):
+        assert run('otter', tmp_path / 'nowhere', '--out', above / 'new' / 'd') == 2
+        assert f'{above} is no folder that can be written to' in capsys.readouterr().err
+        monkeypatch.setattr(os, 'access', lambda path, mode: False)  # as on a disk that is only read
 
 
 def test_not_a_checkpoint(refused, mmgpt_base, tmp_path, parts):

@@ -22,6 +22,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.config is None) == (args.sentence_encoder is None):
         parser.error('name either a CONFIG and --images, or --sentence-encoder, --source and --ann')
+    if args.batch_size < 1:
+        parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
     if args.config and not args.images:
         parser.error('CONFIG needs --images')
     if args.sentence_encoder and not (args.source and args.ann):
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             texts = ((s.id, ' '.join(turn.text for turn in s.turns if turn.role == 'user')) for s in samples)
             found = text_features(args.sentence_encoder, texts, args.batch_size, args.device)
         count = write_features(args.out, found)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:  # the last: of a device
         print(f'extract_features: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
         return 2
     print(f'{args.out}: features of {count}')

@@ -14,7 +14,8 @@ from mmgpt.data.incontext import (
     similar_pairs,
     write_features,
 )
-from mmgpt.data.incontext.similar import nearest
+from mmgpt.data.incontext.similar import FeatureTable, nearest
+from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import MimicIt
 from mmgpt.structures import Sample
@@ -156,6 +157,15 @@ def test_image_similarity_by_features_of_a_file(tmp_path):
         retriever.bind(source)
     with pytest.raises(FileNotFoundError, match=r'extract_features.py writes'):
         SimilarInstructions(1, features=tmp_path / 'nowhere').bind(source)
+
+
+def test_features_that_were_not_written_whole_do_not_get_the_keys_of_others(tmp_path, monkeypatch):
+    write_features(tmp_path, [(['a', 'b'], np.eye(2))])
+    monkeypatch.setattr(KeyIndex, 'save', lambda *_: (_ for _ in ()).throw(OSError('the disk is full')))
+    with pytest.raises(OSError, match='full'):
+        write_features(tmp_path, [(['c', 'd'], np.eye(2))])
+    with pytest.raises(FileNotFoundError, match=r'keys\.arrow: not there'):
+        FeatureTable(tmp_path)
 
 
 def test_neighbours_are_what_comparing_all_with_all_gives(monkeypatch):

@@ -25,6 +25,8 @@ def test_features_of_pictures(mimicit, tmp_path, capsys):
     rows = np.load(tmp_path / 'out' / 'features.npy').astype(np.float32)
     assert rows.shape == (12, 16)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
+    assert extract_features.main([*arguments, '--device', 'gpu']) == 2
+    assert capsys.readouterr().err.startswith('extract_features: Expected one of cpu, cuda')
     (tmp_path / 'config.py').write_text("model = dict(vision_encoder=dict(type='ClipVision'))")
     assert extract_features.main(arguments) == 2
     assert 'names no weights' in capsys.readouterr().err
@@ -53,7 +55,16 @@ def test_features_of_questions_serve_the_retriever(mimicit, tmp_path, gpt2_token
     assert set(ids) <= set(json.loads(instructions.read_text())['data'])
 
 
-@pytest.mark.parametrize('arguments', [[], ['c.py'], ['--sentence-encoder', 'x'], ['c.py', '--sentence-encoder', 'x']])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        [],
+        ['c.py'],
+        ['--sentence-encoder', 'x'],
+        ['c.py', '--sentence-encoder', 'x'],
+        ['c.py', '--images', 'i', '--batch-size', '0'],
+    ],
+)
 def test_what_is_missing_is_said_before_anything_is_loaded(arguments):
     with pytest.raises(SystemExit) as stop:
         extract_features.main([*arguments, '--out', 'o'])

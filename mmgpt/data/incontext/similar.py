@@ -173,6 +173,7 @@ def write_features(folder: str | Path, batches: Iterable[tuple[list[str], np.nda
     for names, features in batches:
         keys += names
         rows.append(_unit(np.asarray(features, np.float32)).astype(np.float16))
+    (folder / 'keys.arrow').unlink(missing_ok=True)  # else an end between the two would leave the keys of others
     np.save(folder / 'features.npy', np.concatenate(rows) if rows else np.zeros((0, 0), np.float16))
     KeyIndex(keys).save(folder)
     return len(keys)

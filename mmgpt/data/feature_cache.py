@@ -174,9 +174,12 @@ class _File:
 
     def __init__(self, path: Path, record_bytes: int) -> None:
         self.path = path
-        with path.open('rb') as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        form, length, self.capacity, _ = _HEAD.unpack_from(self._map)
+        try:
+            with path.open('rb') as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            form, length, self.capacity, _ = _HEAD.unpack_from(self._map)
+        except (ValueError, struct.error):  # of an empty file, and one cut within its head
+            form = length = None
         if (form, length) != (_FORM, record_bytes) or len(self._map) < _size(self.capacity, record_bytes):
             raise ValueError(f'{path} is no file of this feature cache: remove the folder {path.parent}')
         self.record_bytes = record_bytes

@@ -105,6 +105,14 @@ def test_the_folder_keeps_to_its_size_and_says_why(tmp_path, monkeypatch):
     assert holds(second, 899)
 
 
+@pytest.mark.parametrize('size', [0, 10, 100])
+def test_a_file_that_was_cut_is_told(cache, tmp_path, size):
+    put(cache, 1)
+    os.truncate(cache._path(0), size)
+    with pytest.raises(ValueError, match='is no file of this feature cache: remove the folder'):
+        FeatureCache(tmp_path, {'encoder': 'a'}, SHAPE, torch.float32).get(key(1))
+
+
 def test_a_full_disk_ends_the_keeping_and_not_the_run(cache, monkeypatch):
     put(cache, 1)
 

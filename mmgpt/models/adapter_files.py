@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from mmgpt.models.adapters import adapted_layers, drop_adapter
+from mmgpt.models.adapters import adapted_layers, adapter_parameters, drop_adapter
 
 CONFIG, WEIGHTS, SKETCH = 'adapter_config.json', 'adapter_model.safetensors', 'mmgpt_base'
 LAYERS, NUMBERS = 8, 16  # how many layers are sketched, and with how many numbers each
@@ -85,6 +85,9 @@ def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'defaul
     try:
         inject_adapter_in_model(config, model, name)
         _check(model, name, state, recorded)
+        for path, parameter in adapter_parameters(model) if trained else ():
+            if name in path.split('.') and parameter.dtype in (torch.float16, torch.bfloat16):
+                parameter.data = parameter.data.float()  # as ``LoRA`` has it: small steps are lost in half precision
         set_peft_model_state_dict(model, state, name)
     except Exception as error:
         if hasattr(model, 'peft_config'):

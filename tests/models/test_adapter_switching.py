@@ -118,6 +118,17 @@ def test_a_trained_adapter_has_gradients_and_others_none(base, folders):
     assert not any(p.requires_grad for _, p in adapters.adapter_parameters(model))
 
 
+def test_an_adapter_that_is_trained_further_keeps_its_precision_beside_half_weights(base, folders):
+    model = copy.deepcopy(base).bfloat16()
+    folder, stored = folders['birds'][0], load_file(folders['birds'][0] / 'adapter_model.safetensors')
+    model.load_adapter(folder, 'used')
+    assert {p.dtype for _, p in adapters.adapter_parameters(model)} == {torch.bfloat16}
+    model.load_adapter(folder, 'trained', is_trainable=True)
+    kept = {n.replace('.trained', ''): p for n, p in adapters.adapter_parameters(model) if '.trained.' in n}
+    assert all(torch.equal(kept[n.removeprefix('base_model.model.')], value) for n, value in stored.items())
+    assert len(kept) == len(stored)
+
+
 def refused(model, folder, message, name='other'):
     before, active = logits(model), adapter_files.active_adapters(model)
     keys = model.state_dict().keys()

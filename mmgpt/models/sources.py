@@ -176,10 +176,9 @@ def referenced_state(
 def stored_state(folder: str | Path) -> dict[str, Tensor]:
     """The tensors that a folder holds itself, memory-mapped; none where it has no weights."""
     folder = Path(folder)
-    if (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
+    names = [SAFE_WEIGHTS_NAME] if (folder / SAFE_WEIGHTS_NAME).is_file() else []  # first, as transformers does
+    if not names and (folder / SAFE_WEIGHTS_INDEX_NAME).is_file():
         names = sorted(set(json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text())['weight_map'].values()))
-    else:
-        names = [SAFE_WEIGHTS_NAME] if (folder / SAFE_WEIGHTS_NAME).is_file() else []
     return {name: tensor for file in names for name, tensor in load_file(folder / file).items()}
 
 

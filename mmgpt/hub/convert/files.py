@@ -73,7 +73,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ConversionError(
             f'{path} was refused, and nothing in it was run: it holds more than tensors and settings, or is no file '
-            f'of torch ({_reason(error)})'
+            f'of torch ({refusal(error)})'
         ) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConversionError(f'{path} is damaged, fetch it again: {error!s:.300}') from None
@@ -94,7 +94,7 @@ def _read_torch(path: Path) -> Any:
     raise refusal
 
 
-def _reason(error: pickle.UnpicklingError) -> str:
+def refusal(error: pickle.UnpicklingError) -> str:
     """Why torch refused a file, without its advice to switch the safety off."""
     lines = str(error).rpartition('WeightsUnpickler error: ')[2].splitlines()
     told = [line for line in lines if line.strip() and not line.startswith('Weights only load failed')]
@@ -119,7 +119,8 @@ def tensors_of(content: Any, path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
     found = content if isinstance(content, dict) else {}
-    state = {key.removeprefix('module.'): value for key, value in found.items() if isinstance(value, Tensor)}
+    named = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    state = {key.removeprefix('module.'): value for key, value in named.items()}
     if not state:
         raise ConversionError(f'{path} holds no tensors: expected a state dict, or one under {", ".join(WRAPPERS)}')
     return state
@@ -139,11 +140,11 @@ def read_folder(folder: str | Path) -> dict[str, Tensor]:
     """
     folder = Path(folder)
     for name in FOLDER_FILES:
+        if (folder / name).is_file():  # an index beside it is left from an earlier save, and transformers ignores it
+            return read_state(folder / name)
         index = folder / f'{name}.index.json'
         if index.is_file():
             return _read_shards(folder, index)
-        if (folder / name).is_file():
-            return read_state(folder / name)
     raise FileNotFoundError(f'{folder} holds no weights: expected {" or ".join(FOLDER_FILES)}, or shards with an index')
 
 

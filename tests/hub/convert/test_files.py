@@ -8,9 +8,11 @@ import types
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from mmgpt.hub.convert.files import read_file
+from mmgpt.hub.convert.files import read_file, read_folder
 from mmgpt.hub.convert.multimodal_gpt import read_settings
+from mmgpt.models.sources import stored_state
 
 FIELDS = {'lora': True, 'lora_r': 4, 'lora_alpha': 8, 'lora_dropout': 0.1}
 
@@ -83,3 +85,13 @@ def test_what_a_file_does_not_tell_is_assumed_aloud(content):
 def test_settings_that_are_none(settings):
     with pytest.raises(ValueError, match='should hold the settings of a LoRA adapter'):
         read_settings({'tuning_config': settings})
+
+
+@pytest.mark.parametrize('read', [read_folder, stored_state])
+def test_an_index_that_an_earlier_save_left_is_passed_over(tmp_path, read):
+    sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
+    model = LlamaForCausalLM(LlamaConfig(**sizes))
+    model.save_pretrained(tmp_path, max_shard_size='1KB')
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / 'model.safetensors.index.json').is_file()
+    assert read(tmp_path).keys() == model.state_dict().keys()

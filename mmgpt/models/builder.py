@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -139,6 +140,11 @@ def _named(part: str, source: str, load: Any, *args: Any, **kwargs: Any) -> Any:
     """Calls ``load``; a failure says which part of the config it belongs to."""
     try:
         return load(*args, **kwargs)
+    except pickle.UnpicklingError:
+        raise OSError(
+            f'the weights {source!r} of model.{part} were refused, and nothing in them was run: they hold more than '
+            'tensors, or are damaged. Give them as safetensors.'
+        ) from None
     except (OSError, SafetensorError) as error:
         raise OSError(
             f'the weights {source!r} of model.{part} cannot be loaded: {error}\n'

@@ -71,6 +71,12 @@ def test_open_clip_weights(tmp_path, form):
         assert torch.equal(value, whole.visual.state_dict()[name])
 
 
+def test_an_archive_of_code_is_not_run(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / 'ViT-L-14.pt')
+    with pytest.raises(ValueError, match=r'ViT-L-14\.pt is a TorchScript archive, .* give the same weights as a state'):
+        OpenClipVision(VIT).load_weights(str(tmp_path / 'ViT-L-14.pt'))
+
+
 def test_weights_of_another_architecture_are_refused():
     with pytest.raises(ValueError, match='do not fit the architecture'):
         OpenClipVision(TIMM).load_weights(str(FOLDER / 'tiny_clip/visual.safetensors'))

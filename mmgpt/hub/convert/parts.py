@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from mmgpt.data.builder import build_tokenizer
 from mmgpt.data.templates import Template
-from mmgpt.hub.convert.files import read_json
+from mmgpt.hub.convert.files import read_json, refusal
 from mmgpt.hub.convert.report import ConversionError, shown
 from mmgpt.models.language_decoders import CausalLM
 from mmgpt.registry import VISION_ENCODERS
@@ -233,7 +233,12 @@ def _loaded(part: str, name: str, load: Callable[[], Any]) -> Any:
             f'{part} {name!r} cannot be loaded: {error}\n'
             'Give a folder on this machine, or a hub id while the hub can be reached.'
         ) from error
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except pickle.UnpicklingError as error:
+        raise ConversionError(
+            f'the weights of {part} {name!r} were refused, and nothing in them was run: they hold more than tensors, '
+            f'or are damaged ({refusal(error)})'
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError) as error:
         raise ConversionError(f'the weights of {part} {name!r} are damaged: {error!s:.300}') from error
     except (ValueError, KeyError) as error:
         raise ConversionError(f'{part} {name!r} cannot be used: {error!s:.1000}') from error

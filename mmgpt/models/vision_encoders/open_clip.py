@@ -97,7 +97,15 @@ class OpenClipVision(nn.Module):
         if path.suffix == '.safetensors':
             state = load_file(path)
         else:
-            state = torch.load(path, map_location='cpu', weights_only=True)
+            try:
+                state = torch.load(path, map_location='cpu', weights_only=True)
+            except RuntimeError as error:
+                if 'TorchScript' not in str(error):
+                    raise
+                raise ValueError(
+                    f'{path} is a TorchScript archive, as OpenAI published its CLIP, and would have to be run: give '
+                    'the same weights as a state dict, such as hf-hub:timm/vit_large_patch14_clip_224.openai'
+                ) from None
             state = state.get('state_dict', state)
         state = {key.removeprefix('module.'): value for key, value in state.items()}  # of several processes' training
         prefix = 'visual.'

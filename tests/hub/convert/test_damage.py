@@ -90,6 +90,25 @@ def test_a_truncated_shard_and_one_that_is_not_there(refused, tmp_path, ending):
     assert shard.name in refused('otter', folder, code=2)
 
 
+def test_code_in_a_part_is_not_run_and_nobody_is_told_how(refused, checkpoint, tiny_llama, tmp_path):
+    shutil.copytree(published.CLIP, tmp_path / 'clip')
+    shutil.copytree(tiny_llama, tmp_path / 'lm')
+    for file in (tmp_path / 'clip/visual.safetensors', tmp_path / 'lm/model.safetensors'):
+        name = 'open_clip_pytorch_model.bin' if file.name == 'visual.safetensors' else 'pytorch_model.bin'
+        torch.save({**load_file(file), 'x': Code(os.system, f'touch {tmp_path / "mark"}')}, file.with_name(name))
+        file.unlink()
+    for parts in (
+        (tiny_llama, '--vision-model', tmp_path / 'clip'),
+        (tmp_path / 'lm', '--vision-model', published.CLIP),
+    ):
+        message = refused('openflamingo', checkpoint(), '--language-model', *parts)
+        assert 'nothing in them was run' in message
+        assert 'weights_only' not in message
+    parts = ('--language-model', tmp_path / 'lm', '--vision-model', published.CLIP)
+    assert 'language_decoder were refused, and nothing in them was run' in refused('compose', *parts, code=2)
+    assert not (tmp_path / 'mark').exists()
+
+
 def test_a_truncated_tower_and_language_model(refused, checkpoint, tiny_llama, tmp_path):
     shutil.copytree(published.CLIP, tmp_path / 'clip')
     shutil.copytree(tiny_llama, tmp_path / 'lm')
@@ -142,6 +161,8 @@ def test_not_a_checkpoint(refused, mmgpt_base, tmp_path, parts):
     path = tmp_path / 'checkpoint.pt'
     path.write_text('<html>not found</html>')
     assert 'checkpoint.pt' in refused('openflamingo', path, *parts)
+    torch.save({0: torch.ones(1)}, path)
+    assert 'holds no tensors' in refused('openflamingo', path, *parts)
     torch.save([1, 2], path)
     assert 'holds no tensors' in refused('openflamingo', path, *parts)
     assert 'holds no tensors' in refused('multimodal-gpt', path, '--base', mmgpt_base)

@@ -11,8 +11,11 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +37,8 @@ INDEX = 'model.safetensors.index.json'
 SINGLE = 'model.safetensors'
 FROZEN = 'model-frozen.safetensors'
 TRAINED = 'model-trained.safetensors'
+FREE = re.compile(r'drop|^init|^mean$|^std$')  # settings of training, new weights and pictures, which a run may change
+OF_TEXT = ('num_attention_heads', 'num_key_value_heads', 'head_dim', 'hidden_act', 'activation_function')
 
 
 def save_weights(model: nn.Module, folder: Path, share: Path | None = None, standalone: bool = False) -> None:
@@ -141,7 +146,8 @@ def load_weights(model: nn.Module, folder: Path, start: bool = False) -> None:
 
     Raises:
         CheckpointError: when tensors are missing, unexpected or of another shape, or towers that the folder refers to
-            are not there or have changed; the message lists them. With ``start``, also when ``<image>`` has another id.
+            are not there or have changed; the message lists them. With ``start``, also when ``<image>`` has another id,
+            or the folder's configuration says something else of a part.
     """
     try:
         sources = find_sources(folder, getattr(model, 'sources', None))
@@ -149,9 +155,10 @@ def load_weights(model: nn.Module, folder: Path, start: bool = False) -> None:
     except SourceError as error:
         raise CheckpointError(str(error)) from error
     state = read_weights(folder) | referenced
-    own = model.state_dict()
+    own, settings = model.state_dict(), []
     if start:
         _require_same_mark(model, folder)
+        settings = _other_settings(model, folder)
         state = _with_own_rows(state, own, model)
     fresh = has_adapter(model) and _lacks_adapter(state)
     if fresh:
@@ -168,8 +175,8 @@ def load_weights(model: nn.Module, folder: Path, start: bool = False) -> None:
         for name, tensor in own.items()
         if name in state and state[name].shape != tensor.shape
     ]
-    if missing or unexpected or shapes:
-        lines = [f'missing: {n}' for n in missing] + [f'unexpected: {n}' for n in unexpected] + shapes
+    if missing or unexpected or shapes or settings:
+        lines = [f'missing: {n}' for n in missing] + [f'unexpected: {n}' for n in unexpected] + shapes + settings
         shown = '\n  '.join(lines[:20] + ([f'… and {len(lines) - 20} more'] if len(lines) > 20 else []))
         raise CheckpointError(
             f'{folder} does not fit the model of this config:\n  {shown}\n'
@@ -222,6 +229,25 @@ def _require_same_mark(model: nn.Module, folder: Path) -> None:
             f'<image> has the id {theirs} in {folder}, with the tokenizer of this config {ours}: '
             'name the tokenizer that the folder was made with (tokenizer.path), or the folder itself'
         )
+
+
+def _other_settings(model: nn.Module, folder: Path) -> list[str]:
+    """What both configurations say of a part, and otherwise: heads and activations change no shape, but all values."""
+    theirs = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    ours = json.loads(model.config.to_json_string(use_diff=False))
+    for config in (ours, theirs):
+        config['text_config'] = {name: config['text_config'][name] for name in OF_TEXT if name in config['text_config']}
+    parts = ('vision_encoder', 'resampler', 'cross_attention', 'text_config')
+    return [line for part in parts for line in _differing(ours[part], theirs[part], part)]
+
+
+def _differing(ours: Any, theirs: Any, name: str) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted(ours.keys() & theirs.keys()):
+            if not FREE.search(key):
+                yield from _differing(ours[key], theirs[key], f'{name}.{key}')
+    elif ours != theirs and not isinstance(ours, dict) and not isinstance(theirs, dict):
+        yield f'{name}: {theirs!r} in the file, {ours!r} in the model'
 
 
 def _lacks_adapter(state: dict[str, Tensor]) -> bool:

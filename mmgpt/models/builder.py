@@ -121,12 +121,15 @@ def _language_model(lm: dict[str, Any], tokenizer: Any) -> tuple[PretrainedConfi
         return AutoConfig.for_model(changes.pop('model_type'), **changes), None
     expected = changes.pop('model_type', None)
     arguments = dict(revision=lm['revision'], dtype=lm['dtype'] or 'auto', **changes)
-    load = partial(AutoModelForCausalLM.from_pretrained, output_loading_info=True)
+    load = partial(AutoModelForCausalLM.from_pretrained, output_loading_info=True, ignore_mismatched_sizes=True)
     model, info = _named('language_decoder', lm['weights'], load, lm['weights'], **arguments)
-    if missing := sorted(set(info['missing_keys']) - (model.all_tied_weights_keys or {}).keys()):
+    tied = (model.all_tied_weights_keys or {}).keys()
+    faults = [f'missing {name}' for name in sorted(set(info['missing_keys']) - tied)]
+    faults += [f'{name} is {tuple(there)}, not {tuple(ours)}' for name, there, ours in sorted(info['mismatched_keys'])]
+    if faults:
         raise ValueError(
-            f'the weights {lm["weights"]!r} of model.language_decoder are not whole, and the rest would be random; '
-            f'missing: {", ".join(missing[:10])}'
+            f'the weights {lm["weights"]!r} of model.language_decoder are not whole or of another size, and the rest '
+            f'would be random: {", ".join(faults[:10])}'
         )
     if expected not in (None, model.config.model_type):
         raise ValueError(

@@ -75,6 +75,31 @@ def test_only_a_start_takes_another_vocabulary(converted):
         load_weights(model_of(converted), converted)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(cross_attention=dict(type='GatedCrossAttention', heads=4, head_width=128)), 'heads: 8 in the .*, 4 in'),
+        (
+            dict(config=dict(num_attention_heads=2, num_key_value_heads=2, head_dim=16)),
+            'num_attention_heads: 4 in the file, 2 in the model',
+        ),
+    ],
+)
+def test_settings_that_change_no_shape_are_compared(converted, changes, message):
+    if lm := changes.pop('config', None):
+        changes = dict(language_decoder=dict(weights=str(converted.parent / 'lm'), config=lm))
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(model_of(converted, **changes), converted, start=True)
+
+
+def test_what_new_weights_would_begin_with_is_not_compared(converted, tmp_path):
+    theirs = model_of(converted, cross_attention=dict(type='GatedCrossAttention', initial_gate=0.5))
+    theirs.save_pretrained(tmp_path)
+    ours = model_of(converted, cross_attention=dict(type='GatedCrossAttention', initial_gate=1.5))
+    load_weights(ours, tmp_path, start=True)
+    assert ours.gated_blocks['3'].attn_gate.item() == 0.5
+
+
 def test_another_mark_is_refused(converted):
     model = model_of(converted)
     model.config.media_token_id = 722

@@ -121,8 +121,12 @@ def test_weights_that_lack_a_tensor_or_are_cut_are_refused(tokenizer, tmp_path):
     state = {name: value for name, value in lm.state_dict().items() if 'layers.0.mlp.up_proj' not in name}
     lm.save_pretrained(tmp_path, state_dict=state)
     decoder = {'language_decoder': dict(weights=str(tmp_path))}
-    with pytest.raises(ValueError, match=r'language_decoder are not whole.*missing: model\.layers\.0\.mlp\.up_proj'):
+    with pytest.raises(ValueError, match=r'language_decoder are not whole.*missing model\.layers\.0\.mlp\.up_proj'):
         build(config(**decoder), tokenizer)
+    lm.save_pretrained(tmp_path)
+    wider = dict(**decoder['language_decoder'], config=dict(intermediate_size=7))
+    with pytest.raises(ValueError, match=r'gate_proj\.weight is \(\d+, \d+\), not \(7, \d+\)'):
+        build(config(language_decoder=wider), tokenizer)
     file = tmp_path / 'model.safetensors'
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(OSError, match=r'of model\.language_decoder cannot be loaded'):

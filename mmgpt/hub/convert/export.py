@@ -52,7 +52,8 @@ def export_openflamingo(folder: str, out: str) -> Report:
             save_file(state, file, metadata={'format': 'pt'})
         else:
             torch.save(state, file)
-    return Report(loaded=sorted(kept), notes=[f'{len(state)} tensors in {out}'])
+    left = 'language model and vision tower are not in this layout: what was trained or merged into them stays behind'
+    return Report(loaded=sorted(kept), notes=[f'{len(state)} tensors in {out}', left])
 
 
 def export_otter(folder: str, out: str) -> Report:

@@ -22,9 +22,10 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize('ending', ['pt', 'safetensors'])
-def test_openflamingo(run, parts, flamingo, tmp_path, ending):
+def test_openflamingo(run, parts, flamingo, tmp_path, ending, capsys):
     file = tmp_path / f'export.{ending}'
     assert run('export-openflamingo', flamingo, '--out', file) == 0
+    assert 'what was trained or merged into them stays behind' in capsys.readouterr().out
     exported = load_file(file) if ending == 'safetensors' else torch.load(file, weights_only=True)
     theirs = published.stored('c_of_llama/full_state')
     assert set(exported) == {*published.release_v2(), 'lang_encoder.lm_head.weight'}

@@ -55,6 +55,8 @@ class FlamingoProcessor(ProcessorMixin):
         super().__init__(tokenizer)
         if (image_mean is None) != (image_std is None):
             raise ValueError(f'image_mean and image_std go together, got {image_mean} and {image_std}')
+        if hasattr(tokenizer, 'legacy'):  # of LLaMA; not saved else, and text after a mark would get other ids
+            tokenizer.init_kwargs['legacy'] = bool(tokenizer.legacy)
         self.prompter = Prompter.from_dict(prompter, tokenizer) if isinstance(prompter, dict) else prompter
         self.image_mean = None if image_mean is None else [float(x) for x in image_mean]
         self.image_std = None if image_std is None else [float(x) for x in image_std]

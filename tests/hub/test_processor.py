@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoProcessor
+from transformers import AutoProcessor, AutoTokenizer
 
 import mmgpt
+from mmgpt.data.prompter import Prompter
+from mmgpt.data.templates import Otter
+from mmgpt.data.tokens import add_special_tokens
+from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.hub.messages import read_messages
 from mmgpt.hub.processor import FlamingoProcessor
 from mmgpt.structures import IGNORE_INDEX
@@ -34,6 +38,18 @@ def test_a_prompt_is_the_beginning_of_the_training_text(processor, kind):
     assert (trained.labels[len(ids) :] != IGNORE_INDEX).all(), 'what the prompt leaves to say is what is trained'
     same = prompt(processor, whole, add_generation_prompt=False)['input_ids'][0]
     assert torch.equal(same, trained.input_ids)
+
+
+@pytest.mark.parametrize('legacy', [True, False])
+def test_a_saved_llama_tokenizer_gives_the_ids_that_it_was_trained_with(llama_tokenizer_dir, tmp_path, legacy):
+    words = AutoTokenizer.from_pretrained(llama_tokenizer_dir, legacy=legacy)
+    add_special_tokens(words, Otter())
+    prompts = Prompter(Otter(), words, ImageTransform(16))
+    FlamingoProcessor(words, prompts).save_pretrained(tmp_path)
+    text = '<image>User: What is it? GPT:<answer>A dog.<|endofchunk|>'
+    ids = words(text)['input_ids']
+    assert AutoProcessor.from_pretrained(tmp_path).tokenizer(text)['input_ids'] == ids
+    assert words.convert_ids_to_tokens(ids)[2].startswith('▁') == legacy
 
 
 def test_the_text_is_the_templates(processor):

@@ -11,11 +11,20 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
-from mmgpt.data.builder import build_tokenizer
+from mmgpt.data.builder import read_tokenizer
 from mmgpt.data.templates import Template
+from mmgpt.data.tokens import add_special_tokens
 from mmgpt.hub.convert.files import read_json, refusal
 from mmgpt.hub.convert.report import ConversionError, shown
 from mmgpt.models.language_decoders import CausalLM
@@ -95,11 +104,17 @@ def language_model_of_config(arguments: dict[str, Any]) -> LanguageModel:
 def load_tokenizer(name: str, template: Template) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub id, with the template's tokens added in the published order, then ``<PAD>``.
 
+    LLaMA's of a folder that does not say ``legacy`` begins text after a mark with a word's beginning (``▁User``), as
+    transformers did when the published models were trained; since its version 5 it does not.
+
     Raises:
         OSError: there is none.
     """
     with _errors_only():  # a published folder's model_type is unknown to the class that reads its tokenizer
-        tokenizer = build_tokenizer({'path': name}, template)
+        tokenizer = read_tokenizer(name)
+        if hasattr(tokenizer, 'legacy') and get_tokenizer_config(name).get('legacy') is None:
+            tokenizer = AutoTokenizer.from_pretrained(name, legacy=True)
+    add_special_tokens(tokenizer, template)
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({'pad_token': '<PAD>'})  # else an end of text could not be told from padding
     return tokenizer

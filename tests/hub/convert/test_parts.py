@@ -5,12 +5,14 @@ import shutil
 
 import open_clip
 import pytest
+import tokenizers
 import torch
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVisionModel
 
+from mmgpt.data.templates import Otter
 from mmgpt.hub.convert import parts
-from mmgpt.hub.convert.parts import load_language_model, load_vision_tower
+from mmgpt.hub.convert.parts import load_language_model, load_tokenizer, load_vision_tower
 from mmgpt.hub.convert.report import ConversionError
 from mmgpt.registry import VISION_ENCODERS
 from tests.hub.convert import published
@@ -97,6 +99,20 @@ def test_weights_of_another_architecture_and_missing_ones(tmp_path):
     (tmp_path / 'open_clip/tiny-vit.json').write_text(json.dumps(fields))
     with pytest.raises(ConversionError, match=r'resblocks\.2'):
         load_vision_tower(str(tmp_path / 'open_clip'))
+
+
+@pytest.mark.parametrize('legacy', [True, False, None])
+def test_text_after_a_mark_has_the_ids_that_it_was_trained_with(tmp_path, legacy):
+    """``tokenizer.json`` says what transformers read in its version 4, with which the published models were trained."""
+    folder = shutil.copytree(published.STORED / 'tiny_llama', tmp_path / 'words')
+    fields = json.loads((folder / 'tokenizer_config.json').read_text())
+    (folder / 'tokenizer_config.json').write_text(json.dumps({**fields, 'legacy': legacy}))
+    theirs = tokenizers.Tokenizer.from_file(str(folder / 'tokenizer.json'))
+    marks = [tokenizers.AddedToken(mark, special=True, normalized=False) for mark in Otter.special_tokens]
+    theirs.add_special_tokens(marks)
+    text = '<image>User: What is this? GPT:<answer>A dog.<|endofchunk|>User: Where?'
+    words = load_tokenizer(str(folder), Otter())
+    assert (words(text)['input_ids'] == theirs.encode(text).ids) == (legacy is not False)
 
 
 def test_a_language_model_whose_weights_are_not_whole(tiny_llama, tmp_path):

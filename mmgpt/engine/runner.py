@@ -387,7 +387,8 @@ class Runner(MMEngineRunner):
         elif self._load_from:
             start = partial(load_weights, self.bare_model, Path(self._load_from), start=True)
             self.strategy.load(self.bare_model, start)
-            self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
+            if Path(self.work_dir).resolve() not in Path(self._load_from).resolve().parents:  # else it moves: see below
+                self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
             self.logger.info(f'Started from the weights of {self._load_from}')
         on_main(self._set_aside)
 
@@ -417,7 +418,8 @@ class Runner(MMEngineRunner):
 
     def _set_aside(self) -> None:
         """A run that starts anew leaves the checkpoints of an earlier one under another name; one that goes on from an
-        older checkpoint those of later iterations.
+        older checkpoint those of later iterations. So checkpoints refer to nothing in the run's own folder, where
+        ``hf`` is replaced, too.
         """
         aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
         if self.iter == 0:

@@ -48,8 +48,10 @@ def _config(text):
     return AutoConfig.for_model(text.pop('model_type'), **text)
 
 
-def train(path, work_dir, stop_after=None, resume=False, standalone=False):
+def train(path, work_dir, stop_after=None, resume=False, standalone=False, load_from=None):
     cfg = load_config(path)
+    if load_from:
+        cfg.load_from = str(load_from)
     cfg.merge_from_dict(
         {'work_dir': str(work_dir), 'resume': resume, 'train_cfg.max_iters': 4, 'default_hooks.samples': None}
     )
@@ -178,3 +180,18 @@ def test_a_run_is_not_resumed_with_other_towers(tmp_path):
         save_file({k: v + 1 for k, v in load_file(file).items()}, file, metadata={'format': 'pt'})
     with pytest.raises(CheckpointError, match='has changed'):
         train(path, tmp_path / 'w', resume=True)
+
+
+def test_a_run_that_starts_from_its_own_folder_does_not_refer_to_it(trained, tmp_path):
+    """The checkpoint is set aside when the run starts, the exported folder is replaced when it ends."""
+    path, *_ = trained
+    work_dir = tmp_path / 'w'
+    runner = train(path, work_dir)
+    for number in range(2):
+        start = runner.export() if number else list_checkpoints(work_dir / 'checkpoints')[-1]
+        runner = train(path, work_dir, load_from=start)
+        exported = runner.export()
+        newest = list_checkpoints(work_dir / 'checkpoints')[-1]
+        assert not any(str(work_dir) in entry['path'] for entry in read_references(newest).values())
+        one, other = map(AutoModelForImageTextToText.from_pretrained, (newest, exported))
+        assert equal(one, other)

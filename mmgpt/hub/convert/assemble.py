@@ -148,7 +148,7 @@ def built(
         dtype: of all floating tensors. Default: the widest of them, so that none is rounded.
 
     Raises:
-        ConversionError: tensors are missing, left over or of another shape; the message lists them.
+        ConversionError: tensors are missing, left over, of another shape or not finite; the message lists them.
     """
     with torch.device('meta'):
         model = Flamingo(config)
@@ -174,6 +174,10 @@ def built(
     for other in floating if dtype is None else ():
         dtype = other if dtype is None else torch.promote_types(dtype, other)
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    if broken := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise ConversionError(
+            f'values that are not finite, in the checkpoint or once they are {dtype} (--dtype):{shown(broken)}'
+        )
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
     model.config.text_config.dtype = dtype

@@ -207,7 +207,7 @@ def require_absent(out: str | Path) -> None:
         FileExistsError: ``out`` exists.
         PermissionError: it cannot be made.
     """
-    if Path(out).exists():
+    if os.path.lexists(out):  # also a link to nothing
         raise FileExistsError(f'{out} exists already: remove it, or give --out another name')
     above = next(place for place in Path(out).absolute().parents if place.exists())
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):

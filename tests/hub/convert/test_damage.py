@@ -151,6 +151,9 @@ def test_a_disk_that_is_full(request, refused, otter, tmp_path, verb):
 
 def test_where_nothing_can_be_written_nothing_is_begun(run, tmp_path, monkeypatch, capsys):
     (tmp_path / 'file').write_text('')
+    (tmp_path / 'link').symlink_to(tmp_path / 'gone')
+    assert run('otter', tmp_path / 'nowhere', '--out', tmp_path / 'link') == 2
+    assert 'exists already' in capsys.readouterr().err
     for above in (tmp_path / 'file', tmp_path):
         assert run('otter', tmp_path / 'nowhere', '--out', above / 'new' / 'd') == 2
         assert f'{above} is no folder that can be written to' in capsys.readouterr().err
@@ -211,6 +214,17 @@ def cut(pattern):
 )
 def test_tensors_that_are_missing_left_over_or_elsewhere(refused, checkpoint, parts, change, options, message):
     assert re.search(message, refused('openflamingo', checkpoint(change), *parts, *options))
+
+
+@pytest.mark.parametrize(('value', 'options'), [(float('nan'), []), (1e6, ['--dtype', 'float16'])])
+def test_values_that_are_not_finite(refused, checkpoint, parts, value, options):
+    def change(state):
+        state['perceiver.latents'] = state['perceiver.latents'].clone().fill_(value)
+
+    message = refused('openflamingo', checkpoint(change), *parts, *options)
+    assert re.search(
+        r'not finite, in the checkpoint or once they are torch\.float\d+ .*\s+resampler\.latents\n', message
+    )
 
 
 def other_language_model(folder, tiny_llama, kind):

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from mmgpt.registry import ADAPTERS
 
 SLOTS = ('self_attention', 'cross_attention', 'gated_feedforward', 'decoder_mlp')
+BESIDE = ('modules_to_save', 'trainable_token_indices', 'bias')  # peft's ways to train more than the adapter
 OPTIONS = {field.name for field in dataclasses.fields(LoraConfig)}
 
 
@@ -48,7 +49,7 @@ class LoRA:
         options: peft's own, passed to ``peft.LoraConfig``: ``use_dora``, ``use_rslora``, ``init_lora_weights``, …
 
     Raises:
-        ValueError: a slot that there is not, or none; an option that peft does not have.
+        ValueError: a slot that there is not, or none; an option that peft does not have, or that is not taken.
 
     Example:
         >>> LoRA(slots=['self_attention', 'cross_attention'], r=8).ranks
@@ -68,6 +69,11 @@ class LoRA:
             close = difflib.get_close_matches(option, [*OPTIONS, 'slots', 'alpha', 'dropout', 'name'], n=1)
             hint = f'; did you mean {close[0]!r}?' if close else ''
             raise ValueError(f'peft.LoraConfig has no option {option!r}{hint}')
+        if beside := sorted(options.keys() & BESIDE):
+            raise ValueError(
+                f'the option {beside[0]!r} is not taken, its folder could not be loaded: train other parameters by '
+                "the model's own trainable and train_embeddings"
+            )
         overrides = dict(slots) if isinstance(slots, Mapping) else {slot: {} for slot in slots}
         if not overrides or (unknown := sorted(set(overrides) - set(SLOTS))):
             near = difflib.get_close_matches(unknown[0], SLOTS, n=1) if overrides else ()
@@ -84,7 +90,7 @@ class LoRA:
         """The adapter's configuration as peft saves it; its patterns match the chosen layers of ``model`` only.
 
         Raises:
-            ValueError: a slot without a linear layer in this model.
+            ValueError: a slot without a linear layer in this model, or ``lora_bias`` where there is none to add it to.
         """
         patterns: dict[str, str] = {}
         for slot in self.ranks:
@@ -100,6 +106,9 @@ class LoRA:
                         f'the slot {slot!r} has no linear layer {unknown[0]!r}; it has {sorted(set(inside.values()))}'
                     )
                 names = [name for name in names if inside[name] in self.only[slot]]
+            bare = [name for name in names if getattr(model.get_submodule(name), 'bias', None) is None]
+            if bare and self.options.get('lora_bias'):
+                raise ValueError(f'lora_bias needs layers with a bias, or it could not be merged; {bare[0]} has none')
             patterns[slot] = '|'.join(sorted({re.sub(r'\.\d+\.', r'.\\d+.', escaped(name)) for name in names}))
         common = dict(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout, bias='none')
         ranks = {patterns[slot]: rank for slot, (rank, _) in self.ranks.items() if rank != self.r}

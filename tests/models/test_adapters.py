@@ -195,6 +195,20 @@ def test_wrong_settings_are_named(arguments, message):
         ADAPTERS.build(dict(type='LoRA', **arguments))
 
 
+@pytest.mark.parametrize(
+    'option', [{'modules_to_save': ['embed_tokens']}, {'trainable_token_indices': [1]}, {'bias': 'all'}]
+)
+def test_what_would_be_trained_beside_an_adapter_is_named_elsewhere(option):
+    with pytest.raises(ValueError, match=rf'{next(iter(option))!r} is not taken.* trainable and train_embeddings'):
+        LoRA(**option)
+
+
+def test_a_bias_that_could_not_be_merged_is_refused_before_it_is_trained(base):
+    with pytest.raises(ValueError, match=r'lora_bias needs layers with a bias.*self_attn\.q_proj has none'):
+        LoRA(slots=['self_attention'], lora_bias=True).config(base)
+    LoRA(slots=['self_attention'], lora_bias=True).config(tiny.model('opt'))
+
+
 def test_a_layer_that_a_slot_does_not_have_is_named(base):
     with pytest.raises(ValueError, match=r"no linear layer 'q_proj'; it has .*self_attn\.q_proj"):
         LoRA(slots={'self_attention': {'layers': ['q_proj']}}).config(base)

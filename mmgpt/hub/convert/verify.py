@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmgpt.hub.convert.report import ConversionError
-from mmgpt.hub.io import load_folder
+from mmgpt.hub.io import load_folder, locate
 
 LENGTH = 24  # tokens of each row
 
@@ -49,6 +49,8 @@ def verify(a: str, b: str, tolerance: float = 1e-5, seed: int = 0) -> Difference
         OSError: there is no such folder.
         ConversionError: the two cannot be given the same inputs, or have vocabularies of different sizes.
     """
+    for name in (a, b):
+        locate(name)  # raises before the first of them is loaded
     (one, sizes), (other, other_sizes) = (_logits(name, seed) for name in (a, b))
     for what, value in sizes.items():
         if value != other_sizes[what]:

@@ -102,6 +102,12 @@ def test_verify_prints_the_difference_and_fails_above_the_tolerance(run, flaming
     assert run('verify', flamingo, other, '--tolerance', difference * 1.1) == 0
 
 
+def test_a_folder_that_is_not_there_is_told_before_the_other_is_loaded(run, flamingo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('mmgpt.hub.convert.verify.load_folder', None)
+    assert run('verify', flamingo, tmp_path / 'nowhere') == 2
+    assert f'there is no model folder {tmp_path / "nowhere"}' in capsys.readouterr().err
+
+
 def test_models_that_cannot_be_compared_are_refused(run, flamingo, otter, capsys):
     assert run('verify', flamingo, otter) == 1
     assert 'differ in rows of the embedding: 723 and 724' in capsys.readouterr().err

@@ -104,6 +104,8 @@ def load_folder(
     if bits is not None:
         options |= {'quantization_config': quantization_config(bits), 'device_map': {'': device}}
     model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    if Path(name).is_dir() and not (Path(name) / 'generation_config.json').is_file():  # answers would not end
+        set_generation_tokens(model, processor)
     return (model if bits is not None else model.to(device)).eval(), processor
 
 

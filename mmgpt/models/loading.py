@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,11 @@ class LoadedStrictly(PreTrainedModel):
         else:
             try:
                 model, info = load(name, *args, output_loading_info=True, **kwargs)
+            except pickle.UnpicklingError:
+                raise OSError(
+                    f'the weights in {name} were refused, and nothing in them was run: they hold more than tensors, or '
+                    'are damaged'
+                ) from None
             except SafetensorError as error:
                 raise OSError(f'the weights in {name} are damaged (cut, or pointers of git-lfs): {error}') from error
         faults = [f'{kind} {key}' for kind in ('missing', 'unexpected') for key in sorted(info[f'{kind}_keys'])]

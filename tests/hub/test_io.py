@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import textwrap
 
@@ -117,6 +118,23 @@ def test_the_right_folder_is_proposed(folder):
 def test_a_folder_of_another_model_is_told(folder, tmp_path, changes, message):
     with pytest.raises(OSError, match=message):
         load_folder(edited(folder, tmp_path, **changes))
+
+
+def test_answers_end_where_the_template_says_without_generation_config(folder, tmp_path):
+    copy = edited(folder, tmp_path)
+    (copy / 'generation_config.json').unlink()
+    theirs, ours = (load_folder(place, device='cpu')[0].generation_config for place in (folder, copy))
+    assert ours.eos_token_id == theirs.eos_token_id
+    assert ours.pad_token_id == theirs.pad_token_id
+
+
+def test_weights_with_code_are_not_run_and_nobody_is_told_how(folder, tmp_path):
+    copy = edited(folder, tmp_path)
+    (copy / 'model.safetensors').unlink()
+    torch.save({'x': re.compile('more than a tensor')}, copy / 'pytorch_model.bin')
+    with pytest.raises(OSError, match='nothing in them was run') as refusal:
+        load_folder(copy)
+    assert 'weights_only' not in str(refusal.value)
 
 
 def test_damaged_and_incomplete_folders_are_told(folder, tmp_path):

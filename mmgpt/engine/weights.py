@@ -233,8 +233,8 @@ def _require_same_mark(model: nn.Module, folder: Path) -> None:
 
 def _other_settings(model: nn.Module, folder: Path) -> list[str]:
     """What both configurations say of a part, and otherwise: heads and activations change no shape, but all values."""
-    theirs = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
-    ours = json.loads(model.config.to_json_string(use_diff=False))
+    configs = (model.config, type(model.config).from_pretrained(folder))
+    ours, theirs = (json.loads(config.to_json_string(use_diff=False)) for config in configs)
     for config in (ours, theirs):
         config['text_config'] = {name: config['text_config'][name] for name in OF_TEXT if name in config['text_config']}
     parts = ('vision_encoder', 'resampler', 'cross_attention', 'text_config')

@@ -210,7 +210,7 @@ class _Check(Rules):
         for name, argument in TOP_LEVEL.items():
             if name in needed and config.get(name) is None:
                 self.fault((name,), f'the config has no {name!r}')
-            elif name in config and not isinstance(config[name], (dict, list)):
+            elif name in config:
                 self.value((name,), config[name], argument.hint)
 
     def model(self, key: Key, value: dict) -> None:

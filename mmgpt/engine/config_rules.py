@@ -113,8 +113,6 @@ class Rules:
     def value(self, key: Key, value: Any, hint: Any) -> bool:
         """Whether a value is what a type hint asks for."""
         wrong = misfit(value, hint)
-        if hint in (dict, dict | None) and not isinstance(value, Mapping if hint is dict else Mapping | None):
-            wrong = f'expected a dict, got {value!r}'
         if wrong:
             self.fault(key, f'{key[-1]}: {wrong}')
         return not wrong

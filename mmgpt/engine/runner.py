@@ -170,6 +170,8 @@ class Runner(MMEngineRunner):
         """
         env_cfg = dict(env_cfg)
         if (threads := env_cfg.pop('num_threads', None)) is not None:
+            if threads < 1:
+                raise ValueError(f'env_cfg.num_threads must be at least 1, got {threads}')
             torch.set_num_threads(threads)
         if env_cfg.pop('onednn', True):
             prefer_onednn()

@@ -96,14 +96,14 @@ def _options(hint: Any) -> tuple:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    origin = typing.get_origin(hint)
+    origin = typing.get_origin(hint) or hint
     if isinstance(value, bytes):  # no key takes them: a letter slipped in before a string
         return False
     if origin in (Union, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(hint))
     if origin is Literal:
         return value in typing.get_args(hint)
-    if hint is None or hint is type(None):
+    if hint in (None, type(None)):
         return value is None
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)

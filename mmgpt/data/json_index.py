@@ -32,9 +32,9 @@ class JsonObject(MappedJson):
         ValueError: the file is no such JSON; the message names the line.
 
     Example:
-        >>> Path('/tmp/example.json').write_text('{"meta": {}, "data": {"a": [1], "b": [2]}}')
+        >>> Path('example.json').write_text('{"meta": {}, "data": {"a": [1], "b": [2]}}')
         42
-        >>> data = JsonObject('/tmp/example.json', member='data')
+        >>> data = JsonObject('example.json', member='data')
         >>> data.keys.find('b'), data[1]
         (1, [2])
     """

@@ -56,8 +56,8 @@ class Entries:
         FileNotFoundError: there is no such file.
 
     Example:
-        >>> _ = Path('/tmp/example.json').write_text('{"data": {"a": [1], "b": oops, "a": [2]}}')
-        >>> entries = Entries('/tmp/example.json', member='data')
+        >>> _ = Path('example.json').write_text('{"data": {"a": [1], "b": oops, "a": [2]}}')
+        >>> entries = Entries('example.json', member='data')
         >>> entries.keys, entries.value(2), entries.line(2)
         (['a', 'b', 'a'], [2], 1)
     """

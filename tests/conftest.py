@@ -21,14 +21,11 @@ from mmgpt.data.vision_inputs import ImageTransform
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demos come first, as nothing takes longer; then tests that train in forked processes.
+    """Tests that train in forked processes come first: where autograd has started threads, PyTorch refuses its forks.
 
-    Where autograd has started threads, PyTorch refuses the forks of the latter. That happened in one run of the whole
-    suite; which of the tests before them had made it start threads is not known. Demos train in their own processes.
+    That happened in one run of the whole suite; which of the tests before them had made it start threads is not known.
     """
-    items.sort(
-        key=lambda item: (item.path.name != 'test_demo.py', not hasattr(getattr(item, 'module', None), 'in_processes'))
-    )
+    items.sort(key=lambda item: not hasattr(getattr(item, 'module', None), 'in_processes'))
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -19,7 +19,6 @@ NAMING_AT_MOST = {'0': 0.10, '4_shuffled': 0.60}
 SHORTFALL = 0.03
 
 pytestmark = pytest.mark.slow
-one_after_the_other = pytest.mark.xdist_group('demos')  # the second tunes what the first has trained
 
 
 def train(config, folder, **options) -> dict:
@@ -45,7 +44,6 @@ def otter(folder):
     return train('otter_demo', folder)
 
 
-@one_after_the_other
 def test_otter_learns_to_read_and_to_name_from_its_context(otter):
     naming = otter['naming']
     assert {k: otter[k] for k, least in AT_LEAST.items() if otter[k] < least - SHORTFALL} == {}
@@ -53,7 +51,6 @@ def test_otter_learns_to_read_and_to_name_from_its_context(otter):
     assert {k: naming[k] for k, most in NAMING_AT_MOST.items() if naming[k] > most} == {}
 
 
-@one_after_the_other
 def test_adapters_teach_it_instructions_and_dialogues_and_spoil_nothing(otter, folder):
     metrics = train('multimodal_gpt_demo', folder)
     assert metrics['gain'] >= 0.10

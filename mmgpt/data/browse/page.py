@@ -125,7 +125,7 @@ def _lengths(source: str, sample: Encoded) -> tuple[str, int, int]:
     return source, len(sample.input_ids), int((sample.labels != IGNORE_INDEX).sum())
 
 
-def _histograms(samples: list[tuple[str, int, int]], all: int) -> list[dict[str, Any]]:
+def _histograms(samples: list[tuple[str, int, int]], total: int) -> list[dict[str, Any]]:
     """The lengths of samples and of what is trained of them, per source."""
     tokens: dict[str, list[int]] = {}
     trained: dict[str, list[int]] = {}
@@ -133,7 +133,7 @@ def _histograms(samples: list[tuple[str, int, int]], all: int) -> list[dict[str,
         tokens.setdefault(name, []).append(length)
         trained.setdefault(name, []).append(answers)
     both = (('Tokens of a sample', tokens), ('Trained tokens of a sample', trained))
-    return [{'title': title, 'sets': _bars(counts), 'of': len(samples), 'all': all} for title, counts in both]
+    return [{'title': title, 'sets': _bars(counts), 'of': len(samples), 'all': total} for title, counts in both]
 
 
 def _bars(counts: dict[str, list[int]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
 
     from mmgpt.engine.config import ConfigError, load_config
-    from mmgpt.engine.config_check import without_variables
+    from mmgpt.engine.config_keys import without_variables
     from mmgpt.engine.console import start_tool
 
     start_tool()

@@ -7,10 +7,8 @@ the model is built without memory (on the meta device), so that what constructor
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 import inspect
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,71 +24,26 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmgpt.data.builder import ENTRY_KEYS
 from mmgpt.data.dataset import InstructionDataset
-from mmgpt.data.remote_files import is_remote
 from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
-from mmgpt.engine.config_rules import Arguments, Rule, Rules, near_key
+from mmgpt.engine.config_keys import DECODER_KEYS, ENCODER_KEYS, TOP_LEVEL
+from mmgpt.engine.config_paths import at, path_faults
+from mmgpt.engine.config_rules import Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
+from mmgpt.engine.config_trial import model_faults
+from mmgpt.engine.hooks import DEFAULT_HOOKS
 from mmgpt.engine.hooks.feature_cache import FeatureCacheHook
-from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, runs_beside, source_files
-from mmgpt.engine.runner import DEFAULT_HOOKS
-from mmgpt.engine.signatures import Argument, arguments_of
+from mmgpt.engine.signatures import Argument, Arguments, arguments_of
 from mmgpt.hub.model_card import CardFields
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.media_span import Attend
-from mmgpt.models.trainable import set_trainable
 from mmgpt.registry import ALL, MODELS
-
-TOP_LEVEL: Arguments = {
-    'model': Argument(dict, required=True),
-    'tokenizer': Argument(dict, required=True),
-    'template': Argument(dict, required=True),
-    'image_transform': Argument(dict, required=True),
-    'train_dataloader': Argument(dict, required=True),
-    'train_cfg': Argument(dict, required=True),
-    'optim_wrapper': Argument(dict, required=True),
-    'val_dataloader': Argument(dict | None),
-    'val_cfg': Argument(dict | None),
-    'param_scheduler': Argument(list | dict | None),
-    'data_builder': Argument(dict | None),
-    'evaluation': Argument(dict | None),
-    'default_hooks': Argument(dict),
-    'custom_hooks': Argument(list | None),
-    'feature_cache': Argument(dict | None),
-    'visualizer': Argument(dict | None),
-    'randomness': Argument(dict),
-    'env_cfg': Argument(dict),
-    'custom_imports': Argument(dict),
-    'auto_scale_lr': Argument(dict | None),
-    'strategy': Argument(dict | None),
-    'default_scope': Argument(Literal['mmgpt']),
-    'log_level': Argument(Literal['DEBUG', 'INFO', 'WARNING', 'ERROR']),
-    'launcher': Argument(Literal['none', 'pytorch', 'slurm', 'mpi']),
-    'work_dir': Argument(str),
-    'load_from': Argument(str | None),
-    'resume': Argument(bool | str),
-    'compile': Argument(bool | dict),
-    'gradient_checkpointing': Argument(bool | dict),
-    'export': Argument(dict | None),
-}
 
 UNFIT_HOOKS = {
     EarlyStoppingHook: 'would never stop: it waits for the metrics of an epoch, and a run has none; leave it out',
     EMAHook: "cannot save its averages: a checkpoint is a Hugging Face folder, without MMEngine's 'state_dict'; "
     'leave it out',
-}
-DTYPES = ('float32', 'bfloat16', 'float16')
-DECODER_KEYS: Arguments = {  # beside the constructor's
-    'config': Argument(dict | None),
-    'weights': Argument(str | None),
-    'revision': Argument(str | None),
-    'dtype': Argument(Literal['auto', *DTYPES] | None),
-}
-ENCODER_KEYS: Arguments = {
-    'weights': Argument(str | None),
-    'revision': Argument(str | None),
-    'dtype': Argument(Literal[DTYPES] | None),
 }
 
 
@@ -107,11 +60,6 @@ def check_config(cfg: Config, source: ConfigSource | None = None) -> list[Fault]
     check = _Check(source or ConfigSource(Path(cfg.filename or 'config')))
     check.whole(cfg)
     return check.faults
-
-
-def without_variables(cfg: Config) -> Config:
-    """A config without the variables that its files have beside its keys, so that it can be read again."""
-    return Config({name: value for name, value in cfg.to_dict().items() if name in TOP_LEVEL})
 
 
 class _Check(Rules):
@@ -190,11 +138,13 @@ class _Check(Rules):
         for name, rule in parts.items():
             if name in given and self.value((name,), given[name], TOP_LEVEL[name].hint):
                 rule((name,), given[name])
-        self.paths(given)
+        for key, message in path_faults(given, self.source.path):
+            self.fault(key, message)
         if 'feature_cache' in given:
-            self.augmented(_at(given, 'train_dataloader', 'dataset', 'sources'))
+            self.augmented(at(given, 'train_dataloader', 'dataset', 'sources'))
         if not self.faults and 'model' in given:
-            self.trial_model(given['model'], given.get('optim_wrapper') or {}, 'feature_cache' in given)
+            for key, message in model_faults(given['model'], given.get('optim_wrapper', {}), 'feature_cache' in given):
+                self.fault(key, message)
 
     def top_level(self, config: dict) -> None:
         variables = {name for name in self.source.top_level if name in self.source.used}
@@ -354,78 +304,6 @@ class _Check(Rules):
             elif hook is not None:
                 self.member(ALL['HOOKS'], also=('priority',), built=True)((*key, name), hook)
 
-    def paths(self, config: Mapping) -> None:
-        """Slips in what names files, folders and weights; whether they are there is asked where a run begins."""
-        builder = data_builder(config)
-        if builder is not None:
-            usual = inspect.signature(type(builder)).parameters.get('folder')
-            self.slip(('data_builder', 'folder'), str(builder.folder), [str(usual.default)] if usual else [])
-        files = source_files(config)
-        files['tokenizer', 'path'] = _at(config, 'tokenizer', 'path')
-        files['load_from',] = config.get('load_from')
-        runs = runs_beside(self.source.path)
-        for key, path in files.items():
-            if not isinstance(path, str) or is_remote(path) or Path(path).exists() or path in runs:
-                continue
-            below = builder is not None and Path(path).is_relative_to(builder.folder)
-            if below and hasattr(builder, 'files'):
-                known = [str(file) for file in builder.files()]
-                if path not in known:
-                    self.fault(key, f'{key[-1]}: there is no {path!r}{did_you_mean(path, known, or_list=False)}')
-            elif not below or builder.is_built():
-                close = _nearest(Path(path), taken=set(files.values()))
-                if close is None and builder is not None and not below and path not in KNOWN_ON_THE_HUB:
-                    close = next(
-                        iter(difflib.get_close_matches(path, [*runs, str(builder.folder / Path(path).name)])), None
-                    )
-                if close is not None:
-                    self.fault(key, f'{key[-1]}: there is no {path!r}; did you mean {close!r}?')
-        self.slip(('tokenizer', 'path'), _at(config, 'tokenizer', 'path'), KNOWN_ON_THE_HUB)
-        for part in ('vision_encoder', 'language_decoder'):
-            self.slip(('model', part, 'weights'), _at(config, 'model', part, 'weights'), KNOWN_ON_THE_HUB)
-
-    def slip(self, key: Key, name: Any, known: Sequence[str]) -> None:
-        """A fault where a name that is not there differs from a known one by a single letter."""
-        if isinstance(name, str) and not Path(name).exists():
-            for other in known:
-                if _one_letter_off(name, other):
-                    self.fault(key, f'{key[-1]}: there is no {name!r}; did you mean {other!r}?')
-
-    def trial_model(self, value: Mapping, optim_wrapper: Mapping, kept: bool) -> None:
-        """Build the model without memory, where the config alone says what it is, and try the patterns of names."""
-        decoder, vision = dict(value['language_decoder']), dict(value['vision_encoder'])
-        text = dict(decoder.pop('config', {}))
-        if 'model_type' not in text:
-            return  # what it is stands beside its weights only
-        for name in ('weights', 'revision', 'dtype'):
-            decoder.pop(name, None)
-            vision.pop(name, None)
-        others = {n: v for n, v in value.items() if n not in ('type', 'trainable', 'train_embeddings')}
-        parts = {**others, 'vision_encoder': vision, 'language_decoder': decoder if 'type' in decoder else None}
-        try:
-            with torch.device('meta'):
-                model = MODELS.get(value.get('type', 'Flamingo'))(FlamingoConfig(text_config=text, **parts))
-        except Exception as error:
-            self.fault(('model',), f'the model cannot be built: {type(error).__name__}: {error}')
-            return
-        try:
-            set_trainable(model, value.get('trainable', ['*']))
-        except ValueError as error:
-            self.fault(('model', 'trainable'), str(error))
-        if kept and any(parameter.requires_grad for parameter in model.vision_encoder.parameters()):
-            self.fault(
-                ('model', 'trainable'),
-                'it trains the vision encoder, whose features cannot be kept then: leave it out here, or feature_cache',
-            )
-        names = [name for name, _ in model.named_parameters()]
-        for key in ('lr_factors', 'no_decay'):
-            for number, pattern in enumerate(optim_wrapper.get(key) or ()):
-                if not fnmatch.filter(names, pattern):
-                    parts = {part for name in names for part in name.split('.')}
-                    near = did_you_mean(pattern.strip('*._'), parts, or_list=False)
-                    place = pattern if key == 'lr_factors' else number
-                    self.fault(('optim_wrapper', key, place), f'{pattern!r} matches no parameter{near}')
-
 
 def _compile_options() -> Arguments:
     """What ``compile`` may hold: arguments of ``torch.compile``."""
@@ -444,24 +322,3 @@ def _at(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def _nearest(path: Path, taken: Set[str | None]) -> str | None:
-    """The path with its missing part named as what stands there, if that is nearly the same.
-
-    What is ``taken`` by another key is meant only where a single letter differs: sets of data have similar names.
-    """
-    known, wrong = path.parent, path
-    while not known.is_dir():
-        known, wrong = known.parent, known
-    there = sorted(p.name for p in known.iterdir())
-    free = [name for name in there if str(known / name) not in taken]
-    close = [name for name in there if _one_letter_off(wrong.name, name)]
-    close += difflib.get_close_matches(wrong.name, free, n=1, cutoff=0.8)
-    return str(known / close[0] / path.relative_to(wrong)) if close else None
-
-
-def _one_letter_off(name: str, other: str) -> bool:
-    """Whether two names are the same but for one letter."""
-    pairs = [a + b for a, b in zip(name, other) if a != b]
-    return len(name) == len(other) and len(pairs) == 1 and pairs[0].isalpha()

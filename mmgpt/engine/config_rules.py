@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
-from mmgpt.engine.signatures import Argument, arguments_of, misfit
+from mmgpt.engine.signatures import Argument, Arguments, arguments_of, misfit
 from mmgpt.registry import Registry
 
-Arguments = dict[str, Argument]
 Rule = Callable[[Key, Any], None]
 
 

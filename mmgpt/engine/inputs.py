@@ -10,6 +10,7 @@ from typing import Any
 
 from mmgpt.data.remote_files import is_remote
 from mmgpt.data.shards import find_shards
+from mmgpt.engine.config_source import Key
 from mmgpt.registry import BUILDERS
 
 DEMO = 'configs/otter_demo.py'
@@ -23,8 +24,6 @@ KNOWN_ON_THE_HUB = (
     'google/siglip2-so400m-patch16-384',
     'Qwen/Qwen3-4B',
 )
-
-Key = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from mmgpt.data.builder import ENTRY_KEYS
 from mmgpt.data.builders import DigitsBuilder
 from mmgpt.engine.build import build_runner
 from mmgpt.engine.checkpoints import checkpoint_path
-from mmgpt.engine.runner import DEFAULT_HOOKS
+from mmgpt.engine.hooks import DEFAULT_HOOKS
 from mmgpt.engine.signatures import arguments_of
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.engine.tasks import run_task

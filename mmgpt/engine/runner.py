@@ -35,6 +35,8 @@ from mmgpt.engine.checkpoints import (
     verify_checkpoint,
     written_whole,
 )
+from mmgpt.engine.config_keys import without_variables
+from mmgpt.engine.hooks import DEFAULT_HOOKS
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import NO_DECAY, build_optimizer, parameter_groups
 from mmgpt.engine.shards_on_disk import is_sharded, read_model
@@ -49,18 +51,6 @@ from mmgpt.models.sources import WHOLE, Source
 from mmgpt.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
 _RUNNERS = itertools.count()
-DEFAULT_HOOKS = {
-    'param_scheduler': {'type': 'ParamSchedulerHook'},
-    'logger': {'type': 'LoggerHook'},
-    'progress': {'type': 'ProgressHook'},
-    'gates': {'type': 'GatesHook'},
-    'samples': {'type': 'SamplesHook'},
-    'non_finite': {'type': 'NonFiniteHook'},
-    'unreadable': {'type': 'UnreadableHook'},
-    'stop': {'type': 'StopHook'},
-    'checkpoint': {'type': 'CheckpointHook'},
-    'curves': {'type': 'CurvesHook'},
-}
 
 
 class Runner(MMEngineRunner):
@@ -187,8 +177,6 @@ class Runner(MMEngineRunner):
     @master_only
     def dump_config(self) -> None:
         """The config without its variables, into the work folder; beside the log where its own file lies there."""
-        from mmgpt.engine.config_check import without_variables  # it knows what a config may have, of the runner too
-
         filename = self.cfg.filename
         target = Path(self.work_dir) / (Path(filename).name if filename else f'{self.timestamp}.py')
         if filename and target.exists() and target.samefile(filename):

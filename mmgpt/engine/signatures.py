@@ -21,7 +21,10 @@ class Argument:
     required: bool = False
 
 
-def arguments_of(function: Callable) -> tuple[dict[str, Argument], bool]:
+Arguments = dict[str, Argument]
+
+
+def arguments_of(function: Callable) -> tuple[Arguments, bool]:
     """The arguments of a class or function by name, and whether it takes others too.
 
     Where a constructor passes its ``**kwargs`` on, those of the base classes are included.
@@ -32,7 +35,7 @@ def arguments_of(function: Callable) -> tuple[dict[str, Argument], bool]:
     """
     if dataclasses.is_dataclass(function) or not inspect.isclass(function):
         return _arguments(function)
-    found: dict[str, Argument] = {}
+    found: Arguments = {}
     for base in function.__mro__:
         if '__init__' not in vars(base) or base is object:
             continue
@@ -43,7 +46,7 @@ def arguments_of(function: Callable) -> tuple[dict[str, Argument], bool]:
     return found, True
 
 
-def _arguments(function: Callable) -> tuple[dict[str, Argument], bool]:
+def _arguments(function: Callable) -> tuple[Arguments, bool]:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

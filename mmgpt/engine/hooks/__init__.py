@@ -15,7 +15,21 @@ from mmgpt.engine.hooks.samples import SamplesHook
 from mmgpt.engine.hooks.stop import StopHook
 from mmgpt.engine.hooks.unreadable import UnreadableHook
 
+DEFAULT_HOOKS = {  # of every run; 'default_hooks' of a config changes them or leaves them out
+    'param_scheduler': {'type': 'ParamSchedulerHook'},
+    'logger': {'type': 'LoggerHook'},
+    'progress': {'type': 'ProgressHook'},
+    'gates': {'type': 'GatesHook'},
+    'samples': {'type': 'SamplesHook'},
+    'non_finite': {'type': 'NonFiniteHook'},
+    'unreadable': {'type': 'UnreadableHook'},
+    'stop': {'type': 'StopHook'},
+    'checkpoint': {'type': 'CheckpointHook'},
+    'curves': {'type': 'CurvesHook'},
+}
+
 __all__ = [
+    'DEFAULT_HOOKS',
     'CheckpointHook',
     'CurvesHook',
     'FeatureCacheHook',

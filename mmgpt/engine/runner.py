@@ -27,18 +27,12 @@ from torch.utils.data import DataLoader
 
 from mmgpt import __version__
 from mmgpt.engine.checkpoint_writer import CheckpointWriter
-from mmgpt.engine.checkpoints import (
-    CheckpointError,
-    iteration_of,
-    latest_checkpoint,
-    list_checkpoints,
-    verify_checkpoint,
-    written_whole,
-)
+from mmgpt.engine.checkpoints import written_whole
 from mmgpt.engine.config_keys import without_variables
 from mmgpt.engine.hooks import DEFAULT_HOOKS
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim import NO_DECAY, build_optimizer, parameter_groups
+from mmgpt.engine.resuming import find_checkpoint, set_aside
 from mmgpt.engine.shards_on_disk import is_sharded, read_model
 from mmgpt.engine.strategies import Strategy
 from mmgpt.engine.strategies.processes import on_main
@@ -380,50 +374,11 @@ class Runner(MMEngineRunner):
             if Path(self.work_dir).resolve() not in Path(self._load_from).resolve().parents:  # else it moves: see below
                 self.bare_model.sources = {WHOLE: Source(str(self._load_from))}
             self.logger.info(f'Started from the weights of {self._load_from}')
-        on_main(self._set_aside)
+        on_main(partial(set_aside, self.checkpoint_root, self.iter, self.timestamp, self.logger))
 
     def _find_checkpoint(self) -> Path | None:
-        """The checkpoint to resume, or None to start from the beginning."""
-        if self._resume is True or self._resume == 'auto':
-            folder, faults = latest_checkpoint(self.checkpoint_root)
-            for fault in faults:
-                self.logger.warning(f'passed over a damaged checkpoint: {fault}')
-            if faults and folder is not None:
-                self.logger.warning(f'going on from the one before, {folder}')
-            if folder is None:
-                start = self._load_from or 'the beginning'
-                self.logger.warning(f'no checkpoint to resume in {self.checkpoint_root}: starting from {start}')
-            return folder
-        if not self._resume:
-            return None
-        folder = Path(self._resume)
-        below = list_checkpoints(folder) or list_checkpoints(folder / 'checkpoints')
-        if below or not folder.is_dir():
-            newest = (below or list_checkpoints(folder.parent) or list_checkpoints(self.checkpoint_root))[-1:]
-            hint = f'; the newest is {newest[0]}' if newest else ''
-            raise CheckpointError(f'there is no checkpoint {folder} to resume{hint}')
-        if faults := verify_checkpoint(folder):
-            raise CheckpointError('cannot resume:\n  ' + '\n  '.join(faults))
-        return folder
-
-    def _set_aside(self) -> None:
-        """A run that starts anew leaves the checkpoints of an earlier one under another name; one that goes on from an
-        older checkpoint those of later iterations. So checkpoints refer to nothing in the run's own folder, where
-        ``hf`` is replaced, too.
-        """
-        aside = self.checkpoint_root.with_name(f'checkpoints_before_{self.timestamp}')
-        if self.iter == 0:
-            if list_checkpoints(self.checkpoint_root):
-                self.checkpoint_root.rename(aside)
-                self.logger.warning(
-                    f"an earlier run's checkpoints are now in {aside}; --resume would have continued it"
-                )
-            return
-        if later := [p for p in list_checkpoints(self.checkpoint_root) if iteration_of(p) > self.iter]:
-            aside.mkdir(exist_ok=True)
-            for folder in reversed(later):  # the newest first: one killed here leaves none that would be taken for ours
-                folder.rename(aside / folder.name)
-            self.logger.warning(f'the checkpoints after iteration {self.iter} are now in {aside}')
+        start = self._load_from or 'the beginning'
+        return find_checkpoint(self._resume, self.checkpoint_root, start, self.logger)
 
     def resume(self, folder: Path) -> None:
         """Continue exactly where the checkpoint in ``folder`` was written.

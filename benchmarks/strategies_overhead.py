@@ -66,7 +66,8 @@ def _measure(args, sizes) -> tuple[int, dict[str, list[float]]]:
     from mmgpt.engine.build import build_parts
     from mmgpt.engine.config import load_config
     from mmgpt.engine.module import TrainedModule
-    from mmgpt.engine.optim import AccumulatingOptimWrapper, build_optimizer, parameter_groups
+    from mmgpt.engine.optim_wrapper import AccumulatingOptimWrapper
+    from mmgpt.engine.optimizer import build_optimizer, parameter_groups
     from mmgpt.models.matmul import prefer_onednn
     from mmgpt.registry import STRATEGIES as REGISTRY
 

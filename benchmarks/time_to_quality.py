@@ -131,7 +131,7 @@ def demo_config(folder: Path, iterations: int | None = None, data_size: dict | N
 
     from bench.quality import HELD_BACK
     from mmgpt.engine.config import load_config
-    from mmgpt.engine.optim import faster_precision
+    from mmgpt.engine.optim_wrapper import faster_precision
 
     cfg = load_config(ROOT / 'configs' / 'otter_demo.py')
     before = cfg.data

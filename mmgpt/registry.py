@@ -22,7 +22,7 @@ registry                     a member is                                 members
 ``METRICS``                  answers, references -> figures              ``mmgpt.evaluation.metrics``
 ``HOOKS``                    acts between iterations (MMEngine's parent) ``mmgpt.engine.hooks``
 ``LOOPS``                    the training loop (MMEngine's parent)       ``mmgpt.engine.loops``
-``OPTIM_WRAPPERS``           the optimiser step (MMEngine's parent)      ``mmgpt.engine.optim``
+``OPTIM_WRAPPERS``           the optimiser step (MMEngine's parent)      ``mmgpt.engine.optim_wrapper``
 ``STRATEGIES``               spreads a model over processes              ``mmgpt.engine.strategies``
 ``SYPHUS_TASKS``             annotation -> what a model is told          ``mmgpt.syphus.tasks``
 ``SYPHUS_FILTERS``           drops generated pairs, with a reason        ``mmgpt.syphus.filters``
@@ -122,7 +122,7 @@ METRICS = _registry('metric', 'mmgpt.evaluation.metrics')
 
 HOOKS = _registry('hook', 'mmgpt.engine.hooks', mmengine_registry.HOOKS)
 LOOPS = _registry('loop', 'mmgpt.engine.loops', mmengine_registry.LOOPS)
-OPTIM_WRAPPERS = _registry('optimizer wrapper', 'mmgpt.engine.optim', mmengine_registry.OPTIM_WRAPPERS)
+OPTIM_WRAPPERS = _registry('optimizer wrapper', 'mmgpt.engine.optim_wrapper', mmengine_registry.OPTIM_WRAPPERS)
 STRATEGIES = _registry('strategy', 'mmgpt.engine.strategies')
 
 SYPHUS_TASKS = _registry('Syphus task', 'mmgpt.syphus.tasks')

@@ -31,7 +31,7 @@ from mmgpt.engine.checkpoints import written_whole
 from mmgpt.engine.config_keys import without_variables
 from mmgpt.engine.hooks import DEFAULT_HOOKS
 from mmgpt.engine.module import TrainedModule
-from mmgpt.engine.optim import NO_DECAY, build_optimizer, parameter_groups
+from mmgpt.engine.optimizer import NO_DECAY, build_optimizer, parameter_groups
 from mmgpt.engine.resuming import find_checkpoint, set_aside
 from mmgpt.engine.shards_on_disk import is_sharded, read_model
 from mmgpt.engine.strategies import Strategy

@@ -1,4 +1,4 @@
-"""The state of a run as plain data: random number generators and MMEngine's message hub.
+"""The state of a run as plain data: random number generators, MMEngine's message hub, the optimiser.
 
 Plain means tensors, numbers, strings, lists and dicts, so that ``torch.load(weights_only=True)`` reads it back.
 """

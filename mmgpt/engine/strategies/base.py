@@ -12,7 +12,7 @@ from torch import nn
 from mmgpt.engine.module import TrainedModule
 
 if TYPE_CHECKING:
-    from mmgpt.engine.optim import AccumulatingOptimWrapper
+    from mmgpt.engine.optim_wrapper import AccumulatingOptimWrapper
 
 
 class Strategy(ABC):

@@ -27,7 +27,7 @@ from mmgpt.registry import STRATEGIES
 from mmgpt.structures import Batch
 
 if TYPE_CHECKING:
-    from mmgpt.engine.optim import AccumulatingOptimWrapper
+    from mmgpt.engine.optim_wrapper import AccumulatingOptimWrapper
 
 
 @STRATEGIES.register_module()

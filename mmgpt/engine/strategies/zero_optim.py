@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from torch import Tensor, nn
 
-from mmgpt.engine.optim import AccumulatingOptimWrapper
+from mmgpt.engine.optim_wrapper import AccumulatingOptimWrapper
 from mmgpt.engine.state import plain
 
 

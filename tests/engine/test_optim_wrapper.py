@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mmgpt.engine import optim
+from mmgpt.engine import optim_wrapper
 from mmgpt.engine.module import TrainedModule
-from mmgpt.engine.optim import AccumulatingOptimWrapper, build_optimizer, faster_precision, parameter_groups
+from mmgpt.engine.optim_wrapper import AccumulatingOptimWrapper, faster_precision
+from mmgpt.engine.optimizer import build_optimizer, parameter_groups
 from mmgpt.engine.state import load_optimizer_state, optimizer_state
 
 from .standin import Sentences, TinyModel, collate
@@ -103,38 +104,6 @@ def test_a_wrong_setting_is_refused(key, value):
         AccumulatingOptimWrapper(torch.optim.SGD(nn.Linear(1, 1).parameters()), **{key: value})
 
 
-def test_norms_biases_gates_and_embeddings_are_not_decayed():
-    groups = parameter_groups(TinyModel(), lr=0.1, weight_decay=0.01, lr_factors={'head.*': 0.5})
-    found = {name: (group['weight_decay'], group['lr']) for group in groups for name in group['names']}
-    assert found == {
-        'embedding.weight': (0.0, 0.1),
-        'norm.weight': (0.0, 0.1),
-        'norm.bias': (0.0, 0.1),
-        'attn_gate': (0.0, 0.1),
-        'head.weight': (0.01, 0.05),
-        'head.bias': (0.0, 0.05),
-    }  # and not the frozen tower
-
-
-def test_nothing_to_train_and_idle_patterns_are_refused():
-    model = TinyModel()
-    with pytest.raises(ValueError, match='nothing'):
-        parameter_groups(model, 0.1, 0.0, lr_factors={'nothing.*': 2.0})
-    with pytest.raises(ValueError, match='nothing is trained'):
-        parameter_groups(model.requires_grad_(False), 0.1, 0.0)
-
-
-@pytest.mark.parametrize(('options', 'fused'), [({}, True), ({'fused': False}, False), ({'foreach': True}, None)])
-def test_the_fused_kernel_is_taken_unless_the_config_says_otherwise(options, fused):
-    optimizer = build_optimizer({'type': 'AdamW', 'lr': 0.1, **options}, parameter_groups(TinyModel(), 0.1, 0.0))
-    assert optimizer.param_groups[0]['fused'] is fused
-
-
-def test_an_optimiser_without_a_fused_kernel_is_built_as_it_is():
-    optimizer = build_optimizer({'type': 'RMSprop', 'lr': 0.1}, parameter_groups(TinyModel(), 0.1, 0.0))
-    assert 'fused' not in optimizer.param_groups[0]
-
-
 def test_the_optimiser_keeps_nothing_of_what_is_frozen():
     module = TrainedModule(TinyModel())
     optimizer = build_optimizer({'type': 'AdamW', 'lr': 0.1}, parameter_groups(module.model, 0.1, 0.0))
@@ -183,7 +152,7 @@ def test_a_resumed_run_keeps_the_precision_of_its_checkpoint_or_says_so(monkeypa
 
 def test_the_precision_is_that_of_the_device_that_computes(monkeypatch):
     """Parameters may be kept in the host's memory between their uses."""
-    monkeypatch.setattr(optim, 'faster_precision', lambda device: 'bf16' if device.type == 'meta' else 'fp32')
+    monkeypatch.setattr(optim_wrapper, 'faster_precision', lambda device: 'bf16' if device.type == 'meta' else 'fp32')
     sgd = torch.optim.SGD(nn.Linear(1, 1).parameters())
     for precision, expected in {'auto': 'bf16', 'fp32': 'fp32'}.items():
         wrapped = AccumulatingOptimWrapper(sgd, precision=precision)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from torch import distributed
 
-from mmgpt.engine.checkpoints import SaveError, checkpoint_path, prune_checkpoints, written_whole
+from mmgpt.engine.checkpoints import SaveError, checkpoint_path, link_or_copy, prune_checkpoints, written_whole
 from mmgpt.engine.shards_on_disk import FROZEN, SHARDS, model_tensors, start_writing, write_new_tokens
 from mmgpt.engine.strategies.processes import on_main
 from mmgpt.engine.training_state import collect_training_state, split_shards, write_training_state
@@ -100,7 +99,7 @@ class CheckpointWriter:
             for part in parts:
                 (folder / part).mkdir(parents=True)
             if linked:
-                shutil.copytree(share / FROZEN, folder / FROZEN, copy_function=_link)
+                shutil.copytree(share / FROZEN, folder / FROZEN, copy_function=link_or_copy)
             runner.bare_model.config.save_pretrained(folder)
             runner.bare_model.generation_config.save_pretrained(folder)
             runner.save_processor(folder)
@@ -144,11 +143,3 @@ class _Background(threading.Thread):
             self._do()
         except BaseException as error:
             self.error = error
-
-
-def _link(source: str, target: str) -> None:
-    """Share a file by a hard link, by a copy where the disk knows none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -142,6 +142,14 @@ def prune_checkpoints(root: Path, keep: int, written: Path | None = None) -> Non
         _remove(left)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Share a file by a hard link, by a copy where the disk knows none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _seal(folder: Path, share: Path | None) -> None:
     """Write the checksums and bring every file and folder to the disk."""
     known = _shared_entries(share)

@@ -9,9 +9,10 @@ from pathlib import Path
 from mmgpt.engine.checkpoints import CheckpointError, verify_checkpoint
 from mmgpt.engine.shards_on_disk import FROZEN, NEW_TOKENS, SHARDS, is_sharded, read_model, stored_sizes
 from mmgpt.hub.convert.files import new_path, require_absent
-from mmgpt.hub.convert.report import ConversionError, Report, shown
+from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.flamingo import Flamingo
+from mmgpt.models.misfits import shown
 from mmgpt.models.new_tokens import train_new_rows
 
 

@@ -27,6 +27,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 
 from mmgpt.engine.checkpoints import CheckpointError
 from mmgpt.models.loading import SHARDS
+from mmgpt.models.misfits import misfits, shown
 from mmgpt.models.new_tokens import CHILD
 
 if TYPE_CHECKING:
@@ -79,15 +80,9 @@ def read_into(tensors: Mapping[str, Tensor], folder: Path, alone: bool = False) 
     if not tensors:
         return
     stored = stored_sizes(folder)
-    faults = [f'missing: {name}' for name in tensors if name not in stored]
-    faults += [
-        f'{name}: {tuple(stored[name][0])} in the files, {tuple(tensor.shape)} here'
-        for name, tensor in tensors.items()
-        if name in stored and stored[name][0] != tensor.shape
-    ]
-    if faults:
-        shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
-        raise CheckpointError(f'{folder} does not fit the model of this config:\n  {shown}')
+    shapes = [(n, stored[n][0], t.shape) for n, t in tensors.items() if n in stored and stored[n][0] != t.shape]
+    if faults := misfits(tensors.keys() - stored.keys(), (), shapes):
+        raise CheckpointError(f'{folder} does not fit the model of this config:{shown(faults)}')
     reader = HuggingFaceStorageReader(str(folder))
     dcp.load(dict(tensors), storage_reader=reader, no_dist=alone or get_world_size() == 1)
 
@@ -123,9 +118,8 @@ def read_model(model: nn.Module, folder: Path, alone: bool = False) -> None:
     trained, frozen = model_tensors(model)
     own = trained | frozen
     stored = {name for names in parts.values() for name in names if name.startswith('model.')}
-    if unexpected := sorted(stored - own.keys()):
-        lines = '\n  '.join(f'unexpected: {name}' for name in unexpected[:20])
-        raise CheckpointError(f'{folder} does not fit the model of this config:\n  {lines}')
+    if faults := misfits((), stored - own.keys()):
+        raise CheckpointError(f'{folder} does not fit the model of this config:{shown(faults)}')
     read_into(
         {name: tensor for name, tensor in own.items() if name not in parts.get(FROZEN, {})}, folder / SHARDS, alone
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmgpt.engine.checkpoints import CheckpointError
+from mmgpt.engine.checkpoints import CheckpointError, link_or_copy
 from mmgpt.models.loading import SHARDS
+from mmgpt.models.misfits import misfits, other_shapes, shown
 from mmgpt.models.sources import (
     WHOLE,
     SourceError,
@@ -62,7 +62,7 @@ def save_weights(model: nn.Module, folder: Path, share: Path | None = None, stan
     model.save_pretrained(folder, state_dict=trained, max_shard_size='1TB')
     (folder / SINGLE).rename(folder / TRAINED)
     if frozen and share and _covers(share / FROZEN, state, frozen):
-        _link(share / FROZEN, folder / FROZEN)
+        link_or_copy(share / FROZEN, folder / FROZEN)
     elif frozen:
         scratch = folder / 'frozen'
         model.save_pretrained(scratch, state_dict={k: v for k, v in state.items() if k in frozen}, max_shard_size='1TB')
@@ -168,18 +168,10 @@ def load_weights(model: nn.Module, folder: Path, start: bool = False) -> None:
         for name, _ in adapter_parameters(model):
             del own[name]
     storage = {tensor.data_ptr() for name, tensor in own.items() if name in state}
-    missing = sorted(n for n, t in own.items() if n not in state and t.data_ptr() not in storage)  # tied ones are there
-    unexpected = sorted(state.keys() - own.keys())
-    shapes = [
-        f'{name}: {tuple(state[name].shape)} in the file, {tuple(tensor.shape)} in the model'
-        for name, tensor in own.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if missing or unexpected or shapes or settings:
-        lines = [f'missing: {n}' for n in missing] + [f'unexpected: {n}' for n in unexpected] + shapes + settings
-        shown = '\n  '.join(lines[:20] + ([f'… and {len(lines) - 20} more'] if len(lines) > 20 else []))
+    missing = [n for n, t in own.items() if n not in state and t.data_ptr() not in storage]  # tied ones are there
+    if faults := misfits(missing, state.keys() - own.keys(), other_shapes(state, own)) + settings:
         raise CheckpointError(
-            f'{folder} does not fit the model of this config:\n  {shown}\n'
+            f'{folder} does not fit the model of this config:{shown(faults)}\n'
             'Use the config that the checkpoint was trained with.'
         )
     same = {
@@ -267,11 +259,3 @@ def _covers(path: Path, state: dict[str, Tensor], frozen: set[str]) -> bool:
     names = set(_names(path)) if path.is_file() else set()
     storage = {state[name].data_ptr() for name in names & frozen}
     return names <= frozen and all(state[name].data_ptr() in storage for name in frozen)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Share a file by a hard link, by a copy where the disk knows none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mmgpt.models.adapters import adapted_layers, adapter_parameters, drop_adapter
+from mmgpt.models.misfits import misfits, other_shapes, shown
 
 CONFIG, WEIGHTS, SKETCH = 'adapter_config.json', 'adapter_model.safetensors', 'mmgpt_base'
 LAYERS, NUMBERS = 8, 16  # how many layers are sketched, and with how many numbers each
@@ -131,16 +132,9 @@ def sketch(model: PreTrainedModel, name: str) -> Sketch:
 def _check(model: PreTrainedModel, name: str, state: dict[str, torch.Tensor], recorded: Sketch) -> None:
     """Compares what an adapter brings with what the model expects."""
     expected = get_peft_model_state_dict(model, adapter_name=name)
-    faults = [f'missing {key}' for key in sorted(expected.keys() - state.keys())]
-    faults += [f'unexpected {key}' for key in sorted(state.keys() - expected.keys())]
-    faults += [
-        f'{key} is {tuple(state[key].shape)}, the model needs {tuple(expected[key].shape)}'
-        for key in sorted(expected.keys() & state.keys())
-        if state[key].shape != expected[key].shape
-    ]
+    faults = misfits(expected.keys() - state.keys(), state.keys() - expected.keys(), other_shapes(state, expected))
     if faults:
-        shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
-        raise ValueError(f'its weights do not fit the model:\n  {shown}')
+        raise ValueError(f'its weights do not fit the model:{shown(faults)}')
     here = sketch(model, name)
     for path in recorded.keys() & here.keys():
         there, ours = torch.tensor(recorded[path]), torch.tensor(here[path])

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
+from mmgpt.models.misfits import misfits, shown
 from mmgpt.models.sources import Source, find_sources, read_references, referenced_state, stored_state
 
 SHARDS = Path('training') / 'shards'  # where a checkpoint holds its tensors in parts (``mmgpt.engine.shards_on_disk``)
@@ -76,12 +77,6 @@ class LoadedStrictly(PreTrainedModel):
                 ) from None
             except SafetensorError as error:
                 raise OSError(f'the weights in {name} are damaged (cut, or pointers of git-lfs): {error}') from error
-        faults = [f'{kind} {key}' for kind in ('missing', 'unexpected') for key in sorted(info[f'{kind}_keys'])]
-        faults += [
-            f'{key}: {tuple(there)} in the file, {tuple(here)} in the model'
-            for key, there, here in sorted(info['mismatched_keys'])
-        ]
-        if faults:
-            shown = '\n  '.join(faults[:20] + ([f'… and {len(faults) - 20} more'] if len(faults) > 20 else []))
-            raise ValueError(f'the weights in {name} are not those of its config:\n  {shown}')
+        if faults := misfits(info['missing_keys'], info['unexpected_keys'], sorted(info['mismatched_keys'])):
+            raise ValueError(f'the weights in {name} are not those of its config:{shown(faults)}')
         return (model, info) if output_loading_info else model

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mmgpt.hub.convert.layouts import Renamer
 from mmgpt.hub.convert.parts import LanguageModel
-from mmgpt.hub.convert.report import ConversionError, Report, shown
+from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.flamingo import Flamingo
+from mmgpt.models.misfits import misfits, other_shapes, shown
 
 HEAD_WIDTH = 64  # of the attention of every published model; their files do not tell it
 GATED = re.compile(r'lang_encoder\.(.+)\.(\d+)\.gated_cross_attn_layer\.')
@@ -156,16 +157,10 @@ def built(
     state: dict[str, Tensor] = {}
     for source in sources:
         state |= _without_tied(source, tied)
-    expected = {name: value.shape for name, value in model.state_dict().items() if name not in tied}
+    expected = {name: value for name, value in model.state_dict().items() if name not in tied}
     report.missing += sorted(expected.keys() - state.keys())
     report.unexpected += sorted(state.keys() - expected.keys())
-    shapes = [
-        f'{name}: {tuple(state[name].shape)} in the checkpoint, {tuple(shape)} in the model'
-        for name, shape in expected.items()
-        if name in state and state[name].shape != shape
-    ]
-    faults = [f'missing: {n}' for n in report.missing] + [f'unexpected: {n}' for n in report.unexpected] + shapes
-    if faults:
+    if faults := misfits(report.missing, report.unexpected, other_shapes(state, expected)):
         raise ConversionError(
             f'the checkpoint does not fit its parts:{shown(faults)}\n'
             'Was it trained with this language model and this vision model?'

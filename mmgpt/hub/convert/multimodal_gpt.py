@@ -13,11 +13,12 @@ from mmgpt.data.templates import MultiModalGPT
 from mmgpt.hub.convert.assemble import renamed
 from mmgpt.hub.convert.files import read_file, require_absent, tensors_of
 from mmgpt.hub.convert.layouts import OPEN_FLAMINGO, Renamer
-from mmgpt.hub.convert.report import ConversionError, Report, shown
+from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.hub.convert.result import dtype_of, write
 from mmgpt.hub.io import load_folder
 from mmgpt.models.adapters import SLOTS, LoRA, adapted_names, linear_layers, name_inside, unload_adapters
 from mmgpt.models.flamingo import Flamingo
+from mmgpt.models.misfits import misfits, other_shapes, shown
 
 SETTINGS = 'tuning_config'  # also the name one deeper, in files of training
 PUBLISHED_ALPHA = 16
@@ -138,13 +139,7 @@ def inject(model: Flamingo, tensors: Mapping[str, Tensor], settings: Settings, r
     own = model.state_dict()
     report.missing += sorted(name for name in own.keys() - state.keys() if '.lora_' in name)
     report.unexpected += sorted(state.keys() - own.keys())
-    faults = [f'missing: {n}' for n in report.missing] + [f'unexpected: {n}' for n in report.unexpected]
-    faults += [
-        f'{name}: {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model'
-        for name, value in state.items()
-        if name in own and own[name].shape != value.shape
-    ]
-    if faults:
+    if faults := misfits(report.missing, report.unexpected, other_shapes(state, own)):
         raise ConversionError(f'the adapter does not fit the base, it was trained on another one:{shown(faults)}')
     model.load_state_dict(state, strict=False)
 

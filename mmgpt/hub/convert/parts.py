@@ -26,8 +26,9 @@ from mmgpt.data.builder import read_tokenizer
 from mmgpt.data.templates import Template
 from mmgpt.data.tokens import add_special_tokens
 from mmgpt.hub.convert.files import read_json, refusal
-from mmgpt.hub.convert.report import ConversionError, shown
+from mmgpt.hub.convert.report import ConversionError
 from mmgpt.models.language_decoders import CausalLM
+from mmgpt.models.misfits import shown
 from mmgpt.registry import VISION_ENCODERS
 
 TOWERS = {  # model_type of a Hugging Face folder -> the vision encoder that holds its tower

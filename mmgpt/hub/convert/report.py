@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,3 @@ class Report:
         )
         rows = [f'{r["name"]}: {r["from"]} -> {r["to"]} rows ({r["how"]})' for r in self.resized]
         return '\n'.join([f'tensors: {counts}', *rows, *self.notes])
-
-
-def shown(lines: Iterable[str], limit: int = 20) -> str:
-    """Lines under a message, the first ``limit`` of them."""
-    lines = list(lines)
-    return '\n  '.join(['', *lines[:limit], *([f'… and {len(lines) - limit} more'] if len(lines) > limit else [])])

@@ -205,7 +205,7 @@ def cut(pattern):
         (drop('perceiver.latents'), [], 'lacks resampler.latents'),
         (drop('embed_tokens'), [], 'lacks the input embedding'),
         (drop('gated_cross_attn_layer.attn_gate'), [], 'missing: gated_blocks.1.attn_gate'),
-        (cut('ff.3.weight'), [], r'ff\.3\.weight: \(32, 127\) in the checkpoint, \(32, 128\) in the model'),
+        (cut('ff.3.weight'), [], r'ff\.3\.weight: \(32, 127\) in the file, \(32, 128\) in the model'),
         (lambda state: state.update({'perceiver.extra': torch.ones(1)}), [], 'unexpected: resampler.extra'),
         (lambda state: state.update({'other.weight': torch.ones(1)}), [], 'unexpected: other.weight'),
         (shift_blocks, ['--cross-attn-every-n-layers', 2], r'gated blocks at layers \[2, 5\]'),

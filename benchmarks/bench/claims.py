@@ -173,7 +173,7 @@ def scoring_hook(score: Score, score_at: set[int]) -> Any:
     """A hook that calls ``score`` after some iterations and keeps what it gives in ``curve``."""
     from mmengine.hooks import Hook
 
-    from mmgpt.engine.hooks.samples import evaluating
+    from mmgpt.engine.module import evaluating
     from mmgpt.engine.state import untouched_rng
 
     class ScoringHook(Hook):
@@ -278,7 +278,7 @@ def table(results: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def draw_curves(results: Mapping[str, Any], names: Sequence[str], path: Path, label: str = 'share right') -> None:
+def draw_curves(results: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
     """A panel for each score, in it a line for each arm over iterations; bars are deviations over seeds."""
     panels, save = canvas(len(names), path)
     for axes, name in zip(panels, names, strict=True):
@@ -287,7 +287,7 @@ def draw_curves(results: Mapping[str, Any], names: Sequence[str], path: Path, la
             found = [figure(results, arm, name, place) for place in range(len(iterations))]
             means, deviations = ([f[key] for f in found] for key in ('mean', 'deviation'))
             axes.errorbar(iterations, means, deviations, marker='o', markersize=3, capsize=2, label=arm)
-        axes.set(title=name, xlabel='iterations', ylabel=label if axes is panels[0] else '')
+        axes.set(title=name, xlabel='iterations', ylabel='share right' if axes is panels[0] else '')
     save()
 
 

@@ -19,7 +19,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from mmgpt.data.collate import PadCollate
 from mmgpt.engine.build import build_parts
-from mmgpt.engine.hooks.samples import evaluating
+from mmgpt.engine.module import evaluating
 from mmgpt.engine.optimizer import build_optimizer, parameter_groups
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.state import untouched_rng

@@ -14,7 +14,7 @@ from torch import distributed
 from mmgpt.engine.checkpoints import SaveError, checkpoint_path, link_or_copy, prune_checkpoints, written_whole
 from mmgpt.engine.shards_on_disk import FROZEN, SHARDS, model_tensors, start_writing, write_new_tokens
 from mmgpt.engine.strategies.processes import on_main
-from mmgpt.engine.training_state import collect_training_state, split_shards, write_training_state
+from mmgpt.engine.training_state import collect_sharded_state, collect_training_state, write_training_state
 from mmgpt.engine.weights import save_weights
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class CheckpointWriter:
 
     def _save_shards(self, target: Path, keep: int | None) -> None:
         runner, share = self.runner, self.newest
-        state, tensors = split_shards(runner)
+        state, tensors = collect_sharded_state(runner)
         trained, frozen = model_tensors(runner.bare_model)
         linked = share is not None and (share / FROZEN).is_dir()
         parts = {SHARDS: trained | tensors, **({} if linked or not frozen else {FROZEN: frozen})}

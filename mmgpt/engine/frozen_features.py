@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmgpt import __version__
 from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.feature_cache import FeatureCache
+from mmgpt.engine.module import evaluating
 from mmgpt.engine.state import untouched_rng
 from mmgpt.models.vision_encoders.normalisation import encode_frames
 from mmgpt.structures import Batch
@@ -96,17 +97,13 @@ class FrozenFeatures:
         """The features of some noise, the same in training as in evaluation."""
         chance = torch.Generator().manual_seed(0)
         noise = torch.randint(256, (_PROBES, 3, size, size), generator=chance, dtype=torch.uint8)
-        modes = {module: module.training for module in self.encoder.modules()}
         buffers = {buffer: buffer.clone() for buffer in self.encoder.buffers()}
         try:
-            with untouched_rng():
-                self.encoder.eval()
+            with untouched_rng(), evaluating(self.encoder):
                 expected = self._encode(noise)
                 self.encoder.train()
                 given = self._encode(noise)
         finally:
-            for module, mode in modes.items():
-                module.training = mode
             for buffer, value in buffers.items():
                 buffer.copy_(value)
         # in bfloat16, layers compiled for one of both modes round otherwise; what is looked for changes far more

@@ -16,8 +16,7 @@ from mmengine.runner import BaseLoop
 from torch import nn
 
 from mmgpt.engine.hooks.logger import loss_figures
-from mmgpt.engine.hooks.samples import evaluating
-from mmgpt.engine.module import to_device
+from mmgpt.engine.module import evaluating, to_device
 from mmgpt.engine.out_of_memory import explained
 from mmgpt.engine.prefetch import made_ahead
 from mmgpt.engine.state import load_rng_state, untouched_rng

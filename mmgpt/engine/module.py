@@ -1,7 +1,9 @@
-"""The thin module that MMEngine trains: it holds the model and knows nothing of it but ``compute_loss``."""
+"""The thin module that MMEngine trains, and what the loops do to modules and batches."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,6 +49,18 @@ class TrainedModule(nn.Module):
             sums = self(batch)
         optim_wrapper.update_params(sums)
         return {'sums': sums, 'samples': count_samples(data)}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A context in which a model is in evaluation mode; afterwards every module is as it was."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

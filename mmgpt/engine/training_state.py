@@ -25,13 +25,7 @@ from torch import Tensor, nn
 
 from mmgpt.engine.checkpoints import CheckpointError
 from mmgpt.engine.shards_on_disk import SHARDS, is_sharded, read_into, read_whole, stored_sizes
-from mmgpt.engine.state import (
-    load_message_hub_state,
-    message_hub_state,
-    other_options,
-    plain,
-    rng_state,
-)
+from mmgpt.engine.state import load_message_hub_state, message_hub_state, other_options, plain, rng_state
 
 if TYPE_CHECKING:
     from mmgpt.engine.runner import Runner
@@ -65,8 +59,8 @@ def collect_training_state(runner: Runner) -> TrainingState:
     return TrainingState(state, tensors, gather_object(rng_state()) or [], gradients)
 
 
-def split_shards(runner: Runner) -> tuple[TrainingState, dict[str, Tensor]]:
-    """The same, with the tensors apart, of which each process has its parts; collective.
+def collect_sharded_state(runner: Runner) -> tuple[TrainingState, dict[str, Tensor]]:
+    """As ``collect_training_state``, with the tensors apart, of which each process has its parts; collective.
 
     Returns:
         the state, and the tensors by their names in shards (``mmgpt.engine.shards_on_disk``).

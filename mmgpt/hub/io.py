@@ -11,10 +11,9 @@ import torch
 
 from mmgpt.hub.network import is_reachable
 from mmgpt.hub.processor import FlamingoProcessor
+from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.matmul import prefer_onednn
 from mmgpt.models.quantization import quantization_config
-
-MODEL_TYPE = 'mmgpt_flamingo'
 
 
 def save_folder(
@@ -166,7 +165,8 @@ def check_folder(path: Path) -> None:
         found = json.loads(config.read_text(encoding='utf-8')).get('model_type')
     except (ValueError, AttributeError) as error:
         raise OSError(f'{config} is damaged: {error}') from error
-    if found != MODEL_TYPE:
-        raise OSError(f'{path} holds a model of type {found!r}; expected {MODEL_TYPE!r}, a model that mmgpt saved')
+    expected = FlamingoConfig.model_type
+    if found != expected:
+        raise OSError(f'{path} holds a model of type {found!r}; expected {expected!r}, a model that mmgpt saved')
     if not (path / 'processor_config.json').is_file():
         raise FileNotFoundError(f'{path} has no processor_config.json: the model was saved without its processor')

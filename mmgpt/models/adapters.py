@@ -156,11 +156,6 @@ def name_inside(name: str, model: PreTrainedModel) -> str:
     return name.removeprefix(layers if name.startswith(layers) else 'gated_blocks.').partition('.')[2]
 
 
-def is_adapted(model: nn.Module) -> bool:
-    """Whether the model holds an adapter."""
-    return any(True for _ in adapted_layers(model))
-
-
 def adapter_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters of all adapters, by their full names."""
     for name, layer in adapted_layers(model):

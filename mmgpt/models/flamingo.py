@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch._dynamo import config as dynamo_config
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedModel,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mmgpt.models.adapter_switching import Switchable
 from mmgpt.models.attention_interface import use_own_attention

@@ -16,8 +16,9 @@ from mmgpt.engine.hooks.curves import draw_curves, read_scalars
 from mmgpt.engine.hooks.gates import gate_values
 from mmgpt.engine.hooks.logger import LoggerHook
 from mmgpt.engine.hooks.progress import figures_text
-from mmgpt.engine.hooks.samples import evaluating, question
+from mmgpt.engine.hooks.samples import question
 from mmgpt.engine.hooks.unreadable import UnreadableHook
+from mmgpt.engine.module import evaluating
 from mmgpt.engine.runner import Runner
 from mmgpt.engine.state import (
     load_message_hub_state,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 
+from mmgpt.engine.module import evaluating
 from mmgpt.engine.state import untouched_rng
 from mmgpt.models.media import Frames
 from mmgpt.registry import HOOKS
@@ -111,15 +110,3 @@ def question(batch: Batch, row: int, media_token_id: int) -> tuple[dict[str, Ten
         else:
             prompt['vision_features'], prompt['frame_places'] = batch['vision_features'], places[None]
     return prompt, labels[start:][trained[start:]]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A context in which a model is in evaluation mode; afterwards every module is as it was."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode

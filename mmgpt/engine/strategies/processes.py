@@ -193,7 +193,8 @@ def report(tool: str, error: BaseException | str, code: int, launcher: str = 'no
     return code
 
 
-LOST = (
+LOST = 'another process was lost'
+SIGNS_OF_LOSS = (  # in what gloo, NCCL and the store say
     'Connection closed by peer',
     'Connection reset by peer',
     'Broken pipe',
@@ -212,21 +213,18 @@ def lost_process(error: BaseException | str) -> str | None:
     ``env_cfg.dist_cfg``.
     """
     if isinstance(error, str):
-        return error if error.startswith(_LOST) else None
+        return error if error.startswith(LOST) else None
     of_an_exchange = isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in ('gloo', 'NCCL', 'pair closure'))
     )
-    if not of_an_exchange or not any(text in str(error) for text in LOST):
+    if not of_an_exchange or not any(text in str(error) for text in SIGNS_OF_LOSS):
         return None
     first = str(error).strip().splitlines()[0]
     place = f'process {distributed.get_rank()}' if distributed.is_initialized() else 'this process'
     return (
-        f'{_LOST}: it was killed, its machine is gone, or it stood still for too long ({place} noticed: {first}). '
+        f'{LOST}: it was killed, its machine is gone, or it stood still for too long ({place} noticed: {first}). '
         'The run ends; --resume auto goes on from the newest checkpoint, with any number of processes'
     )
-
-
-_LOST = 'another process was lost'
 
 
 def _meeting_place(launcher: str) -> str:

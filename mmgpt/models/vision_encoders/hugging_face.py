@@ -1,4 +1,4 @@
-"""Vision towers of Hugging Face beside CLIP's: SigLIP, SigLIP 2 and DINOv2."""
+"""Vision towers of Hugging Face: what they share, SigLIP, SigLIP 2 and DINOv2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmgpt.registry import VISION_ENCODERS
 
 SHAPE = (
     'hidden_size',
-    'intermediate_size',  # of SigLIP
+    'intermediate_size',  # of CLIP and SigLIP
     'mlp_ratio',  # this and the next of DINOv2
     'use_swiglu_ffn',
     'num_hidden_layers',
@@ -29,14 +29,6 @@ SHAPE = (
     'patch_size',
     'hidden_act',
 )
-
-
-def load_tower(kind: type[PreTrainedModel], source: str, **options: Any) -> PreTrainedModel:
-    """``kind.from_pretrained(source, **options)``, where a missing tensor is an error instead of a random one."""
-    tower, info = kind.from_pretrained(source, output_loading_info=True, **options)
-    if missing := sorted(info['missing_keys']):
-        raise ValueError(f'the vision weights {source!r} are not whole; missing: {", ".join(missing[:10])}')
-    return tower
 
 
 class HuggingFaceVision(nn.Module):
@@ -83,7 +75,9 @@ class HuggingFaceVision(nn.Module):
             ValueError: its shape is not this tower's, or its weights are not whole.
         """
         how = dict(revision=revision, dtype=self.tower.dtype, **self.tower_arguments)
-        loaded = load_tower(self.tower_class, source, **how)
+        loaded, info = self.tower_class.from_pretrained(source, output_loading_info=True, **how)
+        if missing := sorted(info['missing_keys']):
+            raise ValueError(f'the vision weights {source!r} are not whole; missing: {", ".join(missing[:10])}')
         pairs = {key: [getattr(it.config, key, None) for it in (loaded, self.tower)] for key in SHAPE}
         differing = [
             f'{key} is {there}, the config says {ours}' for key, (there, ours) in pairs.items() if there != ours

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -33,16 +33,19 @@ def renamed(state: Mapping[str, Tensor], names: Renamer, report: Report) -> dict
                 f'the checkpoint has its gated blocks in {match[1]!r}, the language model keeps its layers in '
                 f'{names.layers!r}: it was trained with a language model of another family'
             )
-    tensors = {}
-    for key, value in state.items():
+    return {name: state[key] for key, name in placed(state, names, report)}
+
+
+def placed(keys: Iterable[str], names: Renamer, report: Report) -> Iterator[tuple[str, str]]:
+    """The published name and ours of each tensor that has a place; the report notes what becomes of all."""
+    for key in keys:
         if names.is_ignored(key):
             report.ignored.append(key)
         elif (name := names.ours(key)) is None:
             report.unexpected.append(key)
         else:
             report.loaded.append(key)
-            tensors[name] = value
-    return tensors
+            yield key, name
 
 
 def spacing(tensors: Mapping[str, Tensor], layers: int, given: int | None = None) -> int:

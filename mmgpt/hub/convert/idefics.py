@@ -14,10 +14,10 @@ from transformers import IdeficsConfig, PreTrainedTokenizerBase
 from mmgpt.data.builder import read_tokenizer
 from mmgpt.data.templates import Idefics
 from mmgpt.data.tokens import add_special_tokens
-from mmgpt.hub.convert.assemble import built, with_rows
+from mmgpt.hub.convert.assemble import built, placed, with_rows
 from mmgpt.hub.convert.files import read_folder, read_json, require_absent
 from mmgpt.hub.convert.layouts import CONSTANTS, Layout, Renamer
-from mmgpt.hub.convert.parts import language_model_of_config
+from mmgpt.hub.convert.parts import language_model_of_config, picture_statistics
 from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.hub.convert.result import dtype_of, write
 from mmgpt.models.config import FlamingoConfig
@@ -111,7 +111,7 @@ def convert(folder: str, out: str, tokenizer: str | None = None, dtype: str | No
     report = Report()
     tensors = whole_tensors(read_folder(source), published, report)
     words, template = _tokenizer(tokenizer or str(source), published)
-    config = model_config(published, words.convert_tokens_to_ids(template.media_token), _pictures(source))
+    config = model_config(published, words.convert_tokens_to_ids(template.media_token), picture_statistics(source))
     tokens = 1 + max(words.get_vocab().values())
     if tokens > config.text_config.vocab_size:
         tensors = with_rows(tensors, language_model_of_config(config.text_config.to_dict()), tokens, report)
@@ -174,16 +174,10 @@ def model_config(
 
 def whole_tensors(state: Mapping[str, Tensor], published: IdeficsConfig, report: Report) -> dict[str, Tensor]:
     """The tensors of a published checkpoint by our names; what has no place is noted as unexpected."""
-    names = Renamer(LAYOUT, LAYERS)
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    for key in sorted(state, key=lambda key: ('.additional_' in key, key)):  # keys before values, added tokens last
-        if names.is_ignored(key):
-            report.ignored.append(key)
-        elif (name := names.ours(key)) is None:
-            report.unexpected.append(key)
-        else:
-            report.loaded.append(key)
-            parts[name].append(state[key])
+    keys = sorted(state, key=lambda key: ('.additional_' in key, key))  # keys before values, added tokens last
+    for key, name in placed(keys, Renamer(LAYOUT, LAYERS), report):
+        parts[name].append(state[key])
     tensors = {}
     for name, tensor in ((name, torch.cat(rows) if len(rows) > 1 else rows[0]) for name, rows in parts.items()):
         if name.startswith('gated_blocks.'):
@@ -203,13 +197,6 @@ def _read_config(folder: Path) -> IdeficsConfig:
         return IdeficsConfig(**fields)
     except (ValueError, TypeError) as error:
         raise ConversionError(f'{folder / "config.json"} is no configuration of Idefics: {error}') from error
-
-
-def _pictures(folder: Path) -> dict[str, Any]:
-    """Mean and standard deviation of the pictures, where the folder says them."""
-    file = folder / 'preprocessor_config.json'
-    fields = read_json(file) if file.is_file() else {}
-    return {key: fields[f'image_{key}'] for key in ('mean', 'std') if fields.get(f'image_{key}')}
 
 
 def _tokenizer(name: str, published: IdeficsConfig) -> tuple[PreTrainedTokenizerBase, Idefics]:

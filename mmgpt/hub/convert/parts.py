@@ -220,10 +220,14 @@ def _hugging_face(name: str) -> dict[str, Any]:
         )
     vision = getattr(config, 'vision_config', config)
     arguments = {key: getattr(vision, key) for key in CLIP_ARGUMENTS + DINO_ARGUMENTS if hasattr(vision, key)}
-    pictures = Path(name) / 'preprocessor_config.json'
-    fields = read_json(pictures) if pictures.is_file() else {}
-    statistics = {key: tuple(fields[f'image_{key}']) for key in ('mean', 'std') if fields.get(f'image_{key}')}
-    return {'type': TOWERS[config.model_type], 'config': arguments, **statistics}
+    return {'type': TOWERS[config.model_type], 'config': arguments, **picture_statistics(Path(name))}
+
+
+def picture_statistics(folder: Path) -> dict[str, tuple[float, ...]]:
+    """``mean`` and ``std`` per channel of the pictures that a model was trained on, where its folder says them."""
+    file = folder / 'preprocessor_config.json'
+    fields = read_json(file) if file.is_file() else {}
+    return {key: tuple(fields[f'image_{key}']) for key in ('mean', 'std') if fields.get(f'image_{key}')}
 
 
 def _snapshot(name: str) -> Path:

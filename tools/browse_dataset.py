@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmgpt.data.browse import packed, rows, without_augmentation, write_page
     from mmgpt.engine.console import start_tool
-    from mmgpt.engine.naming import named_data
+    from mmgpt.engine.data_arguments import named_data
 
     start_tool()
     try:

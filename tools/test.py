@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmengine.dist import get_rank
 
     from mmgpt.engine.strategies.processes import join, leave, report
+    from mmgpt.engine.tasks import build_task
     from mmgpt.evaluation.models import check_name
     from mmgpt.inference.endpoint import EndpointError
 
@@ -91,21 +92,6 @@ def evaluate(task, args: argparse.Namespace, speaks: bool) -> None:
         for row in rows:
             print(f'{name}, {row["shots"]} shots: {row["mean"]:.4f}')
     print(f'figures: {out / "results.json"}; answers: {out / "predictions.jsonl"}')
-
-
-def build_task(config: str):
-    """The task of a config, which may be one that describes no training.
-
-    Raises:
-        OSError: there is no such config.
-        ValueError: it has no evaluation, or faults.
-    """
-    from mmgpt.engine.config import load_config
-    from mmgpt.registry import TASKS
-
-    if not load_config(config, check=False).get('evaluation'):
-        raise ValueError(f'{config} has no evaluation: add evaluation = dict(type=...) with the name of a task')
-    return TASKS.build(dict(load_config(config).evaluation))
 
 
 if __name__ == '__main__':

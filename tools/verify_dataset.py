@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.verify.progress import ProgressBar
     from mmgpt.data.verify.repair import check_target, repair
     from mmgpt.engine.console import start_tool
-    from mmgpt.engine.naming import named_data
+    from mmgpt.engine.data_arguments import named_data
 
     start_tool()
     try:

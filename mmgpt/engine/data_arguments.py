@@ -1,4 +1,4 @@
-"""What the arguments of a data tool name."""
+"""The data that the arguments of a data tool name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running an evaluation task on the processes of a run."""
+"""The evaluation task of a config: building it, and running it on the processes of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
+
+from mmgpt.engine.config import load_config
+from mmgpt.registry import TASKS
+
+
+def build_task(config: str, advice: str = 'add evaluation = dict(type=...) with the name of a task') -> Any:
+    """The task of a config, which may be one that describes no training.
+
+    Args:
+        config: the config's file.
+        advice: what to do where it has no evaluation.
+
+    Raises:
+        OSError: there is no such config.
+        ValueError: it has no evaluation, or faults.
+    """
+    if not load_config(config, check=False).get('evaluation'):
+        raise ValueError(f'{config} has no evaluation: {advice}')
+    return TASKS.build(dict(load_config(config).evaluation))
 
 
 def run_task(task: Any, model: Any, processor: Any, out: Path, **options: Any) -> dict[str, Any]:

@@ -58,12 +58,9 @@ def task_of(config: str, name: str):
         OSError: there is no such config.
         ValueError: it has no evaluation, or another one.
     """
-    from mmgpt.engine.config import load_config
-    from mmgpt.registry import TASKS
+    from mmgpt.engine.tasks import build_task
 
-    if not load_config(config, check=False).get('evaluation'):
-        raise ValueError(f'{config} has no evaluation: give the config that tools/test.py was given')
-    evaluation = TASKS.build(dict(load_config(config).evaluation))
+    evaluation = build_task(config, 'give the config that tools/test.py was given')
     task = getattr(evaluation, 'task', None)
     if task is None:
         raise ValueError(f'{config} has a {type(evaluation).__name__}, which is not of the kind that writes such a run')

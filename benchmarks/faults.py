@@ -101,16 +101,16 @@ class Drills:
         return [self.drill.Run(*given)] if processes == 1 else self.drill.together(processes, *given)
 
     @staticmethod
-    def outcomes(runs: list, timeout: float = 300) -> list:
+    def outcomes(runs: list) -> list:
         """Of each process."""
-        return [run.wait(timeout) for run in runs]
+        return [run.wait(300) for run in runs]
 
-    def finished(self, name, iterations, processes=1, options=()) -> float:
+    def finished(self, name, iterations, processes=1) -> float:
         """Go on to the end; how far the weights are from those of the undisturbed run."""
-        for outcome in self.outcomes(self.start(name, iterations, processes, options)):
+        for outcome in self.outcomes(self.start(name, iterations, processes)):
             require(outcome.code == 0, f'{name} ended with {outcome.code}:\n{outcome.text[-2000:]}')
         found = self.drill.final_weights(self.folder / name)
-        return self.drill.difference(found, self.undisturbed(iterations, processes, tuple(options)))
+        return self.drill.difference(found, self.undisturbed(iterations, processes))
 
     # The drills
 

@@ -159,7 +159,7 @@ def from_parts(folder: Path, tokenizer):
 
 
 @contextmanager
-def peak_of_anonymous_memory(every: float = 0.002):
+def peak_of_anonymous_memory():
     """Watches this process; yields a list whose only entry is the peak so far, in bytes."""
     peak, done = [0], threading.Event()
 
@@ -167,7 +167,7 @@ def peak_of_anonymous_memory(every: float = 0.002):
         while not done.is_set():
             status = Path('/proc/self/status').read_text()
             peak[0] = max(peak[0], int(re.search(r'RssAnon:\s+(\d+) kB', status)[1]) * 1024)
-            done.wait(every)
+            done.wait(0.002)
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -30,6 +30,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bench.arguments import add_workload
+
 BATCH = 4
 PEERS = ('idefics, padded', 'idefics, one by one')
 OURS = ('ours', 'ours, one by one', 'ours, gradient checkpointing', 'ours, cached features')
@@ -37,10 +39,7 @@ OURS = ('ours', 'ours, one by one', 'ours, gradient checkpointing', 'ours, cache
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, default=1, help='of a sample, all distinct; default: %(default)s')
-    parser.add_argument('--text-only', type=float, default=0.0, help='share of samples without any; default: none')
-    parser.add_argument('--every', type=int, default=1, help='layers from one gated block to the next; default: 1')
-    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    add_workload(parser)
     parser.add_argument('--samples', type=int, default=BATCH, help='in batches of 4; default: %(default)s')
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: a GPU where there is one')
     parser.add_argument('--json', type=Path, help='where to write the figures')

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.arguments import add_workload
+
 KINDS = {
     'matrix products': ('mm', 'addmm', 'bmm', 'baddbmm', 'baddbmm_', 'mkldnn_convolution', 'convolution_backward'),
     'optimiser': ('_fused_adamw_',),
@@ -34,10 +36,7 @@ REST = 'the rest: Python, autograd, views'
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, default=1, help='of a sample, all distinct; default: %(default)s')
-    parser.add_argument('--text-only', type=float, default=0.0, help='share of samples without any; default: none')
-    parser.add_argument('--every', type=int, default=1, help='layers from one gated block to the next; default: 1')
-    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    add_workload(parser)
     parser.add_argument('--case', default='ours', help='of those of train_step.py; default: %(default)s')
     parser.add_argument('--samples', type=int, default=8, help='default: %(default)s')
     parser.add_argument('--batch', type=int, default=4, help='samples of a packed row; default: %(default)s')

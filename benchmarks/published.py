@@ -25,16 +25,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bench.arguments import add_workload
+
 BATCH = 4
 
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--checkout', type=Path, required=True, help='the root of a clone')
-    parser.add_argument('--images', type=int, default=1, help='of a sample, all distinct; default: %(default)s')
-    parser.add_argument('--text-only', type=float, default=0.0, help='share of samples without any; default: none')
-    parser.add_argument('--every', type=int, default=1, help='layers from one gated block to the next; default: 1')
-    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    add_workload(parser)
     parser.add_argument('--samples', type=int, default=32, help='of a round; default: %(default)s')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--json', type=Path, help='where to write the figures')

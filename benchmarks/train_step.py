@@ -27,15 +27,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench.arguments import add_workload
+
 BATCH = 4
 
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, default=1, help='of a sample, all distinct; default: %(default)s')
-    parser.add_argument('--text-only', type=float, default=0.0, help='share of samples without any; default: none')
-    parser.add_argument('--every', type=int, default=1, help='layers from one gated block to the next; default: 1')
-    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    add_workload(parser)
     parser.add_argument('--samples', type=int, default=32, help='of a round; default: %(default)s')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--busy', action='store_true', help='one thread and its own time: the machine is not idle')

@@ -34,26 +34,21 @@ SMALLEST = Instruction('SMALL', SMALLER, smaller_answer, pictures=2)
 FOLLOWING = Instruction('NEXT', 'Which digit comes after this one?', lambda digit: str((digit + 1) % 10))
 
 
-def write_instruction(
-    folder: Path, instruction: Instruction, digits: Digits, seed: int = 0, size: int | None = None
-) -> None:
+def write_instruction(folder: Path, instruction: Instruction, digits: Digits) -> None:
     """Writes the training file of an instruction.
 
     Args:
         folder: where to.
-        instruction: asked about every picture, or about ``size`` random ones.
+        instruction: asked about every picture.
         digits: the demo's pictures for training, or their first ones.
-        seed: of what is drawn.
-        size: number of records; None = one for each picture.
     """
-    rng, task = np.random.default_rng(seed), Task(instruction.name)
+    rng, task = np.random.default_rng(0), Task(instruction.name)
     every = np.arange(len(digits.labels))
-    for number in range(len(every) if size is None else size):
-        first = number if size is None else int(rng.integers(len(every)))
+    for first in range(len(every)):
         others = different(rng, [np.setdiff1d(every, first)] * (instruction.pictures - 1))
         shown = [first, *others]
         text = instruction.answer(*(int(digits.labels[i]) for i in shown))
-        task.add(f'{number:05d}', instruction.question, text, map(image_id, shown))
+        task.add(f'{first:05d}', instruction.question, text, map(image_id, shown))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{task.name}_instructions.json'
     path.write_text(json.dumps({'data': task.records}), encoding='utf-8')
@@ -77,7 +72,7 @@ def trained_on(
     return dict(**digits, instructions=instructions, media='each', num_samples=num_samples, **context, **options)
 
 
-def questions(instruction: Instruction, digits: Digits, count: int, shots: int = 0, seed: int = 0) -> list[Question]:
+def questions(instruction: Instruction, digits: Digits, count: int, shots: int = 0) -> list[Question]:
     """Questions about pictures, each after demonstrations of the same instruction.
 
     Args:
@@ -85,9 +80,8 @@ def questions(instruction: Instruction, digits: Digits, count: int, shots: int =
         digits: the pictures; no picture stands twice in a question.
         count: how many questions.
         shots: demonstrations of each.
-        seed: of what is drawn.
     """
-    rng, found = np.random.default_rng((seed, shots)), []
+    rng, found = np.random.default_rng((0, shots)), []
     every = np.arange(len(digits.labels))
     for number in range(count):
         needed = instruction.pictures * (shots + 1)
@@ -124,7 +118,7 @@ def naming(digits: Digits, kind: str, count: int, question: str = NAME) -> list[
     return [Question(replace(episode, question=question).messages(), episode.expected) for episode in episodes]
 
 
-def right(model: Any, processor: Any, asked: Sequence[Question], max_new_tokens: int = 8) -> list[float]:
+def right(model: Any, processor: Any, asked: Sequence[Question]) -> list[float]:
     """Of each question whether the model's answer equals the expected one, 1 or 0."""
-    given = answer(model, processor, [question.messages for question in asked], 64, max_new_tokens)
+    given = answer(model, processor, [question.messages for question in asked])
     return [float(text == question.expected) for text, question in zip(given, asked, strict=True)]

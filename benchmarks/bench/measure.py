@@ -45,19 +45,18 @@ def matrix_peak(
 
 
 def in_turn(
-    cases: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1, clock: Clock = time.perf_counter
+    cases: Mapping[str, Callable[[], Any]], rounds: int, clock: Clock = time.perf_counter
 ) -> dict[str, list[float]]:
     """Seconds of each case in each round; every round runs all cases, each time beginning with another one.
 
     Args:
         cases: what is run.
-        rounds: counted ones.
-        warm: rounds before them.
+        rounds: counted ones; one more comes before them.
         clock: seconds. Default: those that pass.
     """
     names = list(cases)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-warm, rounds):
+    for number in range(-1, rounds):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             start = clock()

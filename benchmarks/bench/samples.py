@@ -31,10 +31,10 @@ def answer_lengths(count: int, rng: np.random.Generator) -> list[int]:
     return rng.permutation(np.exp(np.log(MEDIAN) + SIGMA * normal).clip(1, LONGEST).astype(int)).tolist()
 
 
-def mixture(count: int, images: int = 1, text_only: float = 0.0, seed: int = 0, sizes: dict = SIZES) -> list[Made]:
+def mixture(count: int, images: int = 1, text_only: float = 0.0, sizes: dict = SIZES) -> list[Made]:
     """Samples with ``images`` pictures each, all distinct; of those a share without any."""
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
     bare = set(rng.permutation(count)[: round(text_only * count)].tolist())
     vocabulary, side = sizes['text']['vocabulary'], sizes['image']
     samples = []

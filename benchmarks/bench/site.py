@@ -178,14 +178,14 @@ def _is_up(site: Site) -> bool:
         return False
 
 
-def png(seed: int, size: tuple[int, int] = (224, 224)) -> bytes:
+def png(seed: int) -> bytes:
     """A picture of coarse random colours, unlike that of any other seed."""
     import numpy as np
     from PIL import Image
 
     coarse = np.random.default_rng(seed).integers(0, 256, (14, 14, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, 'PNG')
+    Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC).save(file, 'PNG')
     return file.getvalue()
 
 

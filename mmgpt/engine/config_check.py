@@ -28,12 +28,13 @@ from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.engine.config_keys import DECODER_KEYS, ENCODER_KEYS, TOP_LEVEL
-from mmgpt.engine.config_paths import at, path_faults
+from mmgpt.engine.config_paths import path_faults
 from mmgpt.engine.config_rules import Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
 from mmgpt.engine.config_trial import model_faults
 from mmgpt.engine.hooks import DEFAULT_HOOKS
 from mmgpt.engine.hooks.feature_cache import FeatureCacheHook
+from mmgpt.engine.inputs import at
 from mmgpt.engine.signatures import Argument, Arguments, arguments_of
 from mmgpt.hub.model_card import CardFields
 from mmgpt.models.config import FlamingoConfig
@@ -315,10 +316,3 @@ def _compile_options() -> Arguments:
 def _entry_keys() -> Arguments:
     """What a source's dict holds for the mixture."""
     return {name: argument for name, argument in arguments_of(SourceEntry)[0].items() if name in ENTRY_KEYS}
-
-
-def _at(value: Any, *keys: str) -> Any:
-    """What stands below a mapping, None where nothing does."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmgpt.data.remote_files import is_remote
 from mmgpt.engine.config_source import Key, did_you_mean
-from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, data_builder, runs_beside, source_files
+from mmgpt.engine.inputs import KNOWN_ON_THE_HUB, at, data_builder, runs_beside, source_files
 
 
 def path_faults(config: Mapping[str, Any], file: Path) -> Iterator[tuple[Key, str]]:
@@ -49,13 +49,6 @@ def path_faults(config: Mapping[str, Any], file: Path) -> Iterator[tuple[Key, st
         ('model', 'language_decoder', 'weights'),
     ):
         yield from _slips(key, at(config, *key), KNOWN_ON_THE_HUB)
-
-
-def at(value: Any, *keys: str) -> Any:
-    """What stands below a mapping, None where nothing does."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _slips(key: Key, name: Any, known: Sequence[str]) -> Iterator[tuple[Key, str]]:

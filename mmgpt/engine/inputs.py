@@ -110,14 +110,16 @@ def source_files(cfg: Mapping[str, Any]) -> dict[Key, str]:
 def _sources(cfg: Mapping[str, Any]) -> Iterator[tuple[Key, Mapping[str, Any]]]:
     """The sources that are trained on or validated with, with their keys."""
     for loader in ('train_dataloader', 'val_dataloader'):
-        dataset = _member(cfg.get(loader), 'dataset')
-        for number, source in enumerate(_member(dataset, 'sources') or ()):
+        for number, source in enumerate(at(cfg.get(loader), 'dataset', 'sources') or ()):
             if isinstance(source, Mapping):
                 yield (loader, 'dataset', 'sources', number), source
 
 
-def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
+def at(value: Any, *keys: str) -> Any:
+    """What stands below a mapping, None where nothing does."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def runs_beside(config: str | Path) -> dict[str, str]:

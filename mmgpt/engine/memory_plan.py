@@ -6,8 +6,9 @@ own code without values.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -22,6 +23,14 @@ BUCKET = 500_000_000  # elements that DeepSpeed's stages 2 and 3 exchange at onc
 ZERO3_LIVE = 1_000_000_000  # parameters that its stage 3 keeps gathered, its own default
 
 
+class Amount(NamedTuple):
+    """Of some parameters."""
+
+    parameters: int  # bytes
+    trained: int  # bytes of those that are trained
+    numbers: int  # trained ones
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The bytes of a model."""
@@ -29,8 +38,8 @@ class Sizes:
     parameters: int
     trained: int  # of the parameters that are trained
     numbers: int  # trained ones
-    units: tuple[tuple[int, int, int], ...]  # of each unit that is gathered by itself: bytes, trained bytes, numbers
-    between: tuple[int, int, int]  # of what lies between the units
+    units: tuple[Amount, ...]  # that are gathered one by one
+    between: Amount  # of what lies between the units
 
 
 @dataclass(frozen=True)
@@ -111,14 +120,13 @@ def sizes_of(model: nn.Module) -> Sizes:
     units = sharding_units(model)
     inside = {id(p) for unit in units for p in unit.parameters()}
     between = [p for p in model.parameters() if id(p) not in inside]
-    every = list(model.parameters())
-    parameters, trained, numbers = _count(every)
-    return Sizes(parameters, trained, numbers, tuple(_count(list(u.parameters())) for u in units), _count(between))
+    return Sizes(*_amount(model.parameters()), tuple(_amount(u.parameters()) for u in units), _amount(between))
 
 
-def _count(parameters: list[nn.Parameter]) -> tuple[int, int, int]:
+def _amount(parameters: Iterable[nn.Parameter]) -> Amount:
+    parameters = list(parameters)
     trained = [p for p in parameters if p.requires_grad]
-    return sum(p.nbytes for p in parameters), sum(p.nbytes for p in trained), sum(p.numel() for p in trained)
+    return Amount(sum(p.nbytes for p in parameters), sum(p.nbytes for p in trained), sum(p.numel() for p in trained))
 
 
 def optimizer_bytes(model: nn.Module) -> int:
@@ -147,27 +155,16 @@ def plan(
         accumulates: whether a window has several micro-batches.
         gpus_per_machine: that share a host's memory. Default: all.
     """
-    share = 1 / gpus
+    share, notes = 1 / gpus, []
     parameters = sizes.parameters * (share if strategy.shards_parameters else 1)
     gradients = sizes.trained * (share if strategy.shards_gradients else 1)
     optimizer = ADAM * sizes.trained * (share if strategy.shards_optimizer else 1)
-    buffers, notes = 0.0, []
+    buffers = _buffers(sizes, strategy, share)
     if strategy.name.startswith('ZeRO'):
         optimizer += sizes.trained * share  # its own float32 copy of the weights that it steps
-        buffers = 2 * 4.0 * min(BUCKET, sizes.numbers)  # being filled and being exchanged
-        if strategy.shards_parameters:
-            width = 4.0
-            gathered = min(ZERO3_LIVE * width, sizes.parameters - sizes.between[0])
-            buffers += sizes.between[0] * (1 - share) + gathered
-    elif strategy.name != 'DDP':  # which exchanges gradients where they are
-        factor = 0.5 if strategy.half else 1.0  # of float32
-        largest = sorted((unit[0] for unit in sizes.units), reverse=True)[:2]
-        buffers = factor * (sizes.between[0] + sum(largest))  # between the layers all the time, one layer ahead
-        trained = max((unit[1] for unit in sizes.units), default=0)
-        buffers += factor * sizes.between[1] + (factor + 1) * trained  # whole gradients, and on their way to a share
-        if accumulates:
-            gradients = sizes.trained
-            notes.append('gradients are whole inside an accumulation window')
+    elif strategy.name != 'DDP' and accumulates:
+        gradients = sizes.trained
+        notes.append('gradients are whole inside an accumulation window')
     host = 0.0
     if strategy.offloads_parameters:
         host, parameters = host + parameters, 0.0
@@ -189,3 +186,20 @@ def plan(
         local * (PROCESS + host) + sizes.parameters,  # the first process reads the weights
         notes=notes,
     )
+
+
+def _buffers(sizes: Sizes, strategy: Strategy, share: float) -> float:
+    """What is gathered of the other processes' parts, and what exchanges need."""
+    if strategy.name == 'DDP':  # exchanges gradients where they are
+        return 0.0
+    if strategy.name.startswith('ZeRO'):
+        buffers = 2 * 4.0 * min(BUCKET, sizes.numbers)  # being filled and being exchanged
+        if strategy.shards_parameters:
+            gathered = min(4.0 * ZERO3_LIVE, sizes.parameters - sizes.between.parameters)
+            buffers += sizes.between.parameters * (1 - share) + gathered
+        return buffers
+    factor = 0.5 if strategy.half else 1.0  # of float32
+    largest = sorted((unit.parameters for unit in sizes.units), reverse=True)[:2]
+    buffers = factor * (sizes.between.parameters + sum(largest))  # between the layers all the time, one layer ahead
+    trained = max((unit.trained for unit in sizes.units), default=0)
+    return buffers + factor * sizes.between.trained + (factor + 1) * trained  # whole gradients, and on their way

@@ -11,9 +11,8 @@ from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmgpt.engine.optimizer import NO_DECAY
+from mmgpt.engine.optimizer import NO_DECAY, load_optimizer_state, optimizer_state
 from mmgpt.engine.shards import local, shared_like, whole
-from mmgpt.engine.state import load_optimizer_state, optimizer_state
 from mmgpt.registry import OPTIM_WRAPPERS
 
 if TYPE_CHECKING:
@@ -189,11 +188,11 @@ class AccumulatingOptimWrapper(OptimWrapper):
         return gradients
 
     def state_tensors(self, gather: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The optimiser's state by parameter name, as ``mmgpt.engine.state.optimizer_state`` gives it."""
+        """The optimiser's state by parameter name, as ``mmgpt.engine.optimizer.optimizer_state`` gives it."""
         return optimizer_state(self.optimizer, gather)
 
     def load_state_tensors(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
-        """Put back what ``state_tensors`` gave; see ``mmgpt.engine.state.load_optimizer_state``."""
+        """Put back what ``state_tensors`` gave; see ``mmgpt.engine.optimizer.load_optimizer_state``."""
         load_optimizer_state(self.optimizer, tensors, data)
 
     def keep_precision(self, precision: str | None) -> str | None:

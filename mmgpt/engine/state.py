@@ -1,4 +1,4 @@
-"""The state of a run as plain data: random number generators, MMEngine's message hub, the optimiser.
+"""The state of a run as plain data: random number generators and MMEngine's message hub.
 
 Plain means tensors, numbers, strings, lists and dicts, so that ``torch.load(weights_only=True)`` reads it back.
 """
@@ -6,15 +6,13 @@ Plain means tensors, numbers, strings, lists and dicts, so that ``torch.load(wei
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-
-from mmgpt.engine.shards import local, on_first, shared_like
 
 
 def rng_state() -> dict[str, Any]:
@@ -98,86 +96,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value) if type(value) in (list, tuple) else list(map(plain, value))
     raise TypeError(f'a checkpoint holds plain data only, got {type(value).__name__}: {value!r}')
-
-
-def optimizer_state(
-    optimizer: torch.optim.Optimizer, gather: bool = True
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The optimiser's state by parameter name; its groups carry their parameters' names in 'names'.
-
-    Where the processes share parameters and it shall ``gather`` it is collective, and the first one gets the state of
-    whole ones; otherwise each has its part.
-
-    Returns:
-        tensors, each under '{entry}/{parameter name}', and plain data: groups and the state that is no tensor.
-    """
-    tensors: dict[str, torch.Tensor] = {}
-    values: dict[str, Any] = {}
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group['names'], group['params'], strict=True):
-            for entry, value in optimizer.state.get(parameter, {}).items():
-                key = f'{entry}/{name}'
-                if not isinstance(value, torch.Tensor):
-                    values[key] = plain(value)
-                elif (tensor := on_first(value) if gather and value is not local(value) else value) is not None:
-                    tensors[key] = tensor.detach().contiguous()
-    groups = [plain({k: v for k, v in group.items() if k != 'params'}) for group in optimizer.param_groups]
-    return tensors, {'groups': groups, 'values': values}
-
-
-OF_THE_DEVICE = {'names', 'params', 'foreach', 'fused', 'capturable', 'differentiable'}
-OF_THE_POSITION = {'last_step', '_global_step', '_last_value', 'base_values', 'verbose'}
-
-
-def other_options(now: Iterable[dict[str, Any]], saved: Iterable[dict[str, Any]]) -> list[str]:
-    """What differs between the options of a config and those that its checkpoint keeps.
-
-    Args:
-        now: the optimiser's groups, or the states of the schedulers, as the config has them.
-        saved: those of the checkpoint.
-
-    Returns:
-        one text per difference, such as 'lr 0.001 (the config has 0.0001)'; a scheduled value is compared by where it
-        began, and what tells only of the device or of the position in the run is left out.
-    """
-    told = {}
-    for ours, theirs in zip(now, saved, strict=True):
-        for name in sorted((ours.keys() & theirs.keys()) - OF_THE_DEVICE - OF_THE_POSITION):
-            a, b = (list(v) if isinstance(v, tuple) else v for v in (ours[name], theirs[name]))
-            comparable = all(isinstance(v, (bool, int, float, str, list, type(None))) for v in (a, b))
-            if comparable and a != b and f'initial_{name}' not in ours:
-                told[f'{name.removeprefix("initial_")} {b} (the config has {a})'] = None
-    return list(told)
-
-
-def load_optimizer_state(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], data: dict[str, Any]
-) -> None:
-    """Put back what ``optimizer_state`` gave.
-
-    Raises:
-        ValueError: when the run now trains other parameters than those of the state.
-    """
-    saved = [group['names'] for group in data['groups']]
-    now = [group['names'] for group in optimizer.param_groups]
-    if saved != now:
-        lost, new = ({n for g in a for n in g} - {n for g in b for n in g} for a, b in ((saved, now), (now, saved)))
-        raise ValueError(
-            f'the optimiser of the checkpoint has other parameters or groups: {sorted(lost)[:5] or "none"} only there, '
-            f'{sorted(new)[:5] or "none"} only here; resume with the config it was trained with'
-        )
-    for group, kept in zip(optimizer.param_groups, data['groups'], strict=True):
-        group.update(kept)
-    parameters = {n: p for group in optimizer.param_groups for n, p in zip(group['names'], group['params'])}
-    groups = (group for group in optimizer.param_groups if group.get('fused') or group.get('capturable'))
-    counted_on_device = {name for group in groups for name in group['names']}
-    optimizer.state.clear()
-    for key, value in {**tensors, **data['values']}.items():
-        entry, name = key.split('/', 1)
-        parameter = parameters[name]
-        on_cpu = entry == 'step' and name not in counted_on_device  # where torch keeps the step count
-        if isinstance(value, torch.Tensor) and value.ndim:
-            value = shared_like(value, parameter)
-        elif isinstance(value, torch.Tensor) and not on_cpu:
-            value = value.to(parameter.device)
-        optimizer.state[parameter][entry] = value

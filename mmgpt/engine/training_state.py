@@ -24,8 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmgpt.engine.checkpoints import CheckpointError
+from mmgpt.engine.optimizer import other_options
 from mmgpt.engine.shards_on_disk import SHARDS, is_sharded, read_into, read_whole, stored_sizes
-from mmgpt.engine.state import load_message_hub_state, message_hub_state, other_options, plain, rng_state
+from mmgpt.engine.state import load_message_hub_state, message_hub_state, plain, rng_state
 
 if TYPE_CHECKING:
     from mmgpt.engine.runner import Runner

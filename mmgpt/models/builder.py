@@ -60,8 +60,8 @@ def build_model(
     """
     cfg = copy.deepcopy(dict(cfg))
     model_type = MODELS.get(cfg.pop('type', 'Flamingo'))
-    adapted = cfg.get('adapter') is not None
-    trainable, embeddings = cfg.pop('trainable', [] if adapted else ['*']), cfg.pop('train_embeddings', None)
+    trainable = cfg.pop('trainable', ['*'] if cfg.get('adapter') is None else [])
+    embeddings = cfg.pop('train_embeddings', None)
     if embeddings not in ('all', 'new', None):
         raise ValueError(f"train_embeddings must be 'all', 'new' or None, got {embeddings!r}")
     ids = {token: _id_of(token, tokenizer) for token in (media_token, *special_tokens)}
@@ -85,8 +85,14 @@ def build_model(
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
     model.generation_config = _generation_config(tokenizer, stop_token)
-    set_trainable(model, trainable)
-    if adapted:
+    _mark_trained(model, trainable, embeddings, sorted({*ids.values(), *range(own, len(tokenizer))}))
+    return model
+
+
+def _mark_trained(model: Flamingo, patterns: Sequence[str], embeddings: str | None, added: Sequence[int]) -> None:
+    """Train what the patterns match, all adapters, and of the embeddings as ``train_embeddings`` says."""
+    set_trainable(model, patterns)
+    if model.config.adapter is not None:
         from mmgpt.models.adapters import adapter_parameters  # here, since peft is slow to import
 
         for _, parameter in adapter_parameters(model):
@@ -95,8 +101,7 @@ def build_model(
         model.get_input_embeddings().requires_grad_(True)
         model.get_output_embeddings().requires_grad_(True)
     elif embeddings == 'new':
-        train_new_rows(model, sorted({*ids.values(), *range(own, len(tokenizer))}))
-    return model
+        train_new_rows(model, added)
 
 
 def _vision_encoder(vision: dict[str, Any], tower: dict[str, Any]) -> nn.Module | None:

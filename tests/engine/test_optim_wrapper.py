@@ -9,8 +9,7 @@ from torch import nn
 from mmgpt.engine import optim_wrapper
 from mmgpt.engine.module import TrainedModule
 from mmgpt.engine.optim_wrapper import AccumulatingOptimWrapper, faster_precision
-from mmgpt.engine.optimizer import build_optimizer, parameter_groups
-from mmgpt.engine.state import load_optimizer_state, optimizer_state
+from mmgpt.engine.optimizer import build_optimizer, load_optimizer_state, optimizer_state, parameter_groups
 
 from .standin import Sentences, TinyModel, collate
 

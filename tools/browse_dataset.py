@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     from itertools import islice
 
     from mmgpt.data.browse import packed, rows, without_augmentation, write_page
-    from mmgpt.engine.console import start_tool
+    from mmgpt.engine.console import message_of, start_tool
     from mmgpt.engine.data_arguments import named_data
 
     start_tool()
@@ -69,9 +69,8 @@ def main(argv: list[str] | None = None) -> int:
             count = write_page(args.out, shown, dataset, args.config or args.ann, whole)
             print(f'{args.out}: {count} rows, of {len(dataset)} samples')
     except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        notes = ''.join(f' ({note})' for note in getattr(error, '__notes__', ()))
-        print(f'browse_dataset: {message}{notes}; tools/verify_dataset.py finds all faults of a set', file=sys.stderr)
+        told = message_of(error) + ''.join(f' ({note})' for note in getattr(error, '__notes__', ()))
+        print(f'browse_dataset: {told}; tools/verify_dataset.py finds all faults of a set', file=sys.stderr)
         return 2
     return 0
 

@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
 
     import importlib
 
-    from mmgpt.engine.console import start_tool
+    from mmgpt.engine.console import message_of, start_tool
     from mmgpt.hub.convert.report import ConversionError
     from mmgpt.inference.plugins import import_plugins
 
@@ -192,8 +192,7 @@ def main(argv: list[str] | None = None) -> int:
         import_plugins(plugins)
         result = getattr(importlib.import_module(module), function)(**args)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        print(f'convert {verb}: {text}', file=sys.stderr)
+        print(f'convert {verb}: {message_of(error)}', file=sys.stderr)
         return 1 if isinstance(error, ConversionError) else 2
     print(result)
     return 0 if result.ok else 1

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.incontext import write_features
     from mmgpt.data.sources.table import source_from_files
     from mmgpt.engine.config import load_config
-    from mmgpt.engine.console import start_tool
+    from mmgpt.engine.console import message_of, start_tool
     from mmgpt.inference.features import image_features, load_vision_encoder, text_features
 
     start_tool()
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             found = text_features(args.sentence_encoder, texts, args.batch_size, args.device)
         count = write_features(args.out, found)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:  # the last: of a device
-        print(f'extract_features: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
+        print(f'extract_features: {message_of(error)}', file=sys.stderr)
         return 2
     print(f'{args.out}: features of {count}')
     return 0

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parse(argv)
 
-    from mmgpt.engine.console import start_tool
+    from mmgpt.engine.console import message_of, start_tool
     from mmgpt.inference.endpoint import EndpointError
     from mmgpt.inference.endpoint_limits import BudgetExhausted
     from mmgpt.syphus.settings import read_settings
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'syphus: stopped: {error}. What was answered is kept; go on with --resume', file=sys.stderr)
         return 1
     except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
-        print(f'syphus: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
+        print(f'syphus: {message_of(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('\nsyphus: interrupted; go on with --resume', file=sys.stderr)

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.verify import examine, open_patient
     from mmgpt.data.verify.progress import ProgressBar
     from mmgpt.data.verify.repair import check_target, repair
-    from mmgpt.engine.console import start_tool
+    from mmgpt.engine.console import message_of, start_tool
     from mmgpt.engine.data_arguments import named_data
 
     start_tool()
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             for path, lost in repair(patient, report, args.fix):
                 print(f'{path}: {lost} entries left out' if lost else f'{path}: as it was')
     except (OSError, ValueError, TypeError, ImportError, KeyError) as error:
-        print(f'verify_dataset: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
+        print(f'verify_dataset: {message_of(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('\nverify_dataset: interrupted', file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a tool does before anything else."""
+"""What the tools of the command line share: a quiet start, and an error in words."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def start_tool() -> None:
         warnings.filterwarnings('ignore', message=message)
     logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # looks for kernels of its own wherever it is imported
     logging.getLogger('mmengine').addFilter(lambda record: 'metainfo' not in record.getMessage())
+
+
+def message_of(error: Exception) -> str:
+    """What an error says; by itself a ``KeyError`` puts its message in quotes."""
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.builder import build_image_store
     from mmgpt.data.converters.train_json import HEURISTICS, Heuristic, train_contexts, write_train_json
     from mmgpt.data.sources import MimicIt
+    from mmgpt.engine.console import message_of
     from mmgpt.registry import RETRIEVERS
 
     heuristic = HEURISTICS.get(args.subset, Heuristic({'type': 'RelatedInstructions'}))
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         contexts = train_contexts(source, retriever, seed=args.seed, **options)
         write_train_json(args.out, contexts)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        print(f'build_train_json: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
+        print(f'build_train_json: {message_of(error)}', file=sys.stderr)
         return 2
     shown = sum(map(len, contexts.values()))
     print(f'{args.out}: {len(contexts)} of {len(source)} instructions, {shown} contexts')

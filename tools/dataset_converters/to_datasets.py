@@ -52,14 +52,14 @@ def main(argv: list[str] | None = None) -> int:
 
     from mmgpt.data.builder import build_sources
     from mmgpt.data.converters import write_dataset
-    from mmgpt.engine.console import start_tool
+    from mmgpt.engine.console import message_of, start_tool
 
     start_tool()
     try:
         sources, languages = zip(*build_sources(entries(args)), strict=True)
         made = write_dataset(sources, args.out, args.split, languages=languages)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        print(f'to_datasets: {error.args[0] if isinstance(error, KeyError) else error}', file=sys.stderr)
+        print(f'to_datasets: {message_of(error)}', file=sys.stderr)
         return 2
     print(made)
     return 1 if made.faults else 0

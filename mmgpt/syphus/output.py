@@ -94,21 +94,15 @@ def _write(rows: Iterator[tuple], relation: str, name: str, instructions: _JsonO
     return number
 
 
-def write_rejected(state: State, path: Path) -> int:
+def write_rejected(state: State, path: Path) -> None:
     """Writes a line for everything that did not become data: what could not be read, failed, or was dropped.
 
     A line is ``{"stage", "id", "part", "reason", "detail", ...}`` with the texts it is about; ``id`` is the item's.
-
-    Returns:
-        the number of lines.
     """
-    partial, number = path.with_name(f'.{path.name}.part'), 0
+    partial = path.with_name(f'.{path.name}.part')
     with partial.open('w', encoding='utf-8') as file:
-        for line in _rejected(state):
-            file.write(_json(line) + '\n')
-            number += 1
+        file.writelines(_json(line) + '\n' for line in _rejected(state))
     partial.replace(path)
-    return number
 
 
 def _rejected(state: State) -> Iterator[dict[str, Any]]:

@@ -139,7 +139,7 @@ class State:
 
     # Items
 
-    def add_items(self, items: Iterable[Item], where: str) -> int:
+    def add_items(self, items: Iterable[Item], where: str) -> None:
         """Adds the items that are not there yet and checks those that are.
 
         Raises:
@@ -147,14 +147,14 @@ class State:
         """
         there = self.count('items')
         try:
-            return self._add(items, where, there)
+            self._add(items, where, there)
         except BaseException:
             self.base.execute('DELETE FROM items WHERE n >= ?', (there,))
             self.commit()
             raise
 
-    def _add(self, items: Iterable[Item], where: str, there: int) -> int:
-        added, number = 0, -1
+    def _add(self, items: Iterable[Item], where: str, there: int) -> None:
+        number = -1
         for number, item in enumerate(items):
             row = (number, item.id, *(_clean(json.dumps(v, ensure_ascii=False)) for v in item[1:]))
             if number < there:
@@ -169,8 +169,7 @@ class State:
                 self.base.execute('INSERT INTO items VALUES (?, ?, ?, ?)', row)
             except sqlite3.IntegrityError:
                 raise ValueError(f'{where}: the id {item.id!r} comes twice; each item needs one of its own') from None
-            added += 1
-            if added % 10_000 == 0:
+            if number % 10_000 == 9999:
                 self.commit()
         if number + 1 < (there if self.limit is None else min(there, self.limit)):
             raise ValueError(
@@ -178,7 +177,6 @@ class State:
                 'dir, or the file as it was'
             )
         self.commit()
-        return added
 
     def item(self, n: int) -> Item:
         """The item of a number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -87,8 +88,6 @@ async def each(jobs: Iterable[Any], work: Callable[[Any], Awaitable[None]], conc
 
     The first error stops the taking; what is in flight ends, then the error is raised.
     """
-    import asyncio
-
     jobs, faults = iter(jobs), []
 
     async def worker() -> None:

@@ -12,13 +12,8 @@ from mmgpt.syphus.state import State
 from mmgpt.syphus.tasks import Task
 
 
-def parse(state: State, task: Task, cache: ReplyCache, attempt: int, tick: Callable[[], None]) -> int:
-    """Parses the replies of an attempt that were not parsed yet.
-
-    Returns:
-        how many of them hold no pair.
-    """
-    rejected = 0
+def parse(state: State, task: Task, cache: ReplyCache, attempt: int, tick: Callable[[], None]) -> None:
+    """Parses the replies of an attempt that were not parsed yet."""
     parts = list(task.parts)
     for place, part in enumerate(parts):
         answered = "part = ? AND attempt = ? AND outcome = 'answered'"
@@ -29,7 +24,6 @@ def parse(state: State, task: Task, cache: ReplyCache, attempt: int, tick: Calla
                 state.write('DELETE FROM asks WHERE n = ? AND part = ? AND attempt = ?', (n, part, attempt))
                 continue
             parsed = parse_reply(reply.text, reply.finish)
-            rejected += not parsed.pairs
             _keep(state, (n, part, attempt), (n * len(parts) + place) * (LONGEST + 1), parsed)
             tick()
     state.write(  # what was asked again although an earlier reply can now be read
@@ -38,7 +32,6 @@ def parse(state: State, task: Task, cache: ReplyCache, attempt: int, tick: Calla
         (attempt, attempt),
     )
     state.commit()
-    return rejected
 
 
 def _keep(state: State, where: tuple[int, str, int], first: int, parsed: Parsed) -> None:

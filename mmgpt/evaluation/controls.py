@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mmgpt.evaluation.items import Answer, Item, Prompt, Scores
+from mmgpt.evaluation.prompts import without_media
 
 Control = Callable[[tuple[Item, ...], Sequence[Item], random.Random], tuple[Item, ...]]
 
@@ -32,7 +33,7 @@ def reversed_order(shown: tuple[Item, ...], pool: Sequence[Item], rng: random.Ra
 
 def text_only(shown: tuple[Item, ...], pool: Sequence[Item], rng: random.Random) -> tuple[Item, ...]:
     """Demonstrations without their pictures."""
-    return tuple(replace(item, media=()) for item in shown)
+    return without_media(shown)
 
 
 CONTROLS: dict[str, Control] = {

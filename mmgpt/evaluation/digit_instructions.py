@@ -23,6 +23,7 @@ from mmgpt.evaluation.answering import answer
 from mmgpt.evaluation.digit_episodes import make_episodes, take_pictures
 from mmgpt.evaluation.figures import bootstrap_interval, nested, results_by_task
 from mmgpt.hub.io import load_folder
+from mmgpt.inference.examples import question
 from mmgpt.registry import TASKS
 
 COMPARED_ON = 'smaller'
@@ -185,11 +186,12 @@ def make_talks(digits: Digits, size: int, seed: int) -> list[list[Question]]:
     ]
 
 
-def ask(question: str, pictures: Sequence[Image.Image] = (), input: str = '') -> Message:
+def ask(text: str, pictures: Sequence[Image.Image] = (), input: str = '') -> Message:
     """A user's chat message."""
-    media = [{'type': 'image', 'image': picture} for picture in pictures]
-    about = [{'type': 'input', 'text': input}] if input else []
-    return {'role': 'user', 'content': [*media, {'type': 'text', 'text': question}, *about]}
+    message = question(text, pictures)
+    if input:
+        message['content'].append({'type': 'input', 'text': input})
+    return message
 
 
 def table(

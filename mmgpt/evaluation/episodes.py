@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from PIL import Image
 from mmgpt.data.builders.digit_tasks import NAMES
 from mmgpt.evaluation.answering import answer
 from mmgpt.evaluation.figures import bootstrap_interval, nested, results_by_task
+from mmgpt.inference.examples import question
 
 COLUMNS = {'nearest_neighbour': 'neighbour', 'svm': 'SVM'}  # how the kinds of baselines are called in a table
 
@@ -41,15 +42,13 @@ class Episode:
         """The episode as chat messages, the last one waiting for its answer."""
         messages = []
         for picture, given in self.demonstrations:
-            messages += [self._ask([picture]), {'role': 'assistant', 'content': given}]
+            messages += [self._ask((picture,)), {'role': 'assistant', 'content': given}]
         return [*messages, self._ask(self.pictures)]
 
-    def _ask(self, pictures: Iterable[Image.Image]) -> dict[str, Any]:
+    def _ask(self, pictures: Sequence[Image.Image]) -> dict[str, Any]:
         if self.as_video:
-            media = [{'type': 'video', 'video': list(pictures)}]
-        else:
-            media = [{'type': 'image', 'image': picture} for picture in pictures]
-        return {'role': 'user', 'content': [*media, {'type': 'text', 'text': self.question}]}
+            return question(self.question, video=list(pictures))
+        return question(self.question, pictures)
 
 
 class EpisodeBaseline(Protocol):

@@ -32,7 +32,6 @@ class Predictions:
         found = [self._read(out, json.loads(json.dumps(settings))) if is_main_process() else None]
         broadcast_object_list(found)
         self.lines: dict[tuple, dict[str, Any]] = {self.key(line): line for line in found[0]}
-        self.taken_over = len(self.lines)
 
     @staticmethod
     def key(line: Mapping[str, Any]) -> tuple:

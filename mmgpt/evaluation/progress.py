@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from mmgpt.inference.endpoint_estimate import readable_time
+
 
 class Progress:
     """Prints a line now and then; on a terminal it is the same line.
@@ -33,17 +35,10 @@ class Progress:
         self.last = now
         speed = (self.done - self.before) / max(now - self.start, 1e-9)
         left = (self.total - self.done) / max(speed, 1e-9)
-        line = f'{self.what}: {self.done}/{self.total}, {speed:.1f} a second, {duration(left)} left'
+        line = f'{self.what}: {self.done}/{self.total}, {speed:.1f} a second, {readable_time(left)} left'
         print(f'\r{line:79}' if self.terminal else line, end='' if self.terminal else '\n', flush=True)
 
     def close(self) -> None:
         """The line ends."""
         if self.terminal and self.last != self.start:
             print()
-
-
-def duration(seconds: float) -> str:
-    """A time for people: ``'42 s'``, ``'7 min'``, ``'3.4 h'``."""
-    if seconds < 90:
-        return f'{seconds:.0f} s'
-    return f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'

@@ -9,8 +9,9 @@ import pytest
 
 from mmgpt.evaluation import EvaluatedModel, Evaluation, EvaluationTask, Item, Ranking, Scores
 from mmgpt.evaluation import progress as module
-from mmgpt.evaluation.progress import Progress, duration
+from mmgpt.evaluation.progress import Progress
 from mmgpt.evaluation.report import Run
+from mmgpt.inference.endpoint_estimate import readable_time
 from mmgpt.registry import EVALUATION_TASKS
 from tests.evaluation.benchmarks import VL_ICL
 
@@ -120,7 +121,7 @@ def test_what_is_left_is_told_of_the_speed_of_this_run(monkeypatch, capsys):
         'coco: 40/100, 1.0 a second, 60 s left',
         'coco: 60/100, 1.0 a second, 40 s left',
     ]
-    assert [duration(seconds) for seconds in (42, 420, 12_240)] == ['42 s', '7 min', '3.4 h']
+    assert [readable_time(seconds) for seconds in (42, 420, 12_240)] == ['42 s', '7 min', '3.4 h']
 
 
 def test_every_task_is_run_from_the_command_line_by_a_test():

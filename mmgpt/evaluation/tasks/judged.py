@@ -1,31 +1,21 @@
-"""Benchmarks that a chat model judges: MM-Vet, video questions, MagnifierBench's open form, MMAGIBench."""
+"""Benchmarks that a chat model judges: MM-Vet, MagnifierBench's open form, MMAGIBench."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from PIL import Image
-
-from mmgpt.data.video import VideoReader, evenly_spaced
 from mmgpt.evaluation.items import Answer, Item, Scores
 from mmgpt.evaluation.judge import Judge, Parse, number_between, yes_or_no
 from mmgpt.evaluation.metrics.vqa import normalise
-from mmgpt.evaluation.tasks.multiple_choice import (
-    LETTERS,
-    MagnifierBench,
-    answer_letter,
-    grouped,
-    hinted,
-    options_of,
-)
+from mmgpt.evaluation.tasks.groups import mean_by_group
+from mmgpt.evaluation.tasks.multiple_choice import MagnifierBench
+from mmgpt.evaluation.tasks.options import LETTERS, answer_letter, hinted, options_of
 from mmgpt.evaluation.tasks.records import Record, RecordTask
 from mmgpt.evaluation.tasks.yes_no import OTTER
 from mmgpt.registry import EVALUATION_TASKS
-from mmgpt.structures import Medium
 
 GRADE = (
     'You grade answers to questions about pictures. Compare the answer with the truth and reply with one number from '
@@ -39,10 +29,6 @@ GRADED = (
     ('What is x?', '-1 <AND> -5', 'x is -5 or -1', '1.0'),
     ('What do they sell here?', 'flowers <OR> plants', 'It is a shop for plants.', '1.0'),
     ('Why is the man laughing?', 'The dog wears his hat.', 'He has seen a dog.', '0.4'),
-)
-RATE = (
-    'You rate answers to questions about videos. Reply with one whole number from 0 (wrong) to 100 (means the same as '
-    'the truth), and nothing else.'
 )
 MEANS = 'Does the answer say the same as the truth? Reply with yes or no, and nothing else.'
 
@@ -88,7 +74,7 @@ class JudgedTask(RecordTask):
         exact = [100.0 * self.exact(item, answer) for item, answer in zip(items, answers, strict=True)]
         figures = {'exact': sum(exact) / len(exact)}
         if self.judge is None:
-            return Scores(figures, tuple(exact), grouped(items, exact, self.kinds))
+            return Scores(figures, tuple(exact), mean_by_group(items, exact, self.kinds))
         asked = [self.conversation(item, answer) for item, answer in zip(items, answers, strict=True)]
         judged = self.judge(asked, self.parse)
         each = tuple(100.0 * (worth or 0.0) / self.highest for worth in judged)
@@ -99,7 +85,7 @@ class JudgedTask(RecordTask):
             'agreement': 100.0 * sum(agree) / len(agree),
             'unjudged': float(sum(worth is None for worth in judged)),
         }
-        return Scores(figures, each, grouped(items, each, self.kinds))
+        return Scores(figures, each, mean_by_group(items, each, self.kinds))
 
 
 @EVALUATION_TASKS.register_module()
@@ -132,12 +118,12 @@ class MMVet(JudgedTask):
 
     def conversation(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
         """See :class:`JudgedTask`."""
-        examples = [[*_said(*example[:3]), {'role': 'assistant', 'content': example[3]}] for example in GRADED]
+        examples = [[*exchange(*example[:3]), {'role': 'assistant', 'content': example[3]}] for example in GRADED]
         shown = [message for few in examples for message in few]
         return [
             {'role': 'system', 'content': GRADE},
             *shown,
-            *_said(item.question, item.references, answer.text),
+            *exchange(item.question, item.references, answer.text),
         ]
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
@@ -153,72 +139,6 @@ class MMVet(JudgedTask):
                 single.setdefault(name, []).append(worth)
         means = [{name: sum(few) / len(few) for name, few in sorted(kind.items())} for kind in (single, together)]
         return replace(scores, groups={'capability': means[0], 'capabilities together': means[1]})
-
-
-class VideoFrame(NamedTuple):
-    """A frame of a video file."""
-
-    path: str
-    number: int
-
-
-@EVALUATION_TASKS.register_module()
-class VideoQA(JudgedTask):
-    """Questions about videos: MSVD-QA, MSRVTT-QA, ActivityNet-QA; rated from 0 to 100.
-
-    Args:
-        records: ``question``, ``answer``, ``video`` (or ``video_name``, ``video_id``: the name of its file).
-        videos: the folder of the video files.
-        judge: see :class:`JudgedTask`.
-        num_frames: so many, evenly spaced, of each video.
-        ending: of the files, where records name them without.
-        name: of the data set: 'msvd_qa', 'msrvtt_qa', 'activitynet_qa' or another.
-    """
-
-    name = 'video_qa'
-    where = 'the data set of the same name; its videos are fetched by the lists of its authors'
-    parse = staticmethod(number_between(0, 100))
-    highest = 100.0
-    kinds = ('type',)
-
-    def __init__(
-        self,
-        records: str,
-        videos: str,
-        judge: dict[str, Any] | None = None,
-        num_frames: int = 8,
-        ending: str = '.mp4',
-        name: str = 'msvd_qa',
-    ) -> None:
-        super().__init__(records, videos, judge)
-        if num_frames < 1:
-            raise ValueError(f'num_frames must be at least 1, got {num_frames}')
-        self.num_frames, self.ending, self.name = num_frames, ending, name
-
-    def item(self, record: Record) -> Item:
-        """See :class:`RecordTask`."""
-        named = record['video', 'video_name', 'video_id']
-        file = str(named) if '.' in str(named) else f'{named}{self.ending}'
-        path = self._folder / file
-        if not path.is_file():
-            raise FileNotFoundError(f'{record.where}: there is no video file {path}')
-        return Item(
-            id=f'{record.place}:{record.get("id", "question_id", default=file)}',
-            question=record.text('question'),
-            media=(Medium(tuple(VideoFrame(str(path), number) for number in _numbers(str(path), self.num_frames))),),
-            references=str(record['answer']),
-            about={'type': record.get('type', 'question_type')},
-        )
-
-    def open(self, frame: Hashable) -> Image.Image:
-        """See :class:`EvaluationTask`."""
-        if not isinstance(frame, VideoFrame):
-            return super().open(frame)
-        return _reader(frame.path).read(frame.number)
-
-    def conversation(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
-        """See :class:`JudgedTask`."""
-        return [{'role': 'system', 'content': RATE}, *_said(item.question, item.references, answer.text)]
 
 
 @EVALUATION_TASKS.register_module()
@@ -243,7 +163,7 @@ class MagnifierBenchOpen(JudgedTask):
 
     def conversation(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
         """See :class:`JudgedTask`."""
-        return [{'role': 'system', 'content': MEANS}, *_said(item.question, item.references, answer.text)]
+        return [{'role': 'system', 'content': MEANS}, *exchange(item.question, item.references, answer.text)]
 
 
 @EVALUATION_TASKS.register_module()
@@ -284,7 +204,7 @@ class MMAGIBench(JudgedTask):
 
     def conversation(self, item: Item, answer: Answer) -> list[dict[str, Any]]:
         """See :class:`JudgedTask`."""
-        return [{'role': 'system', 'content': MEANS}, *_said(item.question, item.references, answer.text)]
+        return [{'role': 'system', 'content': MEANS}, *exchange(item.question, item.references, answer.text)]
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
@@ -300,15 +220,6 @@ class MMAGIBench(JudgedTask):
         return replace(scores, figures={**scores.figures, **means})
 
 
-def _said(question: str, truth: str, answer: str) -> list[dict[str, Any]]:
+def exchange(question: str, truth: str, answer: str) -> list[dict[str, Any]]:
+    """The message that shows a judge an answer."""
     return [{'role': 'user', 'content': f'Question: {question}\nTruth: {truth}\nAnswer: {answer}'}]
-
-
-@lru_cache(maxsize=4)
-def _reader(path: str) -> VideoReader:
-    return VideoReader(path)
-
-
-@lru_cache(maxsize=100_000)
-def _numbers(path: str, wanted: int) -> tuple[int, ...]:
-    return tuple(evenly_spaced(len(_reader(path)), wanted))

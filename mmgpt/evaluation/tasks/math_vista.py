@@ -8,7 +8,8 @@ from typing import Any
 
 from mmgpt.evaluation.items import Answer, Item, Scores
 from mmgpt.evaluation.judge import Judge
-from mmgpt.evaluation.tasks.multiple_choice import LETTERS, grouped
+from mmgpt.evaluation.tasks.groups import mean_by_group
+from mmgpt.evaluation.tasks.options import LETTERS
 from mmgpt.evaluation.tasks.records import Record, RecordTask
 from mmgpt.evaluation.tasks.yes_no import OTTER
 from mmgpt.registry import EVALUATION_TASKS
@@ -97,7 +98,7 @@ class MathVista(RecordTask):
         extracted = self.extract(items, answers)
         given = [normalised(text, item) for item, text in zip(items, extracted, strict=True)]
         each = tuple(100.0 * (text == item.references) for item, text in zip(items, given, strict=True))
-        return Scores({'accuracy': sum(each) / len(each)}, each, grouped(items, each, self.kinds))
+        return Scores({'accuracy': sum(each) / len(each)}, each, mean_by_group(items, each, self.kinds))
 
     def extract(self, items: Sequence[Item], answers: Sequence[Answer]) -> list[str]:
         """What each reply says to be its answer, not yet in the answer's form."""

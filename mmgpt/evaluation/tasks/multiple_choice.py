@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from mmgpt.evaluation.items import Answer, Generation, Item, Ranking, Scores
+from mmgpt.evaluation.tasks.groups import mean_by_group
+from mmgpt.evaluation.tasks.options import LETTERS, answer_letter, hinted, letter_in, options_of, split_options
 from mmgpt.evaluation.tasks.records import Record, RecordTask
 from mmgpt.evaluation.tasks.yes_no import OTTER
 from mmgpt.registry import EVALUATION_TASKS
-
-LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
-ARTICLE = r'A +(?!(?:is|or|and|because)\b)\w'  # where 'A' begins a noun phrase and names no option
 
 
 class MultipleChoice(RecordTask):
@@ -36,7 +35,7 @@ class MultipleChoice(RecordTask):
         if self.unpublished(items):
             return Scores({})
         each = tuple(100.0 * self.right(item, answer) for item, answer in zip(items, answers, strict=True))
-        return Scores({'accuracy': sum(each) / len(each)}, each, grouped(items, each, self.kinds))
+        return Scores({'accuracy': sum(each) / len(each)}, each, mean_by_group(items, each, self.kinds))
 
 
 @EVALUATION_TASKS.register_module()
@@ -96,7 +95,7 @@ class MMBench(MultipleChoice):
         worths = {places[0]: min(scores.items[place] for place in places) for places in questions.values()}
         each = [worths.get(place) for place in range(len(items))]
         figures = {'accuracy': sum(worths.values()) / len(worths), 'single_accuracy': scores.figures['accuracy']}
-        groups = grouped([items[place] for place in worths], [*worths.values()], self.kinds)
+        groups = mean_by_group([items[place] for place in worths], [*worths.values()], self.kinds)
         return Scores(figures, tuple(each), groups)
 
     def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -210,7 +209,7 @@ class ScienceQA(MultipleChoice):
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
         scores = super().score(items, answers)
-        return replace(scores, groups={**scores.groups, **grouped(items, scores.items, ('pictured',))})
+        return replace(scores, groups={**scores.groups, **mean_by_group(items, scores.items, ('pictured',))})
 
 
 @EVALUATION_TASKS.register_module()
@@ -239,96 +238,3 @@ class MagnifierBench(MultipleChoice):
             references=record.one_of(letters, 'answer'),
             about={'options': options, 'stem': question},
         )
-
-
-def split_options(text: str) -> tuple[str, list[str]]:
-    """The question and the options of an instruction that ends with ``A. …, B. …``.
-
-    Example:
-        >>> split_options('How many cups are there? A. one, B. two or more.')
-        ('How many cups are there?', ['one', 'two or more'])
-    """
-    starts = []
-    for letter in LETTERS:
-        at = re.compile(rf'(?<![A-Za-z])(?<![A-Z]\.){letter}[.)]\s').search(text, starts[-1] + 1 if starts else 0)
-        if at is None:
-            break
-        starts.append(at.start())
-    if not starts:
-        return text.strip(), []
-    ends = [*starts[1:], len(text)]
-    return text[: starts[0]].strip(), [text[a + 2 : b].strip(' ,;.\n') for a, b in zip(starts, ends)]
-
-
-def letter_in(reply: str, options: Sequence[str]) -> str | None:
-    """The option that a reply means: the only letter that stands in it by itself; without any, the only option text.
-
-    Example:
-        >>> letter_in('(B) two dogs', ['a cat', 'two dogs']), letter_in('two dogs', ['a cat', 'two dogs'])
-        ('B', 'B')
-    """
-    letters = LETTERS[: len(options)]
-    reply = reply.strip()
-    if reply.rstrip('.):').lstrip('(').upper() in tuple(letters):
-        return reply.rstrip('.):').lstrip('(').upper()
-    found = set(re.findall(rf'(?<![\w\'])(?!{ARTICLE})([{letters}])(?![\w\'])', reply))
-    if found:
-        return found.pop() if len(found) == 1 else None
-    by_text = [letter for letter, option in zip(letters, options) if option and option.lower() in reply.lower()]
-    return by_text[0] if len(by_text) == 1 else None
-
-
-def grouped(items: Sequence[Item], each: Sequence[float], kinds: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The mean of each group's scores, by what ``about`` says of the items."""
-    groups: dict[str, dict[str, float]] = {}
-    for kind in kinds:
-        members: dict[str, list[float]] = {}
-        for item, score in zip(items, each, strict=True):
-            if item.about.get(kind) is not None:
-                members.setdefault(str(item.about[kind]), []).append(score)
-        if members:
-            groups[kind] = {name: sum(few) / len(few) for name, few in sorted(members.items())}
-    return groups
-
-
-def options_of(record: Record) -> list[str]:
-    """The options of a record that has them as ``A`` to ``E``.
-
-    Raises:
-        ValueError: there are fewer than two.
-    """
-    options = [str(record.value[letter]) for letter in 'ABCDE' if not _empty(record.value.get(letter))]
-    if len(options) < 2:
-        raise ValueError(f"{record.where}: a question needs at least the options 'A' and 'B', got {options}")
-    return options
-
-
-def hinted(record: Record, options: Sequence[str]) -> str:
-    """MMBench's question: the hint, what is asked, the lettered options."""
-    hint = f'{record.value["hint"]} ' if _given(record.value.get('hint')) else ''
-    lines = ''.join(f'\n{letter}. {text}' for letter, text in zip(LETTERS, options))
-    return f'{hint}{record.text("question")} There are several options:{lines}'
-
-
-def answer_letter(record: Record, options: Sequence[str]) -> str | None:
-    """The letter of the right option; None where it is not published.
-
-    Raises:
-        ValueError: there is no such option.
-    """
-    answer = record.get('answer')
-    if not _given(answer):
-        return None
-    if answer not in tuple(LETTERS[: len(options)]):
-        raise ValueError(f"{record.where}: 'answer' should be one of {LETTERS[: len(options)]}, got {answer!r}")
-    return answer
-
-
-def _given(value: Any) -> bool:
-    """Whether a cell holds something that is not the word 'None'."""
-    return not _empty(value) and str(value).strip() != 'None'
-
-
-def _empty(value: Any) -> bool:
-    """Whether a cell holds nothing: empty ones of a table may be 'nan'."""
-    return value is None or str(value).strip() in ('', 'nan', 'NaN')

@@ -14,7 +14,7 @@ from typing import Any
 from mmgpt.evaluation.items import Answer, Generation, Item, Scores
 from mmgpt.evaluation.tasks.base import EvaluationTask
 from mmgpt.evaluation.tasks.files import list_of, need, read_json
-from mmgpt.evaluation.tasks.multiple_choice import grouped
+from mmgpt.evaluation.tasks.groups import mean_by_group
 from mmgpt.registry import EVALUATION_TASKS
 from mmgpt.structures import Medium
 
@@ -65,7 +65,7 @@ class VLICLTask(EvaluationTask):
     def score(self, items: Sequence[Item], answers: Sequence[Answer]) -> Scores:
         """See :class:`EvaluationTask`."""
         each = _each(items, [answer.text for answer in answers])
-        return Scores({'accuracy': sum(each) / len(each)}, each, grouped(items, each, self.groups))
+        return Scores({'accuracy': sum(each) / len(each)}, each, mean_by_group(items, each, self.groups))
 
     def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
         """See :class:`EvaluationTask`."""

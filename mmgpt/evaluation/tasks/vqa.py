@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmgpt.evaluation.items import Answer, Generation, Item, Scores
-from mmgpt.evaluation.metrics.base import Metric
 from mmgpt.evaluation.tasks.base import EvaluationTask
 from mmgpt.evaluation.tasks.files import need, read_json, records_of
+from mmgpt.evaluation.tasks.groups import by_group
 from mmgpt.registry import EVALUATION_TASKS, METRICS
 from mmgpt.structures import Medium
 
@@ -109,8 +109,12 @@ class VQA(EvaluationTask):
         if self.unpublished(items):
             return Scores({})
         figures, each = self.metric([answer.text for answer in answers], [item.references for item in items])
-        groups = by_group(items, answers, self.metric, self.main, ('question_type', 'answer_type'))
-        return Scores(figures, each, groups)
+
+        def accuracy(places: list[int]) -> float:
+            few = [answers[place].text for place in places], [items[place].references for place in places]
+            return self.metric(*few)[0][self.main]
+
+        return Scores(figures, each, by_group(items, ('question_type', 'answer_type'), accuracy))
 
     def files(self, items: Sequence[Item], answers: Sequence[Answer]) -> dict[str, Any]:
         """See :class:`EvaluationTask`."""
@@ -170,19 +174,3 @@ def _check_answers(answers: Any, where: str) -> None:
     )
     if not fine or not answers:
         raise ValueError(f"{where}: 'answers' should be a list such as [{{'answer': 'dog'}}], and is {answers!r:.80}")
-
-
-def by_group(
-    items: Sequence[Item], answers: Sequence[Answer], metric: Metric, main: str, kinds: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """The figure of the items of each group, by what ``about`` says of them."""
-    groups: dict[str, dict[str, float]] = {}
-    for kind in kinds:
-        members: dict[str, list[int]] = {}
-        for place, item in enumerate(items):
-            if item.about.get(kind):
-                members.setdefault(str(item.about[kind]), []).append(place)
-        for name, places in sorted(members.items()):
-            few = [answers[place].text for place in places], [items[place].references for place in places]
-            groups.setdefault(kind, {})[name] = metric(*few)[0][main]
-    return groups

@@ -12,8 +12,9 @@ from mmengine.dist import broadcast_object_list
 from mmgpt.evaluation import judge as module
 from mmgpt.evaluation.items import Answer
 from mmgpt.evaluation.judge import Judge, number_between, yes_or_no
-from mmgpt.evaluation.tasks.judged import MagnifierBenchOpen, MMAGIBench, MMVet, VideoQA
+from mmgpt.evaluation.tasks.judged import MagnifierBenchOpen, MMAGIBench, MMVet
 from mmgpt.evaluation.tasks.math_vista import MathVista
+from mmgpt.evaluation.tasks.video_qa import VideoQA
 from tests.engine.processes import in_processes
 from tests.evaluation.tasks.test_math_vista import WHOLE
 from tests.inference.rule_server import rule_server

@@ -6,14 +6,8 @@ import pytest
 
 from mmgpt.evaluation import Evaluation
 from mmgpt.evaluation.items import Answer, Ranking
-from mmgpt.evaluation.tasks.multiple_choice import (
-    MagnifierBench,
-    MMBench,
-    ScienceQA,
-    SeedBench,
-    letter_in,
-    split_options,
-)
+from mmgpt.evaluation.tasks.multiple_choice import MagnifierBench, MMBench, ScienceQA, SeedBench
+from mmgpt.evaluation.tasks.options import letter_in, split_options
 from tests.evaluation.tasks.test_yes_no import scored, task_of
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 
+from mmgpt.evaluation.items import Answer, Prompt
+
 SETTINGS = 'evaluation.json'
 PREDICTIONS = 'predictions.jsonl'
 
@@ -84,6 +86,37 @@ class Predictions:
         """Closes the file as it is."""
         if self._file is not None:
             self._file.close()
+
+
+def line_of(prompt: Prompt, answer: Answer) -> dict[str, Any]:
+    """What a line says of its prompt and the answer."""
+    line = {**_told(prompt), 'answer': answer.text, 'raw': answer.raw}
+    if answer.scores is not None:
+        line['scores'] = list(answer.scores)
+    if answer.unanswered:
+        line['unanswered'] = answer.unanswered
+    return line
+
+
+def answer_of(line: Mapping[str, Any]) -> Answer:
+    """The answer that a line holds."""
+    scores = None if line.get('scores') is None else tuple(line['scores'])
+    return Answer(line['answer'], line['raw'], scores, line.get('unanswered', ''))
+
+
+def is_stale(line: Mapping[str, Any], prompt: Prompt) -> bool:
+    """Whether the prompt has to be asked anew: its question was refused, or the data files have changed since."""
+    return bool(line.get('unanswered')) or any(line.get(name) != value for name, value in _told(prompt).items())
+
+
+def _told(prompt: Prompt) -> dict[str, Any]:
+    """What a line says of its prompt, as JSON has it."""
+    told = {
+        'question': prompt.query.question,
+        'demonstrations': [item.id for item in prompt.demonstrations],
+        'references': prompt.query.references,
+    }
+    return json.loads(json.dumps(told))
 
 
 def _line(line: Mapping[str, Any]) -> str:

@@ -14,13 +14,14 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 
 from mmgpt import __version__
 from mmgpt.evaluation.controls import CONTROLS, controlled, with_copies
+from mmgpt.evaluation.figures import check_finite, over_trials, table
 from mmgpt.evaluation.items import Answer, Generation, Item, Prompt, Ranking, Scores
 from mmgpt.evaluation.models import EvaluatedModel, evaluated
 from mmgpt.evaluation.plan import plan_batches
-from mmgpt.evaluation.predictions import Predictions
+from mmgpt.evaluation.predictions import Predictions, answer_of, is_stale, line_of
 from mmgpt.evaluation.progress import Progress
 from mmgpt.evaluation.prompts import PromptWriter, without_media
-from mmgpt.evaluation.published import beside, label
+from mmgpt.evaluation.published import beside
 from mmgpt.evaluation.tasks.base import EvaluationTask
 from mmgpt.inference.endpoint import RequestRefused
 from mmgpt.registry import DEMONSTRATIONS, EVALUATION_TASKS, TASKS
@@ -149,7 +150,7 @@ class Evaluation:
             'task': self.task.name,
             'main': self.task.main,
             'model': subject.name,
-            'rows': [_row(shots, scored, self.task.main) for shots, scored in trials.items()],
+            'rows': [over_trials(shots, scored, self.task.main) for shots, scored in trials.items()],
             'published': beside(self.task.dataset or self.task.name),
             'settings': {**self.settings, 'shots': self.shots, 'seeds': self.seeds, 'limit': limit},
             'versions': versions(),
@@ -214,15 +215,15 @@ class Evaluation:
             for seed in self.seeds:
                 queries = self.queries(seed, limit)
                 prompts = self.prompts(queries, shots, seed)
-                own = [('task', self.task.name), ('shots', shots), ('seed', seed)]
-                answers = self._answers(subject, prompts, predictions, dict(own))
+                own = {'task': self.task.name, 'shots': shots, 'seed': seed}
+                answers = self._answers(subject, prompts, predictions, own)
                 scores = with_copies(self.task.score(queries, answers), prompts, answers)
                 if unanswered := sum(bool(answer.unanswered) for answer in answers):
                     scores = replace(scores, figures={**scores.figures, 'unanswered': float(unanswered)})
-                _check_finite(scores, f'{self.task.name}, {shots} shots, seed {seed}')
+                check_finite(scores, f'{self.task.name}, {shots} shots, seed {seed}')
                 trials.setdefault(shots, []).append(scores)
                 for number, query in enumerate(queries):
-                    key = predictions.key({**dict(own), 'id': query.id})
+                    key = predictions.key({**own, 'id': query.id})
                     keys.append(key)
                     if scores.items is not None and scores.items[number] is not None:
                         further[key] = {'score': scores.items[number]}
@@ -237,29 +238,10 @@ class Evaluation:
         if len(set(keys)) < len(keys):
             raise ValueError(f'{self.task.name}: two queries have the same id')
         for key, prompt in zip(keys, prompts, strict=True):
-            line = predictions.lines.get(key)
-            if line is None:
-                continue
-            changed = any(line.get(name) != value for name, value in _told(prompt).items())  # in the data files
-            if changed or line.get('unanswered'):
+            if key in predictions.lines and is_stale(predictions.lines[key], prompt):
                 del predictions.lines[key]
-        ranked = isinstance(self.answering, Ranking)
-        done = sum(key in predictions.lines for key in keys)
-        if done < len(keys):
-            lengths = subject.lengths(prompts, self.writer)
-            batches = plan_batches(prompts, lengths, self.batch_size, equal_lengths=ranked)
-            waiting = [batch for batch in batches if any(keys[place] not in predictions.lines for place in batch)]
-            what = f'{self.task.name}, {own["shots"]} shots, seed {own["seed"]}'
-            progress = Progress(what, len(keys), len(keys) - sum(map(len, waiting)))
-            for start in range(0, len(waiting), get_world_size()):
-                mine = waiting[start + get_rank() : start + get_rank() + 1] if get_rank() < len(waiting) - start else []
-                asked = [(place, prompts[place]) for batch in mine for place in batch]
-                lines = self._ask(subject, [prompt for _, prompt in asked]) if asked else []
-                made = [{**own, 'id': prompt.query.id, **line} for (_, prompt), line in zip(asked, lines, strict=True)]
-                gathered = [line for share in all_gather_object(made) for line in share]
-                predictions.add(gathered)
-                progress.advance(len(gathered))
-            progress.close()
+        if any(key not in predictions.lines for key in keys):
+            self._ask_missing(subject, prompts, keys, predictions, own)
         lines = [predictions.lines[key] for key in keys]
         refused = [line for line in lines if line.get('unanswered')]
         if len(refused) == len(lines):
@@ -267,15 +249,32 @@ class Evaluation:
                 f'{subject.name} answered none of {len(lines)} questions, {refused[0]["id"]!r} for this reason: '
                 f'{refused[0]["unanswered"]}'
             )
-        return [
-            Answer(
-                line['answer'],
-                line['raw'],
-                None if line.get('scores') is None else tuple(line['scores']),
-                line.get('unanswered', ''),
-            )
-            for line in lines
-        ]
+        return [answer_of(line) for line in lines]
+
+    def _ask_missing(
+        self,
+        subject: EvaluatedModel,
+        prompts: Sequence[Prompt],
+        keys: Sequence[tuple],
+        predictions: Predictions,
+        own: dict[str, Any],
+    ) -> None:
+        """Asks the batches in which an answer is missing; the processes take them in turn, all learn the answers."""
+        lengths = subject.lengths(prompts, self.writer)
+        ranked = isinstance(self.answering, Ranking)
+        batches = plan_batches(prompts, lengths, self.batch_size, equal_lengths=ranked)
+        waiting = [batch for batch in batches if any(keys[place] not in predictions.lines for place in batch)]
+        what = f'{self.task.name}, {own["shots"]} shots, seed {own["seed"]}'
+        progress = Progress(what, len(keys), len(keys) - sum(map(len, waiting)))
+        for start in range(0, len(waiting), get_world_size()):
+            mine = waiting[start + get_rank() : start + get_rank() + 1]  # none where fewer than the processes are left
+            asked = [prompts[place] for batch in mine for place in batch]
+            lines = self._ask(subject, asked) if asked else []
+            made = [{**own, 'id': prompt.query.id, **line} for prompt, line in zip(asked, lines, strict=True)]
+            gathered = [line for share in all_gather_object(made) for line in share]
+            predictions.add(gathered)
+            progress.advance(len(gathered))
+        progress.close()
 
     def _ask(self, subject: EvaluatedModel, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
         """What is written of the answers to a batch."""
@@ -289,16 +288,7 @@ class Evaluation:
             ]
         else:
             answers = self._ranked(subject, prompts, self.answering)
-        return [
-            {
-                **_told(prompt),
-                'answer': answer.text,
-                'raw': answer.raw,
-                **({} if answer.scores is None else {'scores': list(answer.scores)}),
-                **({'unanswered': answer.unanswered} if answer.unanswered else {}),
-            }
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
+        return [line_of(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
     def _ranked(self, subject: EvaluatedModel, prompts: Sequence[Prompt], how: Ranking) -> list[Answer]:
         choices = [how.choices or prompt.query.choices for prompt in prompts]
@@ -331,73 +321,12 @@ class Evaluation:
             path.write_text(json.dumps(value, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
-def _told(prompt: Prompt) -> dict[str, Any]:
-    """What a line says of its prompt, as JSON has it."""
-    told = {
-        'question': prompt.query.question,
-        'demonstrations': [item.id for item in prompt.demonstrations],
-        'references': prompt.query.references,
-    }
-    return json.loads(json.dumps(told))
-
-
-def _check_finite(scores: Scores, where: str) -> None:
-    grouped = {f'{kind} {name}': value for kind, few in scores.groups.items() for name, value in few.items()}
-    for name, value in {**scores.figures, **grouped}.items():
-        if not np.isfinite(value):
-            raise ValueError(f'{where}: the figure {name!r} of the task should be a finite number, and is {value}')
-
-
 def _changed(answering: Generation | Ranking, changes: Mapping[str, Any]) -> Generation | Ranking:
     known = [field.name for field in fields(answering)]
     if wrong := [name for name in changes if name not in known]:
         raise ValueError(f'answering has no {wrong[0]!r}; a {type(answering).__name__} has {", ".join(known)}')
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     return replace(answering, **changes)
-
-
-def _row(shots: int, trials: Sequence[Scores], main_figure: str) -> dict[str, Any]:
-    # what is drawn may hold no question of a group: each figure is of the trials that have it
-    names = dict.fromkeys(name for scores in trials for name in scores.figures)
-    figures = {name: [scores.figures[name] for scores in trials if name in scores.figures] for name in names}
-    main = figures.get(main_figure, [])
-    each: dict[str, dict[str, list[float]]] = {}
-    for scores in trials:
-        for kind, few in scores.groups.items():
-            for name, value in few.items():
-                each.setdefault(kind, {}).setdefault(name, []).append(value)
-    groups = {kind: {name: float(np.mean(few)) for name, few in named.items()} for kind, named in each.items()}
-    return {
-        'shots': shots,
-        'trials': main,
-        'mean': float(np.mean(main)) if main else None,
-        'stddev': float(np.std(main)) if main else None,
-        'figures': figures,
-        'groups': groups,
-    }
-
-
-def table(metrics: Mapping[str, Any]) -> str:
-    """The figures as a table for the terminal, published ones beside them."""
-    rows = metrics['rows']
-    if not any(row['trials'] for row in rows):
-        return f'{metrics["task"]}: no references are known, so there are no figures; the answers are written'
-    lines = [
-        f'{metrics["task"]}, {metrics["main"]}',
-        f'{"shots":>30} ' + ' '.join(f'{row["shots"]:>11}' for row in rows),
-    ]
-    for name in dict.fromkeys(name for row in rows for name in row['figures']):
-        values = [row['figures'].get(name) for row in rows]
-        cells = ['' if few is None else f'{np.mean(few):.2f} ({np.std(few):.2f})' for few in values]
-        lines.append(f'{name:>30.30} ' + ' '.join(f'{cell:>11}' for cell in cells))
-    for published in metrics['published']:
-        cells = [published['figures'].get(str(row['shots'])) for row in rows]
-        if any(cell is not None for cell in cells):
-            lines.append(
-                f'{label(published, metrics["main"]):>30.30} '
-                + ' '.join(f'{"" if cell is None else cell:>11}' for cell in cells)
-            )
-    return '\n'.join(lines)
 
 
 def versions() -> dict[str, str]:

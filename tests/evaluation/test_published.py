@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mmgpt.evaluation.figures import table
 from mmgpt.evaluation.published import beside, label, rows
-from mmgpt.evaluation.runner import table
 
 
 def test_each_row_is_whole():

@@ -6,8 +6,6 @@ What generates instructions (``mmgpt.syphus``) and what judges answers use this 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,24 +13,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmgpt.inference.endpoint_cache import Reply, ReplyCache, request_key
+from mmgpt.inference.endpoint_connection import (
+    BrokenReply,
+    Connection,
+    EndpointError,
+    RequestFailed,
+    RequestRefused,
+    words_of,
+)
 from mmgpt.inference.endpoint_estimate import Estimate, Price, estimate, message_tokens
 from mmgpt.inference.endpoint_limits import Budget, RateLimit, pause_before
 
-REFUSING = {401: 'the key was refused', 403: 'access was refused', 404: 'there is no such model or address'}
-CONNECTIONS = 16  # of a client
-PASSING = {408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529}  # statuses that another try may not meet
-
-
-class EndpointError(RuntimeError):
-    """The endpoint cannot be used as it is: the run should stop. The message says what to do."""
-
-
-class RequestFailed(RuntimeError):
-    """One request was not answered, for reasons of its own; others may be."""
-
-
-class RequestRefused(RequestFailed):
-    """The endpoint refuses one request, such as for what it says or how long it is; the same again would be, too."""
+__all__ = ['Endpoint', 'EndpointError', 'RequestFailed', 'RequestRefused', 'Usage']
 
 
 @dataclass
@@ -111,18 +103,14 @@ class Endpoint:
         self.price = Price(**(price or {}))
         self.rates = {'requests_per_minute': requests_per_minute, 'tokens_per_minute': tokens_per_minute}
         self._requests, self._tokens = RateLimit(requests_per_minute), RateLimit(tokens_per_minute)
-        self._address = (base_url or os.environ.get('OPENAI_BASE_URL'), api_key or os.environ.get('OPENAI_API_KEY'))
+        self._connection = Connection(model, base_url, api_key, concurrency, timeout, schema == 'auto')
         self._by_address = by_address
-        self._unknown = set() if schema == 'auto' else {'response_format'}  # keys that the endpoint does not know
-        self._renamed: dict[str, str] = {}
         self._running: dict[bytes, asyncio.Task[Reply]] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self.usage = Usage()
         self.cache = ReplyCache(cache)
         spent = self.cache.totals()
         self._budget = Budget(**(budget or {}), tokens=spent.prompt_tokens + spent.completion_tokens, cost=spent.cost)
-        self._clients: list[Any] = []
-        self._turn = 0
 
     async def __aenter__(self) -> Endpoint:
         return self
@@ -135,7 +123,7 @@ class Endpoint:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await asyncio.gather(*(client.close() for client in self._clients))
+        await self._connection.close()
         self.cache.close()
 
     def body(
@@ -153,7 +141,7 @@ class Endpoint:
 
     def key(self, body: dict[str, Any], attempt: int = 0) -> bytes:
         """Under what the cache has the reply to a request of :meth:`body`."""
-        return request_key(body, attempt, self._address[0] if self._by_address else None)
+        return request_key(body, attempt, self._connection.base_url if self._by_address else None)
 
     async def ask(
         self, messages: Sequence[Mapping[str, Any]], schema: dict | None = None, attempt: int = 0, **sampling: Any
@@ -218,26 +206,26 @@ class Endpoint:
         while True:
             await self._wait(expected)
             self.usage.requests += 1
-            sent, headers, fault = time.monotonic(), {}, ''
+            headers = {}
             try:
-                reply = await self._send(body, prompt, sent)
+                reply = await self._connection.send(body, prompt)
                 self._tokens.correct(reply.prompt_tokens + reply.completion_tokens - expected)
-                return reply
+                return reply._replace(cost=self.price.of(reply.prompt_tokens, reply.completion_tokens))
             except (openai.APITimeoutError, TimeoutError):
                 fault = f'no reply within {self.timeout:g} s'
                 name = 'timeout'
             except openai.APIConnectionError as error:
                 fault = f'no connection: {error.__cause__ or error}'
                 name = 'connection'
-            except _BrokenReply as error:
+            except BrokenReply as error:
                 fault = name = str(error)
             except openai.APIStatusError as error:
                 headers, name = error.response.headers, str(error.status_code)
-                fault = f'status {error.status_code}: {_said(error)}'
-                if adapted < 2 and self._adapts(error, body):
+                fault = f'status {error.status_code}: {words_of(error)}'
+                if adapted < 2 and self._connection.adapts(error, body):
                     adapted += 1
                     continue
-                self._give_up_where_hopeless(error)
+                self._connection.give_up_where_hopeless(error)
             self.usage.faults[name] += 1
             if name == '429':
                 limited += 1
@@ -251,7 +239,7 @@ class Endpoint:
             tried += 1
             if tried >= self.tries:
                 if name == 'connection':
-                    raise EndpointError(f'{self._where()} cannot be reached ({fault}); start it, then resume')
+                    raise EndpointError(f'{self._connection} cannot be reached ({fault}); start it, then resume')
                 raise RequestFailed(f'{fault}; tried {tried} times')
             await asyncio.sleep(pause_before(tried, headers))
 
@@ -259,77 +247,6 @@ class Endpoint:
         wait = max(self._requests.reserve(), self._tokens.reserve(tokens))
         if wait:
             await asyncio.sleep(wait)
-
-    async def _send(self, body: dict[str, Any], prompt: int, begin: float) -> Reply:
-        client = self._connection()
-        body = {self._renamed.get(name, name): value for name, value in body.items() if name not in self._unknown}
-        try:
-            posted = client.post('/chat/completions', cast_to=object, body=body)
-            reply = await asyncio.wait_for(posted, self.timeout)  # the client's own limit is one of each read
-            choice = reply['choices'][0]
-            text, finish = _text(choice['message'].get('content') or ''), choice.get('finish_reason') or 'stop'
-            used = reply.get('usage') or {}
-            tokens = (used.get('prompt_tokens') or prompt, used.get('completion_tokens') or message_tokens([text]))
-            tokens = tuple(int(count) for count in tokens)
-        except UnicodeEncodeError as error:
-            raise EndpointError(
-                f'{self._where()}: the key or the request cannot be sent ({error}); is OPENAI_API_KEY typed right?'
-            ) from None
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _BrokenReply('malformed reply') from None
-        text = text.encode('utf-8', 'replace').decode()  # half a surrogate pair has no place in a file
-        return Reply(text, finish, *tokens, self.price.of(*tokens), time.monotonic() - begin)
-
-    def _connection(self) -> Any:
-        """A client, made when first needed: estimates and cached replies need none.
-
-        A client looks through all its connections for each request, so many requests at a time have several clients.
-        """
-        if not self._clients:
-            try:
-                import openai
-            except ImportError as error:
-                raise ImportError(
-                    'endpoints are asked through openai, which is not installed: pip install openai'
-                ) from error
-            address, key = self._address
-            if not (address or key):
-                raise ValueError(
-                    'no endpoint is named: set OPENAI_BASE_URL (such as http://127.0.0.1:8000/v1) and, where it wants '
-                    'one, OPENAI_API_KEY'
-                )
-            if address and not address.startswith(('http://', 'https://')):
-                raise ValueError(f'the address of an endpoint begins with http:// or https://, got {address!r}')
-            options = {'base_url': address, 'api_key': key or 'none', 'max_retries': 0, 'timeout': self.timeout}
-            count = -(-self.concurrency // CONNECTIONS)
-            self._clients = [openai.AsyncOpenAI(**options) for _ in range(count)]
-        self._turn = (self._turn + 1) % len(self._clients)
-        return self._clients[self._turn]
-
-    def _adapts(self, error: Any, body: dict[str, Any]) -> bool:
-        """Whether the endpoint, as it says, does not know a key that it can do without; it is not sent any more."""
-        said = _said(error).lower()
-        if error.status_code not in (400, 415, 422, 501):
-            return False
-        if 'response_format' in body and any(w in said for w in ('response_format', 'json_schema', 'schema')):
-            self._unknown.add('response_format')
-        elif 'max_completion_tokens' in said and 'max_tokens' not in self._renamed:
-            self._renamed['max_tokens'] = 'max_completion_tokens'
-        else:
-            return False
-        return True
-
-    def _give_up_where_hopeless(self, error: Any) -> None:
-        status, said = error.status_code, _said(error)
-        if status in REFUSING:
-            raise EndpointError(f'{self._where()}: {REFUSING[status]} (status {status}: {said})') from None
-        if status == 429 and 'insufficient_quota' in said:
-            raise EndpointError(f'{self._where()}: the account has no money left ({said})') from None
-        if status not in PASSING and status != 429 and status < 500:
-            raise RequestRefused(f'status {status}: {said}') from None
-
-    def _where(self) -> str:
-        return f'model {self.model!r} at {self._address[0] or "OpenAI"}'
 
     def estimate(self, requests: int, prompt: float, completion: float | None = None) -> Estimate:
         """What so many requests would use, cost and take; nothing is asked.
@@ -343,24 +260,3 @@ class Endpoint:
         expected = self.max_tokens / 4 if completion is None else completion
         known = self.cache.totals()
         return estimate(requests, prompt, expected, self.price, self.concurrency, self.rates, known)
-
-
-def _text(content: str | list[Any]) -> str:
-    """The text of a message, which some endpoints give as a list of parts."""
-    if isinstance(content, list):
-        content = ''.join(part if isinstance(part, str) else part.get('text', '') for part in content)
-    if not isinstance(content, str):
-        raise TypeError('content is no text')
-    return content
-
-
-class _BrokenReply(Exception):
-    """A reply that is no chat completion."""
-
-
-def _said(error: Any) -> str:
-    """The endpoint's own words."""
-    body = error.body if isinstance(error.body, dict) else {}
-    body = body['error'] if isinstance(body.get('error'), dict) else body
-    parts = [str(body[name]) for name in ('message', 'code', 'type') if body.get(name)]
-    return ' '.join(parts or [str(error.message)])[:500]

@@ -19,6 +19,7 @@ from mmgpt.inference.endpoint_connection import (
     EndpointError,
     RequestFailed,
     RequestRefused,
+    import_openai,
     words_of,
 )
 from mmgpt.inference.endpoint_estimate import Estimate, Price, estimate, message_tokens
@@ -199,8 +200,7 @@ class Endpoint:
 
     async def _try(self, body: dict[str, Any], prompt: int) -> Reply:
         """Sends the request until it is answered."""
-        import openai
-
+        openai = import_openai()
         expected = prompt + body['max_tokens'] // 4
         tried, limited, adapted, waited = 0, 0, 0, 0.0
         while True:

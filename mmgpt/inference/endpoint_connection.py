@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from types import ModuleType
 from typing import Any
 
 from mmgpt.inference.endpoint_cache import Reply
@@ -117,12 +118,7 @@ class Connection:
         A client looks through all its connections for each request, so many requests at a time have several clients.
         """
         if not self._clients:
-            try:
-                import openai
-            except ImportError as error:
-                raise ImportError(
-                    'endpoints are asked through openai, which is not installed: pip install openai'
-                ) from error
+            openai = import_openai()
             address = self.base_url
             if not (address or self._key):
                 raise ValueError(
@@ -136,6 +132,19 @@ class Connection:
             self._clients = [openai.AsyncOpenAI(**options) for _ in range(count)]
         self._turn = (self._turn + 1) % len(self._clients)
         return self._clients[self._turn]
+
+
+def import_openai() -> ModuleType:
+    """The package ``openai``, which is imported when something is sent.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    try:
+        import openai
+    except ImportError as error:
+        raise ImportError('endpoints are asked through openai, which is not installed: pip install openai') from error
+    return openai
 
 
 def _text(content: str | list[Any]) -> str:

@@ -281,6 +281,12 @@ def test_a_key_that_cannot_be_sent_is_no_malformed_reply(monkeypatch, plain):
     assert 'OPENAI_API_KEY' in str(error)
 
 
+def test_the_missing_package_is_told(plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'openai', None)
+    (error,), _ = ask(['one'], base_url=plain)
+    assert 'pip install openai' in str(error)
+
+
 @pytest.mark.slow
 def test_a_killed_process_has_lost_nothing_that_was_answered(tmp_path):
     script = (

@@ -27,6 +27,7 @@ from mmgpt.syphus.stages.parse import parse
 from mmgpt.syphus.stages.translate import translate, untranslated
 from mmgpt.syphus.state import State
 from mmgpt.syphus.statistics import statistics
+from mmgpt.syphus.summary import summary
 
 STAGES = ('cold_start', 'generate', 'parse', 'filter', 'translate', 'build')
 PAIR_TOKENS = 60  # assumed of an instruction and its answer
@@ -67,7 +68,6 @@ class Run:
         self.state = State(place / 'state.sqlite', limit)
         if scratch and (folder / 'state.sqlite').exists():
             self.state.copy_from(folder / 'state.sqlite')
-        self.usage: dict[str, int] = {'requests': 0, 'cached': 0}
 
     def close(self) -> None:
         """Closes the files."""
@@ -171,8 +171,7 @@ class Run:
                 self.state.forget(STAGES[1:])  # new items, lost replies, failed requests: a new run, a new try
             elif self.settings.translator is not None and untranslated(self.state, self.settings.translator):
                 self.state.forget(('translate', 'build'))  # a language was added, or requests failed
-        asyncio.run(self._stages([only] if only else list(STAGES[1:])))
-        return self.summary()
+        return asyncio.run(self._stages([only] if only else list(STAGES[1:])))
 
     def _require(self, stage: str) -> None:
         before = STAGES[1 : STAGES.index(stage)]
@@ -182,18 +181,15 @@ class Run:
         if missing and not (stage == 'parse' and self.state.count('asks')):
             raise ValueError(f'{self.folder}: stage {stage} needs {missing[0]} before it: --stage {missing[0]}')
 
-    async def _stages(self, names: list[str]) -> None:
+    async def _stages(self, names: list[str]) -> dict[str, Any]:
         async with self.settings.open_endpoint(self.folder) as endpoint:
-            try:
-                for name in names:
-                    if not self.state.get(f'done {name}'):
-                        await getattr(self, f'_{name}')(endpoint)
-                        self.state.set(f'done {name}', True)
-                    if name == 'generate' and len(names) > 1:
-                        await self._ask_again(endpoint)
-            finally:
-                self.usage = {'requests': endpoint.usage.requests, 'cached': endpoint.usage.cached}
-                self.usage['faults'] = dict(endpoint.usage.faults)
+            for name in names:
+                if not self.state.get(f'done {name}'):
+                    await getattr(self, f'_{name}')(endpoint)
+                    self.state.set(f'done {name}', True)
+                if name == 'generate' and len(names) > 1:
+                    await self._ask_again(endpoint)
+            return self._summary(endpoint)
 
     async def _generate(self, endpoint: Endpoint) -> None:
         """Asks every item once; by itself, also those whose replies an earlier parse has rejected."""
@@ -248,11 +244,9 @@ class Run:
         figures = statistics(self.state, settings.task, languages)
         _write_json(self.folder / 'statistics.json', figures)
         draw_plots(figures, self.folder / 'plots')
-        self.usage = {'requests': endpoint.usage.requests, 'cached': endpoint.usage.cached}
-        summary = self.summary(endpoint)
-        run = self.description(files)
-        (self.folder / 'README.md').write_text(data_card(summary, figures, run), encoding='utf-8')
-        write_report(self.folder, self.state, summary, figures, run)
+        told, run = self._summary(endpoint), self.description(files)
+        (self.folder / 'README.md').write_text(data_card(told, figures, run), encoding='utf-8')
+        write_report(self.folder, self.state, told, figures, run)
 
     def languages(self) -> list[str]:
         """The languages, beyond English, that there are translations into."""
@@ -272,56 +266,10 @@ class Run:
             'systems': {part: prompt.system for part, prompt in self.prompts.items()},
         }
 
-    def summary(self, endpoint: Endpoint | None = None) -> dict[str, Any]:
-        """The figures of the run; written into ``summary.json``.
-
-        ``requests`` and ``cached`` are those of this call of the tool, ``tokens`` and ``cost`` those of all replies in
-        the cache. Of the requests on items, ``asked`` = ``answered`` + ``rejected`` + ``failed`` + ``waiting``.
-        """
-        state, parts = self.state, self.settings.task.parts
-        last = (
-            'SELECT outcome, count(*) FROM asks a WHERE attempt = (SELECT max(attempt) FROM asks b WHERE b.n = a.n AND '
-            'b.part = a.part) GROUP BY 1'
-        )
-        outcomes = state.tally(last)
-        verdicts = state.tally('SELECT verdict, count(*) FROM pairs WHERE verdict IS NOT NULL GROUP BY 1')
-        items = state.count('items')
-        if endpoint is None:
-            from mmgpt.inference.endpoint_cache import ReplyCache
-
-            cache = ReplyCache(self.folder / 'cache.sqlite')
-            totals = cache.totals()
-            cache.close()
-        else:
-            totals = endpoint.cache.totals()
-        asked = items * len(parts)
-        answered, rejected, failed = (outcomes.get(name, 0) for name in ('parsed', 'rejected', 'failed'))
-        translations = state.tally('SELECT language, count(*) FROM translations WHERE verdict = ? GROUP BY 1', (KEPT,))
-        summary = {
-            'items': items,
-            'requests': self.usage['requests'],
-            'cached': self.usage['cached'],
-            'kept': verdicts.pop(KEPT, 0),
-            'dropped': {type(one).__name__: 0 for one in self.settings.filters} | verdicts,
-            'failed': failed,
-            'tokens': totals.prompt_tokens + totals.completion_tokens,
-            'cost': round(totals.cost, 6),
-            'asked': asked,
-            'answered': answered,
-            'rejected': rejected,
-            'waiting': asked - answered - rejected - failed,
-            'asked_again': state.count('asks', 'attempt > 0'),
-            'fragments': state.count('fragments'),
-            'pairs': state.count('pairs'),
-            'translations': translations,
-            'translations_failed': state.count('translations', "verdict = 'failed'"),
-            'replies': totals.replies,
-            'prompt_tokens': totals.prompt_tokens,
-            'completion_tokens': totals.completion_tokens,
-            'faults': self.usage.get('faults', {}),
-        }
-        _write_json(self.folder / 'summary.json', summary)
-        return summary
+    def _summary(self, endpoint: Endpoint) -> dict[str, Any]:
+        told = summary(self.state, self.settings, endpoint)
+        _write_json(self.folder / 'summary.json', told)
+        return told
 
 
 def _write_json(path: Path, value: Any) -> None:

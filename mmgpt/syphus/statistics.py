@@ -25,6 +25,7 @@ REASONING = re.compile(
     re.I,
 )
 CAPABILITIES = ('perception', 'reasoning', 'planning')
+MOST_WORDS = 50_000  # that are counted at a time; beyond, those that came once are forgotten
 
 
 def capability(instruction: str, default: str) -> str:
@@ -99,23 +100,15 @@ def statistics(state: State, task: Task, languages: list[str]) -> dict[str, Any]
         nouns.update([noun] if noun else ())
         both.update([f'{verb} {noun}'] if verb and noun else ())
         for counter in (verbs, nouns, both):
-            if len(counter) > 50_000:  # rare words of a very large set
-                for word in [word for word, count in counter.items() if count == 1]:
-                    del counter[word]
-    told: dict[str, Any] = {'en': {'kept': sum(files.values()), 'dropped': {}}}
-    for language in languages:
-        counts = state.tally(
-            'SELECT t.verdict, count(*) FROM translations t JOIN pairs ON pairs.id = t.pair WHERE language = ? AND '
-            'pairs.verdict = ? GROUP BY 1',
-            (language, KEPT),
-        )
-        told[language] = {'kept': counts.pop(KEPT, 0), 'dropped': counts}
+            if len(counter) > MOST_WORDS:
+                _drop_rare(counter)
+    told = {'en': {'kept': sum(files.values()), 'dropped': {}}}
+    told |= {language: _translated(state, language) for language in languages}
     per_item = state.tally(
         'SELECT c, count(*) FROM (SELECT count(*) c FROM pairs WHERE verdict = ? GROUP BY n) GROUP BY c', (KEPT,)
     )
-    unique = state.base.execute('SELECT count(DISTINCT instruction) FROM pairs WHERE verdict = ?', (KEPT,)).fetchone()[
-        0
-    ]
+    query = 'SELECT count(DISTINCT instruction) FROM pairs WHERE verdict = ?'
+    (unique,) = state.base.execute(query, (KEPT,)).fetchone()
     return {
         'kept': sum(files.values()),
         'unique_instructions': unique,
@@ -128,3 +121,18 @@ def statistics(state: State, task: Task, languages: list[str]) -> dict[str, Any]
         'nouns': dict(nouns.most_common(40)),
         'verb_noun': dict(both.most_common(40)),
     }
+
+
+def _drop_rare(counter: Counter[str]) -> None:
+    for word in [word for word, count in counter.items() if count == 1]:
+        del counter[word]
+
+
+def _translated(state: State, language: str) -> dict[str, Any]:
+    """How many translations into a language were kept, and how many each check has dropped."""
+    counts = state.tally(
+        'SELECT t.verdict, count(*) FROM translations t JOIN pairs ON pairs.id = t.pair WHERE language = ? AND '
+        'pairs.verdict = ? GROUP BY 1',
+        (language, KEPT),
+    )
+    return {'kept': counts.pop(KEPT, 0), 'dropped': counts}

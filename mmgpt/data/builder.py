@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from mmgpt.data.address import Address
 from mmgpt.data.collate import PadCollate
-from mmgpt.data.dataset import Address, InstructionDataset
+from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.source_entry import SourceEntry

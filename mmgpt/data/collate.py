@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mmgpt.data.dataset import FrameKey, Item
+from mmgpt.data.dataset import Item
 from mmgpt.data.feature_cache import CachedFrame
+from mmgpt.data.frames import FrameKey
 from mmgpt.structures import GROUPS, IGNORE_INDEX, LANGUAGES, Batch, Encoded
 
 

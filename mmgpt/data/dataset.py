@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 from PIL.Image import DecompressionBombError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmgpt.data.feature_cache import CachedFrame, FeatureCache, look_up
-from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.address import Address, Length
+from mmgpt.data.feature_cache import CachedFrame, FeatureCache
+from mmgpt.data.frames import FrameKey, FrameReader
 from mmgpt.data.prompter import Prompter
 from mmgpt.data.source_entry import Blocks, SourceEntry
 from mmgpt.data.sources import Source, Unusable
 from mmgpt.data.tokens import Tokens
-from mmgpt.structures import KINDS, Encoded, Medium, Sample, Turn, Unreadable
+from mmgpt.structures import KINDS, Encoded, Sample, Turn, Unreadable
 
 # What reading a broken record or picture raises. Errors of code, such as TypeError, are none of them.
 UNREADABLE = (OSError, ValueError, LookupError, SyntaxError, EOFError, struct.error, zlib.error, DecompressionBombError)
@@ -30,29 +30,6 @@ TRIES = 100  # samples of a source that are left out in turn: then its rules and
 
 class NothingUsable(ValueError):
     """No sample of a source is any good."""
-
-
-class Address(NamedTuple):
-    """Which sample, and the how many-th time it is seen: whatever is random about it depends on this and the seed."""
-
-    source: int
-    index: int
-    epoch: int = 0
-
-
-class Length(NamedTuple):
-    """How long a sample is."""
-
-    tokens: int  # with its context
-    lasting: bool  # chance has no say in it: it is the same in every epoch
-
-
-class FrameKey(NamedTuple):
-    """What makes two frames of a batch the same one."""
-
-    store: int
-    key: Hashable
-    draw: tuple | None = None  # of its augmentation
 
 
 class Item(NamedTuple):
@@ -107,10 +84,7 @@ class InstructionDataset(Dataset):
         self.seed = seed
         self.replace_unreadable = replace_unreadable
         self.features: FeatureCache | None = None
-        self._room = keep_pictures * 2**20  # bytes that are left for pictures
-        self._kept: dict[tuple[int, Hashable], Image.Image] = {}
-        stores: dict[int, int] = {}  # sources that share a store share their frames
-        self._stores = [stores.setdefault(id(entry.source.images), len(stores)) for entry in self.entries]
+        self._frames = FrameReader(self.entries, prompter, seed, keep_pictures)
 
     def __len__(self) -> int:
         return sum(len(entry.source) for entry in self.entries)
@@ -143,8 +117,7 @@ class InstructionDataset(Dataset):
         """As :meth:`encode`, its media frame by frame under the names that an item has; reads no pixels either."""
         used, encoded, _ = self._first(address)
         with _located(self.entries[used.source], used):
-            media = tuple(Medium(tuple(key for key, _ in medium)) for medium in self._frames_of(used, encoded))
-        return replace(encoded, media=media)
+            return replace(encoded, media=self._frames.names(used, encoded.media))
 
     def measure(self, address: Address) -> Length:
         """How many tokens a sample has with its context, and whether that depends on the epoch; reads no pixels."""
@@ -273,47 +246,9 @@ class InstructionDataset(Dataset):
         )
 
     def _read(self, address: Address, encoded: Encoded, frames: dict[FrameKey, Tensor | CachedFrame]) -> Item:
-        entry = self.entries[address.source]
-        media = []
-        with _located(entry, address):
-            for m, medium in enumerate(self._frames_of(address, encoded)):
-                for key, picture in medium:
-                    if key not in frames:
-                        frames[key] = self._frame(entry, picture, (self.seed, *address, m + 1))
-                media.append(Medium(tuple(key for key, _ in medium)))
-        return Item(replace(encoded, media=tuple(media)), frames)
-
-    def _frames_of(self, address: Address, encoded: Encoded) -> Iterator[list[tuple[FrameKey, Hashable | Image.Image]]]:
-        """The frames of each medium: what makes two the same one, and the picture or its key."""
-        images = self.entries[address.source].source.images
-        for m, medium in enumerate(_expand(medium, images) for medium in encoded.media):
-            yield [(self._frame_key(address, m, f, picture), picture) for f, picture in enumerate(medium.frames)]
-
-    def _frame(self, entry: SourceEntry, picture: Hashable, draw: tuple[int, ...]) -> Tensor | CachedFrame:
-        if self.features is not None:
-            return look_up(self.features, self.prompter, picture, entry.source.images)
-        # The same generator for each frame of a medium: a video moves as one.
-        rng = np.random.default_rng(draw) if entry.augment else None
-        picture = self._opened(picture, entry.source.images)
-        return self.prompter.frame(picture, entry.source.images, entry.augment, rng)
-
-    def _opened(self, picture: Hashable | Image.Image, images: ImageStore | None) -> Hashable | Image.Image:
-        """A picture that is kept, or one to keep while there is room; else what it was."""
-        if isinstance(picture, Image.Image) or images is None:
-            return picture
-        key = (id(images), picture)
-        if key in self._kept or self._room <= 0:
-            return self._kept.get(key, picture)
-        opened = self.prompter.image_transform.resized(images.open(picture))
-        self._room -= opened.width * opened.height * len(opened.mode)
-        self._kept[key] = opened
-        return opened
-
-    def _frame_key(self, address: Address, medium: int, frame: int, picture: Hashable | Image.Image) -> FrameKey:
-        store = self._stores[address.source]
-        if isinstance(picture, Image.Image):  # has no key: known by its place
-            return FrameKey(store, (medium, frame), tuple(address))
-        return FrameKey(store, picture, (*address, medium) if self.entries[address.source].augment else None)
+        with _located(self.entries[address.source], address):
+            media = self._frames.read(address, encoded.media, frames, self.features)
+        return Item(replace(encoded, media=media), frames)
 
     def _tokens(self, context: Sequence[Sample], sample: Sample, entry: SourceEntry) -> Tokens:
         return self.prompter.encode(
@@ -341,11 +276,6 @@ def compose(context: Sequence[Sample], sample: Sample, marks: Literal['every', '
         turns = [replace(turn, media=()) if turn.media else turn for turn in turns]
         turns[0] = replace(turns[0], media=media)
     return system + turns
-
-
-def _expand(medium: Medium, images: ImageStore | None) -> Medium:
-    """The medium frame by frame; a store from outside need not know of any other."""
-    return images.expand(medium) if hasattr(images, 'expand') else medium
 
 
 @contextmanager

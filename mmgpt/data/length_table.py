@@ -16,8 +16,9 @@ import numpy as np
 import tokenizers
 import transformers
 
+from mmgpt.data.address import Address
 from mmgpt.data.cache import cached
-from mmgpt.data.dataset import Address, InstructionDataset
+from mmgpt.data.dataset import InstructionDataset
 
 KEPT = 10_000  # samples of a source from which on its lengths are kept: to measure fewer takes seconds
 _LOG = logging.getLogger('mmgpt.data')

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmgpt.data.dataset import Address, InstructionDataset, Length
+from mmgpt.data.address import Address, Length
+from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.length_table import length_table
 from mmgpt.data.worker_signals import outlive_signals
 

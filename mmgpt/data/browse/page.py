@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mmgpt.data.browse.rows import Row, frame_name, spaced
-from mmgpt.data.dataset import FrameKey, InstructionDataset
+from mmgpt.data.dataset import InstructionDataset
+from mmgpt.data.frames import FrameKey
 from mmgpt.structures import IGNORE_INDEX, Encoded
 
 COUNTED = 2000  # samples, evenly spaced, that the histograms are of

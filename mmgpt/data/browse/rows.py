@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgpt.data.dataset import Address, FrameKey, InstructionDataset
+from mmgpt.data.address import Address
+from mmgpt.data.dataset import InstructionDataset
+from mmgpt.data.frames import FrameKey
 from mmgpt.data.samplers import PackingSampler
 from mmgpt.registry import SAMPLERS
 from mmgpt.structures import IGNORE_INDEX, Encoded
@@ -22,7 +24,7 @@ class Row:
     """One row of a batch: a sample with its context, or several of them that were packed.
 
     Args:
-        samples: what it holds, in its order; their media name frames by :class:`~mmgpt.data.dataset.FrameKey`.
+        samples: what it holds, in its order; their media name frames by :class:`~mmgpt.data.frames.FrameKey`.
         sources: the name of the source of each.
         frames: the pixels of its frames, where they were read.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from mmgpt.data.dataset import Address
+from mmgpt.data.address import Address
 from mmgpt.data.samplers.mixture import Mixed, MixtureSampler
 from mmgpt.registry import SAMPLERS
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mmgpt.data.address import Address
 from mmgpt.data.cache import digest
-from mmgpt.data.dataset import Address
 from mmgpt.data.source_entry import Blocks
 from mmgpt.registry import SAMPLERS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgpt.data.dataset import Address
+from mmgpt.data.address import Address
 from mmgpt.data.samplers.windows import Planned, WindowSampler
 from mmgpt.registry import SAMPLERS
 
@@ -40,7 +40,7 @@ class PackingSampler(WindowSampler):
 
     Example:
         >>> from types import SimpleNamespace
-        >>> from mmgpt.data.dataset import Length
+        >>> from mmgpt.data.address import Length
         >>> lengths = [5, 9, 3, 4]
         >>> data = SimpleNamespace(
         ...     sizes=[4], quotas=[4], max_seq_len=8, measure=lambda address: Length(lengths[address.index], True))

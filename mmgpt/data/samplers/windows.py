@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mmgpt.data.dataset import Address
+from mmgpt.data.address import Address
 from mmgpt.data.lengths import Lengths, Measurable
 from mmgpt.data.samplers.mixture import Mixed, MixtureSampler
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 
+from mmgpt.data.whole_file import whole_file
 from mmgpt.evaluation.items import Answer, Prompt
 
 SETTINGS = 'evaluation.json'
@@ -134,6 +134,5 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f'.{path.name}.incomplete')
-    beside.write_text(text, encoding='utf-8')
-    os.replace(beside, path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding='utf-8')

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgpt.data.json_lines import json_lines
+from mmgpt.data.whole_file import whole_file
 from mmgpt.inference.batching import BatchEngine
 from mmgpt.inference.examples import as_messages, beside, short_question
 from mmgpt.inference.generation import GenerationSettings
@@ -58,7 +59,6 @@ def answer_file(
         raise FileExistsError(f'{target} exists already; remove it or choose another file')
     settings, counts = settings or GenerationSettings(), Counts()
     shown = as_messages(examples)
-    beside_it = target.with_name(f'.{target.name}.incomplete')
     ids: dict[int, Any] = {}
     ready: dict[int, Answer | BaseException] = {}
 
@@ -73,20 +73,16 @@ def answer_file(
             yield None if prompt is None else Request(prompt, settings)
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with beside_it.open('w', encoding='utf-8') as file:
-            written = 0
-            for place, answer in engine.generate(requests()):
-                ready[place] = answer if answer is not None else ready[place]
-                while written in ready:
-                    line = _line(ids.pop(written), ready.pop(written), counts)
-                    file.write(json.dumps(line, ensure_ascii=False) + '\n')
-                    written += 1
-                    if on_answer is not None:
-                        on_answer(counts)
-        beside_it.replace(target)
-    finally:
-        beside_it.unlink(missing_ok=True)
+    with whole_file(target) as partial, partial.open('w', encoding='utf-8') as file:
+        written = 0
+        for place, answer in engine.generate(requests()):
+            ready[place] = answer if answer is not None else ready[place]
+            while written in ready:
+                line = _line(ids.pop(written), ready.pop(written), counts)
+                file.write(json.dumps(line, ensure_ascii=False) + '\n')
+                written += 1
+                if on_answer is not None:
+                    on_answer(counts)
     return counts
 
 

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.prompt import Prompt, prompt_file, read_prompt
 from mmgpt.syphus.tasks import Task
 
@@ -54,9 +55,7 @@ def save_version(folder: Path, part: str, prompt: Prompt, items: list[str], mode
     told = prompt_file(
         prompt, version=number, after=before[-1].name if before else None, time=time, items=items, model=model
     )
-    partial = path.with_suffix('.part')
-    partial.write_text(json.dumps(told, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
-    with path.open('x'):  # two pages at once do not share a number
-        pass
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(told, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
+        path.touch(exist_ok=False)  # two pages at once do not share a number
     return path

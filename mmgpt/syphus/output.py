@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.state import State
 from mmgpt.syphus.tasks import Task
 
+Add = Callable[[str, Any], None]
 
-class _JsonObject:
-    """A file that holds one JSON object, written member by member beside its place and renamed."""
 
-    def __init__(self, path: Path, begin: str = '{', end: str = '\n}\n') -> None:
-        self.path, self._end, self._empty = path, end, True
-        self.partial = path.with_name(f'.{path.name}.part')
-        self.file: IO[str] = self.partial.open('w', encoding='utf-8')
-        self.file.write(begin)
+@contextmanager
+def _json_object(path: Path, begin: str = '{', end: str = '\n}\n') -> Iterator[Add]:
+    """Gives a function that adds members to a file that holds one JSON object."""
+    with whole_file(path) as partial, partial.open('w', encoding='utf-8') as file:
+        separator = ''
 
-    def add(self, key: str, value: Any) -> None:
-        """One more member."""
-        self.file.write(f'{"" if self._empty else ","}\n{_json(key)}: {_json(value)}')
-        self._empty = False
+        def add(key: str, value: Any) -> None:
+            nonlocal separator
+            file.write(f'{separator}\n{_json(key)}: {_json(value)}')
+            separator = ','
 
-    def finish(self) -> None:
-        """The file is whole."""
-        self.file.write(self._end)
-        self.file.close()
-        self.partial.replace(self.path)
+        file.write(begin)
+        yield add
+        file.write(end)
 
 
 def write_files(state: State, task: Task, folder: Path, languages: list[str], author: str) -> dict[str, int]:
@@ -51,15 +49,11 @@ def write_files(state: State, task: Task, folder: Path, languages: list[str], au
     for part in task.parts:
         for language in ('', *languages):
             name = task.file_name(part) + (f'_{language}' if language else '')
-            instructions = _JsonObject(folder / f'{name}_instructions.json', begin, '\n}}\n')
-            train = _JsonObject(folder / f'{name}_train.json')
-            with ExitStack() as stack:
-                for file in (instructions, train):
-                    stack.callback(file.partial.unlink, missing_ok=True)
-                    stack.callback(file.file.close)
+            with (
+                _json_object(folder / f'{name}_instructions.json', begin, '\n}}\n') as instructions,
+                _json_object(folder / f'{name}_train.json') as train,
+            ):
                 written[name] = _write(_texts(state, part, language), task.relation(part), name, instructions, train)
-                instructions.finish()
-                train.finish()
     return written
 
 
@@ -80,7 +74,7 @@ def _texts(state: State, part: str, language: str) -> Iterator[tuple]:
         yield from state.rows(query, (language, KEPT, KEPT, part))
 
 
-def _write(rows: Iterator[tuple], relation: str, name: str, instructions: _JsonObject, train: _JsonObject) -> int:
+def _write(rows: Iterator[tuple], relation: str, name: str, instructions: Add, train: Add) -> int:
     number = 0
     for _, group in groupby(rows, key=lambda row: row[1]):
         pairs = list(group)
@@ -88,8 +82,8 @@ def _write(rows: Iterator[tuple], relation: str, name: str, instructions: _JsonO
         for place, (id, (_, _, images, instruction, answer)) in enumerate(zip(ids, pairs)):
             related = {'none': [], 'earlier': ids[:place], 'others': ids[:place] + ids[place + 1 :]}[relation]
             record = {'instruction': instruction, 'answer': answer, 'image_ids': json.loads(images)}
-            instructions.add(id, record | {'rel_ins_ids': related})
-            train.add(id, related)
+            instructions(id, record | {'rel_ins_ids': related})
+            train(id, related)
         number += len(pairs)
     return number
 
@@ -99,10 +93,8 @@ def write_rejected(state: State, path: Path) -> None:
 
     A line is ``{"stage", "id", "part", "reason", "detail", ...}`` with the texts it is about; ``id`` is the item's.
     """
-    partial = path.with_name(f'.{path.name}.part')
-    with partial.open('w', encoding='utf-8') as file:
+    with whole_file(path) as partial, partial.open('w', encoding='utf-8') as file:
         file.writelines(_json(line) + '\n' for line in _rejected(state))
-    partial.replace(path)
 
 
 def _rejected(state: State) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mmgpt.data.whole_file import whole_file
 from mmgpt.inference.endpoint import Endpoint
 from mmgpt.inference.endpoint_estimate import Estimate, message_tokens
 from mmgpt.syphus.card import data_card
@@ -273,6 +274,5 @@ class Run:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(f'.{path.name}.part')
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.state import State
 
@@ -48,9 +49,8 @@ def write_report(
         'plots': plots,
     }
     path = folder / 'report.html'
-    partial = path.with_name('.report.html.part')
-    partial.write_text(fill_page('report.html', f'{run["name"]}: report', data), encoding='utf-8')
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(fill_page('report.html', f'{run["name"]}: report', data), encoding='utf-8')
     return path
 
 

@@ -20,6 +20,7 @@ from mmgpt.data.cache import digest
 from mmgpt.data.converters.pictures import Report
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.sources import Broken, Source, Unusable
+from mmgpt.data.whole_file import whole_file
 from mmgpt.structures import Kind, Medium, Sample, Turn
 
 SHARD_BYTES = 500_000_000
@@ -182,8 +183,8 @@ def _write_shard(path: Path, first: Row, rows: Iterator[Row], shard_bytes: int) 
     samples = pictures = size = 0
     number, row = first
     group: list[dict[str, Any]] = []
-    partial = path.with_name(f'{path.name}.part')
-    with pq.ParquetWriter(partial, SCHEMA, compression='none', use_dictionary=False) as writer:
+    settings = {'compression': 'none', 'use_dictionary': False}
+    with whole_file(path) as partial, pq.ParquetWriter(partial, SCHEMA, **settings) as writer:
         while True:
             group.append(row)
             samples, pictures = samples + 1, pictures + len(row['images'])
@@ -195,7 +196,6 @@ def _write_shard(path: Path, first: Row, rows: Iterator[Row], shard_bytes: int) 
             if following is None:
                 break
             number, row = following
-    partial.replace(path)
     return samples, pictures, number + 1
 
 

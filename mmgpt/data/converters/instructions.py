@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from mmgpt.data.whole_file import whole_file
+
 
 class Question(NamedTuple):
     """One instruction, its answer, and the ids of the pictures that it is about."""
@@ -51,10 +53,14 @@ def write_instructions(path: str | Path, groups: Iterable[Group], prefix: str, w
     """
     path = Path(path)
     notes = path.with_name(path.name.replace('_instructions.json', '_annotations.jsonl'))
-    partial, partial_notes = (place.with_name(f'.{place.name}.part') for place in (path, notes))
     meta = {'version': '1', 'time': date.today().isoformat(), 'author': author}
     number = 0
-    with partial.open('w', encoding='utf-8') as file, partial_notes.open('w', encoding='utf-8') as lines:
+    with (
+        whole_file(notes) as partial_notes,
+        whole_file(path) as partial,
+        partial.open('w', encoding='utf-8') as file,
+        partial_notes.open('w', encoding='utf-8') as lines,
+    ):
         file.write(f'{{"meta": {_json(meta)}, "data": {{')
         for group in groups:
             ids = [f'{prefix}_INS_{number + place:0{width}d}' for place in range(len(group.questions))]
@@ -71,8 +77,6 @@ def write_instructions(path: str | Path, groups: Iterable[Group], prefix: str, w
             annotation = group.annotation or '\n'.join(question.answer for question in group.questions)
             lines.write(_json({'id': group.id, 'image_ids': list(images), 'annotation': annotation}) + '\n')
         file.write('\n}}\n')
-    partial.replace(path)
-    partial_notes.replace(notes)
     return number
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmgpt.data.converters.pictures import Report
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.whole_file import whole_file
 
 
 def write_pages(
@@ -54,8 +55,7 @@ def write_pages(
             if tar.exists():
                 report.resumed += 1
                 continue
-            partial = tar.with_name(f'.{tar.name}.part')
-            with tarfile.open(partial, 'w') as file:
+            with whole_file(tar) as partial, tarfile.open(partial, 'w') as file:
                 for line, page in chunk:
                     found = _embed(page, images)
                     report.pictures, absent = report.pictures + found, absent + len(page['image_info']) - found
@@ -63,7 +63,6 @@ def write_pages(
                     member = tarfile.TarInfo(f'{line:08d}.json')
                     member.size = len(data)
                     file.addfile(member, io.BytesIO(data))
-            partial.rename(tar)
             report.instructions[tar.name] = len(chunk)
     if absent:
         report.faults[str(images.path)] = f'does not have {absent} of {absent + report.pictures} pictures'

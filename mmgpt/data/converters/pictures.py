@@ -16,6 +16,7 @@ from PIL import Image
 
 from mmgpt.data.image_stores.base import open_picture
 from mmgpt.data.image_stores.parquet import write_parquet_images
+from mmgpt.data.whole_file import whole_file
 
 PART_BYTES = 1_500_000_000  # some readers of Parquet fail on strings beyond 2 GB
 MAX_PIXELS = 250_000_000
@@ -232,6 +233,5 @@ def _read(units: Iterator[Unit], jobs: int, report: Report) -> Iterator[tuple[Un
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f'{path.name}.part')
-    partial.write_text(text, encoding='utf-8')
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding='utf-8')

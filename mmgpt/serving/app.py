@@ -79,7 +79,6 @@ def create_app(
     settings, adapters = settings or ServerSettings(), dict(adapters or {})
     if name in adapters:
         raise ValueError(f'the adapter {name!r} has the id of the model: choose another name')
-
     if rival is not None and settings.log_dir is None:
         raise ValueError('two models are compared so that votes are kept: say where (log_dir)')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,8 +29,15 @@ def read_prompt(engine: BatchEngine, messages: Sequence[Message], settings: Serv
         ApiError: 400, as of ``plain_messages``, or the messages are no conversation.
     """
     plain = plain_messages(engine.processor, messages, settings)
-    try:
+    with conversation_checked():
         return engine.prompt(plain)
+
+
+@contextmanager
+def conversation_checked() -> Iterator[None]:
+    """Tells the client of messages that are no conversation of the model's form: a ValueError becomes an ApiError."""
+    try:
+        yield
     except ValueError as error:
         raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
 
@@ -48,9 +56,8 @@ def plain_messages(processor: Any, messages: Sequence[Message], settings: Server
 
 def _plain(processor: Any, message: Message, place: int, settings: ServerSettings) -> dict[str, Any]:
     """One of them."""
-    role = 'system' if message.role == 'developer' else message.role
     if isinstance(message.content, str):
-        return {'role': role, 'content': message.content}
+        return {'role': _role(message), 'content': message.content}
     content = []
     for i, part in enumerate(message.content):
         where = f'messages.{place}.content.{i}'
@@ -65,7 +72,23 @@ def _plain(processor: Any, message: Message, place: int, settings: ServerSetting
                 content.append({'type': 'video', 'video': frames})
         except (ValueError, OSError, ImportError) as error:
             raise ApiError(400, f'{where}: {error}', 'invalid_media', where) from error
-    return {'role': role, 'content': content}
+    return {'role': _role(message), 'content': content}
+
+
+def without_media(message: Message) -> dict[str, Any]:
+    """A message as ``mmgpt.hub.messages`` reads it where no picture is opened."""
+    if isinstance(message.content, str):
+        return {'role': _role(message), 'content': message.content}
+    kinds = {'image_url': 'image', 'video_url': 'video'}
+    parts = [
+        {'type': 'text', 'text': part.text} if part.type == 'text' else {'type': kinds[part.type]}
+        for part in message.content
+    ]
+    return {'role': _role(message), 'content': parts}
+
+
+def _role(message: Message) -> str:
+    return 'system' if message.role == 'developer' else message.role
 
 
 def _parts(message: Message) -> Sequence[Any]:

@@ -79,23 +79,17 @@ def serve(
         failures.append(error)
         server.should_exit = True
 
+    def load(name: str | Path) -> tuple[Any, Any]:
+        return load_folder(name, device, dtype)
+
     rival = None
     if compare in (adapters or {}):
         rival = Rival(compare)
     elif compare is not None:
         own, other = names_of(folder, compare)
-        rival = Rival(other, lambda: load_folder(compare, device, dtype), against=own)
-    app = create_app(
-        lambda: load_folder(folder, device, dtype), Path(folder).resolve().name, settings, adapters, failed, rival
-    )
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except (OSError, OverflowError) as error:
-            told = 'ports are 0 to 65535' if isinstance(error, OverflowError) else error.strerror or error
-            raise OSError(f'cannot listen on {host}:{port}: {told}; choose another --port') from error
+        rival = Rival(other, lambda: load(compare), against=own)
+    app = create_app(lambda: load(folder), Path(folder).resolve().name, settings, adapters, failed, rival)
+    with _bound(host, port) as listening:
         config = uvicorn.Config(
             app,
             http=HeadInTime,
@@ -112,6 +106,19 @@ def serve(
         server.run([listening])
     if failures:
         raise failures[0]
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address."""
+    bound = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        told = 'ports are 0 to 65535' if isinstance(error, OverflowError) else error.strerror or error
+        raise OSError(f'cannot listen on {host}:{port}: {told}; choose another --port') from error
+    return bound
 
 
 def names_of(*folders: str | Path) -> list[str]:

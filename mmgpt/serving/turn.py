@@ -149,10 +149,7 @@ class Turn:
     # ---- the request
 
     def _adapter(self) -> str | None:
-        name = self.body.model
-        if name != self.state.name and name not in self.engine.adapters:
-            raise ApiError(404, f'there is no model {name!r}: see /v1/models', 'model_not_found', 'model')
-        return None if name == self.state.name else name
+        return adapter_of(self.body.model, self.state)
 
     def _check_fields(self) -> None:
         body = self.body
@@ -245,3 +242,16 @@ class Turn:
         chunk = schema.Chunk(id=self._id, created=self._created, model=self.body.model, choices=choices, **more)
         unset = None if more else {'usage'}
         return f'data: {chunk.model_dump_json(exclude=unset)}\n\n'
+
+
+def adapter_of(model: str, state: Any) -> str | None:
+    """The adapter that a request's ``model`` names; None: the model itself.
+
+    Raises:
+        ApiError: 404, there is no such model.
+    """
+    if model == state.name:
+        return None
+    if model not in state.engine.adapters:
+        raise ApiError(404, f'there is no model {model!r}: see /v1/models', 'model_not_found', 'model')
+    return model

@@ -14,8 +14,10 @@ from mmgpt.hub.messages import read_messages
 from mmgpt.inference.look_inside import look_inside
 from mmgpt.serving.errors import ApiError
 from mmgpt.serving.page.inside import inside_as_json
-from mmgpt.serving.prompts import plain_messages
+from mmgpt.serving.prompts import conversation_checked, plain_messages, without_media
 from mmgpt.serving.schema import Message, Strict
+from mmgpt.serving.turn import adapter_of
+from mmgpt.structures import Turn
 
 router = APIRouter(prefix='/api', tags=['page'])
 
@@ -61,11 +63,9 @@ async def info(http: Request) -> dict[str, Any]:
 async def prompt(body: Conversation, http: Request) -> dict[str, Any]:
     """The exact text that a conversation becomes, and how many tokens it has; a picture is one, its mark."""
     prompter = http.app.state.processor.prompter
-    try:
-        turns = read_messages([_without_media(message) for message in body.messages], load=False)
+    with conversation_checked():
+        turns = _turns(body.messages)
         text, tokens = prompter.text(turns, generate=True), prompter.encode(turns, generate=True)
-    except ValueError as error:
-        raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
     return {'text': text, 'tokens': len(tokens.input_ids)}
 
 
@@ -73,14 +73,14 @@ async def prompt(body: Conversation, http: Request) -> dict[str, Any]:
 async def look(body: Conversation, http: Request) -> dict[str, Any]:
     """Where the model looked when it said each word of the last answer."""
     state = http.app.state
-    if body.model not in (state.name, *state.engine.adapters):
-        raise ApiError(404, f'there is no model {body.model!r}: see /v1/models', 'model_not_found', 'model')
+    adapter = adapter_of(body.model, state)
     if body.messages[-1].role != 'assistant':
         raise ApiError(400, 'messages: there is no answer to look into', 'invalid_messages', 'messages')
-    adapter = None if body.model == state.name else body.model
     limit = state.engine.context_length
     with _admitted(http):
-        if limit is not None and (length := _length(state.processor.prompter, body.messages)) > limit:
+        with conversation_checked():
+            length = len(state.processor.prompter.encode(_turns(body.messages)).input_ids)
+        if limit is not None and length > limit:
             message = f'the conversation has {length} tokens; the model takes {limit}'
             raise ApiError(400, message, 'context_length_exceeded', 'messages')
         messages = await _in_readers(http, plain_messages, state.processor, body.messages, state.settings)
@@ -89,12 +89,11 @@ async def look(body: Conversation, http: Request) -> dict[str, Any]:
             return inside_as_json(look_inside(model, state.processor, messages).words())
 
         try:
-            async with asyncio.timeout(state.settings.timeout):
-                return await asyncio.wrap_future(state.engine.call(looking, adapter))
+            with conversation_checked():
+                async with asyncio.timeout(state.settings.timeout):
+                    return await asyncio.wrap_future(state.engine.call(looking, adapter))
         except TimeoutError:
             raise ApiError(504, f'no result within {state.settings.timeout:g} s', 'timeout') from None
-        except ValueError as error:
-            raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
 
 
 @router.post('/feedback', status_code=204)
@@ -122,27 +121,6 @@ async def _in_readers(http: Request, function: Callable[..., Any], *arguments: A
     return await asyncio.get_running_loop().run_in_executor(http.app.state.readers, function, *arguments)
 
 
-def _length(prompter: Any, messages: Sequence[Message]) -> int:
-    """Tokens of a finished conversation.
-
-    Raises:
-        ApiError: 400, it is none.
-    """
-    try:
-        turns = read_messages([_without_media(message) for message in messages], load=False)
-        return len(prompter.encode(turns).input_ids)
-    except ValueError as error:
-        raise ApiError(400, f'messages: {error}', 'invalid_messages', 'messages') from error
-
-
-def _without_media(message: Message) -> dict[str, Any]:
-    """A message as ``mmgpt.hub.messages`` reads it where no picture is opened."""
-    role = 'system' if message.role == 'developer' else message.role
-    if isinstance(message.content, str):
-        return {'role': role, 'content': message.content}
-    kinds = {'image_url': 'image', 'video_url': 'video'}
-    parts = [
-        {'type': 'text', 'text': part.text} if part.type == 'text' else {'type': kinds[part.type]}
-        for part in message.content
-    ]
-    return {'role': role, 'content': parts}
+def _turns(messages: Sequence[Message]) -> list[Turn]:
+    """The turns of a conversation without the pixels of its media."""
+    return read_messages([without_media(message) for message in messages], load=False)

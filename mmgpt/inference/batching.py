@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -23,7 +22,7 @@ from transformers import DynamicCache
 
 from mmgpt.inference.generation import context_length
 from mmgpt.inference.prefixes import EncodedMedia, Prefixes, Prompt
-from mmgpt.inference.requests import Answer, Job, Progress, QueueFull, Request
+from mmgpt.inference.requests import Answer, GrowingAnswer, Job, Progress, QueueFull, Request
 from mmgpt.inference.running_batch import RunningBatch
 from mmgpt.models.cache_rows import is_joinable
 
@@ -162,14 +161,12 @@ class BatchEngine:
         that could not be made: its answer is None.
         """
         ready: queue.SimpleQueue = queue.SimpleQueue()
-        running: dict[int, Job] = {}
-        texts: dict[int, list[str]] = {}
-        tokens: Counter[int] = Counter()
+        growing: dict[int, GrowingAnswer] = {}
         numbered, more = enumerate(requests), True
         ahead = min(self.max_batch + self.max_waiting // 2, self.max_waiting)
         try:
-            while more or running:
-                while more and len(running) < ahead:
+            while more or growing:
+                while more and len(growing) < ahead:
                     place, request = next(numbered, (None, None))
                     more = place is not None
                     if request is not None:
@@ -178,24 +175,21 @@ class BatchEngine:
                         except ValueError as error:
                             yield place, error
                             continue
-                        running[place], texts[place] = job, []
+                        growing[place] = GrowingAnswer(job)
                     elif more:
                         yield place, None
-                if not running:
+                if not growing:
                     continue
                 place, made = ready.get()
-                tokens[place] += made.token is not None
-                texts[place].append(made.text)
+                growing[place].add(made)
                 if made.error is not None:
-                    del running[place], texts[place], tokens[place]
+                    del growing[place]
                     yield place, made.error
                 elif made.finish is not None:
-                    job = running.pop(place)
-                    seconds = time.perf_counter() - job.created
-                    yield place, Answer(''.join(texts.pop(place)), tokens.pop(place), made.finish, seconds, job.reused)
+                    yield place, growing.pop(place).whole(made.finish)
         finally:
-            for job in running.values():
-                job.cancel()
+            for answer in growing.values():
+                answer.job.cancel()
 
     @property
     def context_length(self) -> int | None:

@@ -52,8 +52,12 @@ def as_messages(records: Sequence[dict]) -> list[dict]:
 
 def short_question(record: dict) -> dict:
     """The message of a short record."""
-    images = record.get('images') or ([record['image']] if record.get('image') is not None else [])
-    return question(record['text'], images, record.get('video'))
+    return question(record['text'], pictures_of(record), record.get('video'))
+
+
+def pictures_of(record: dict) -> Sequence[Any]:
+    """The pictures of a short record."""
+    return record.get('images') or ([record['image']] if record.get('image') is not None else [])
 
 
 def read_examples(path: str | Path) -> list[dict]:

@@ -15,9 +15,11 @@ from mmgpt.hub.io import load_folder
 from mmgpt.hub.pictures import open_picture, video_frames
 from mmgpt.inference.batch import messages_of
 from mmgpt.inference.batching import BatchEngine
-from mmgpt.inference.examples import as_messages
+from mmgpt.inference.examples import as_messages, pictures_of
 from mmgpt.inference.generation import GenerationSettings
 from mmgpt.inference.requests import Answer, Request
+
+SIDE = 224  # of a picture that is drawn, at most
 
 
 class VisionLanguageInferencer(BaseInferencer):
@@ -142,18 +144,13 @@ class VisionLanguageInferencer(BaseInferencer):
         pred_out_file: str = '',
     ) -> dict[str, list]:
         """The result as plain data."""
-        predictions = (
-            list(preds)
-            if return_datasamples
-            else [{'text': one.text, 'tokens': one.tokens, 'finish': one.finish} for one in preds]
-        )
         plain = [{'text': one.text, 'tokens': one.tokens, 'finish': one.finish} for one in preds]
         if print_result:
             print(json.dumps(plain, ensure_ascii=False, indent=1))
         if pred_out_file:
             Path(pred_out_file).parent.mkdir(parents=True, exist_ok=True)
             Path(pred_out_file).write_text(json.dumps(plain, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
-        return {'predictions': predictions, 'visualization': visualization}
+        return {'predictions': list(preds) if return_datasamples else plain, 'visualization': visualization}
 
 
 def _with_pictures(question: dict) -> dict:
@@ -167,16 +164,15 @@ def _with_pictures(question: dict) -> dict:
     return {key: picture(value) if key in ('image', 'images', 'video') else value for key, value in question.items()}
 
 
-def _drawn(question: dict, answer: str, num_frames: int, side: int = 224) -> Image.Image:
-    pictures = [*question.get('images', ())] or ([question['image']] if question.get('image') is not None else [])
-    pictures = [open_picture(picture) for picture in pictures]
+def _drawn(question: dict, answer: str, num_frames: int) -> Image.Image:
+    pictures = [open_picture(picture) for picture in pictures_of(question)]
     if question.get('video') is not None:
         pictures += video_frames(question['video'], num_frames)
     for picture in pictures:
-        picture.thumbnail((side, side))
+        picture.thumbnail((SIDE, SIDE))
     text = question.get('text') or str(question.get('messages', [{}])[-1].get('content', ''))
     font = ImageFont.load_default(14)
-    width = max(sum(picture.width + 4 for picture in pictures), 2 * side)
+    width = max(sum(picture.width + 4 for picture in pictures), 2 * SIDE)
     lines = _wrapped(f'> {text}', font, width - 8) + _wrapped(answer, font, width - 8)
     top = max((picture.height for picture in pictures), default=0)
     canvas = Image.new('RGB', (width, top + 8 + 18 * len(lines)), 'white')

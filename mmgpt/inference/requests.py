@@ -99,3 +99,22 @@ class Answer:
     finish: str
     seconds: float
     reused: int = 0
+
+
+class GrowingAnswer:
+    """The answer of a request of one, put together from its progress."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._texts: list[str] = []
+        self._tokens = 0
+
+    def add(self, made: Progress) -> None:
+        """Takes what a step has brought."""
+        self._texts.append(made.text)
+        self._tokens += made.token is not None
+
+    def whole(self, finish: str) -> Answer:
+        """The answer, which has just ended."""
+        seconds = time.perf_counter() - self.job.created
+        return Answer(''.join(self._texts), self._tokens, finish, seconds, self.job.reused)

@@ -129,15 +129,7 @@ class RunningBatch:
         for row, prompt in enumerate(prompts):
             ids[row, length - len(prompt.ids) :] = prompt.ids
             mask[row, length - len(prompt.ids) :] = 1
-        media = None
-        made = [latents for _, latents in group]
-        if any(latents is not None for latents in made):
-            like = next(latents for latents in made if latents is not None)
-            count = max(latents.shape[1] for latents in made if latents is not None)
-            media = like.new_zeros(len(made), count, *like.shape[2:])
-            for row, latents in enumerate(made):
-                if latents is not None:
-                    media[row, : latents.shape[1]] = latents[0]
+        media = _stacked([latents for _, latents in group])
         ids, mask = ids.to(self.model.device), mask.to(self.model.device)
         cache = DynamicCache(config=self.model.config.text_config)
         logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache, media)
@@ -255,6 +247,18 @@ class RunningBatch:
         pads = mask.shape[1] - row.length
         alone = take_rows(cache, torch.tensor([place], device=mask.device), pads)
         self.prefixes.keep(Prefix(alone, row.whole()[: row.length], row.job.request.prompt.digests, self.adapters))
+
+
+def _stacked(made: Sequence[Tensor | None]) -> Tensor | None:
+    """Latents (1, M, L, D) of prompts as (R, M, L, D), padded on the right; None where no prompt has any."""
+    there = [latents for latents in made if latents is not None]
+    if not there:
+        return None
+    media = there[0].new_zeros(len(made), max(latents.shape[1] for latents in there), *there[0].shape[2:])
+    for row, latents in enumerate(made):
+        if latents is not None:
+            media[row, : latents.shape[1]] = latents[0]
+    return media
 
 
 def _alike(jobs: Sequence[tuple[Job, Tensor | None]]) -> Iterator[list[tuple[Job, Tensor | None]]]:

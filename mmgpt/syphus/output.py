@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from mmgpt.data.converters.instructions import related
 from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.state import State
@@ -80,10 +81,10 @@ def _write(rows: Iterator[tuple], relation: str, name: str, instructions: Add, t
         pairs = list(group)
         ids = [f'{name}_INS_{number + place:05d}' for place in range(len(pairs))]
         for place, (id, (_, _, images, instruction, answer)) in enumerate(zip(ids, pairs)):
-            related = {'none': [], 'earlier': ids[:place], 'others': ids[:place] + ids[place + 1 :]}[relation]
+            context = related(ids, place, relation)
             record = {'instruction': instruction, 'answer': answer, 'image_ids': json.loads(images)}
-            instructions(id, record | {'rel_ins_ids': related})
-            train(id, related)
+            instructions(id, record | {'rel_ins_ids': context})
+            train(id, context)
         number += len(pairs)
     return number
 

@@ -69,7 +69,7 @@ def write_instructions(path: str | Path, groups: Iterable[Group], prefix: str, w
                     'instruction': question.instruction,
                     'answer': question.answer,
                     'image_ids': list(question.image_ids),
-                    'rel_ins_ids': _related(ids, place, group.relate),
+                    'rel_ins_ids': related(ids, place, group.relate),
                 }
                 file.write(f'{"," if number + place else ""}\n{_json(id)}: {_json(record)}')
             number += len(ids)
@@ -80,7 +80,8 @@ def write_instructions(path: str | Path, groups: Iterable[Group], prefix: str, w
     return number
 
 
-def _related(ids: list[str], place: int, relate: str) -> list[str]:
+def related(ids: list[str], place: int, relate: str) -> list[str]:
+    """The ids of a group that one of them has as context: none, the earlier ones, or all others."""
     if relate == 'none':
         return []
     return ids[:place] if relate == 'earlier' else ids[:place] + ids[place + 1 :]

@@ -166,42 +166,47 @@ class Record:
 
 
 def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix == '.jsonl':
-        yield from _lines(path)
-    elif path.suffix == '.tsv':
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are base64 text in cells
-        with path.open(encoding='utf-8-sig', newline='') as file:
-            reader = csv.DictReader(file, delimiter='\t')
-            try:
-                for record in reader:
-                    where = f'{path}, line {reader.line_num}'
-                    if None in record or None in record.values():
-                        raise ValueError(f'{where} has not as many cells as the first line')
-                    yield where, record
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise ValueError(f'{path}, behind line {reader.line_num}, is no TSV in UTF-8: {error}') from None
-    elif path.suffix == '.json':
-        try:
-            data = read_json(path)
-        except ValueError as error:
-            if 'Extra data' not in str(error):
-                raise
-            yield from _lines(path)
-            return
-        if isinstance(data, Mapping):
-            data = next((data[name] for name in ('data', 'questions') if isinstance(data.get(name), list)), data)
-        if isinstance(data, Mapping):
-            for id, record in data.items():
-                yield f'{path}, {id!r}', {'id': id, **record} if isinstance(record, Mapping) else record
-        elif isinstance(data, list):
-            for number, record in enumerate(data):
-                yield f'{path}, [{number}]', record
-        else:
-            raise ValueError(f'{path} should be a list of records, and is {type(data).__name__}')
-    else:
+    """The records of a file, each with the words that say where it stands."""
+    readers = {'.jsonl': _lines, '.tsv': _cells, '.json': _json}
+    if path.suffix not in readers:
         raise ValueError(f'{path}: records are read from .json, .jsonl, .tsv, .parquet and .arrow')
+    return readers[path.suffix](path)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Any]]:
     for number, record in enumerate(json_lines(path), 1):
         yield f'{path}, record {number}', record
+
+
+def _cells(path: Path) -> Iterator[tuple[str, Any]]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # pictures are base64 text in cells
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        reader = csv.DictReader(file, delimiter='\t')
+        try:
+            for record in reader:
+                where = f'{path}, line {reader.line_num}'
+                if None in record or None in record.values():
+                    raise ValueError(f'{where} has not as many cells as the first line')
+                yield where, record
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f'{path}, behind line {reader.line_num}, is no TSV in UTF-8: {error}') from None
+
+
+def _json(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        data = read_json(path)
+    except ValueError as error:
+        if 'Extra data' not in str(error):
+            raise
+        yield from _lines(path)
+        return
+    if isinstance(data, Mapping):
+        data = next((data[name] for name in ('data', 'questions') if isinstance(data.get(name), list)), data)
+    if isinstance(data, Mapping):
+        for id, record in data.items():
+            yield f'{path}, {id!r}', {'id': id, **record} if isinstance(record, Mapping) else record
+    elif isinstance(data, list):
+        for number, record in enumerate(data):
+            yield f'{path}, [{number}]', record
+    else:
+        raise ValueError(f'{path} should be a list of records, and is {type(data).__name__}')

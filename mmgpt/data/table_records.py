@@ -212,13 +212,18 @@ class _Parquet:
         return pa.Table.from_batches(batches) if batches else self.file.schema_arrow.empty_table()
 
 
+def arrow_table(path: Path) -> pa.Table:
+    """The mapped table of an Arrow file, a stream as ``datasets`` writes it, or one with a footer."""
+    source = pa.memory_map(str(path))
+    try:
+        return pa.ipc.open_stream(source).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(source).read_all()
+
+
 class _Arrow:
     def __init__(self, path: Path) -> None:
-        source = pa.memory_map(str(path))
-        try:
-            table = pa.ipc.open_stream(source).read_all()
-        except pa.ArrowInvalid:
-            table = pa.ipc.open_file(source).read_all()
+        table = arrow_table(path)
         self.batches = table.to_batches()
         self.names = table.column_names
         self.sizes = [batch.num_rows for batch in self.batches]

@@ -151,8 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         size = int(self.headers.get('Content-Length') or 0)
-        if size > LARGEST or not self._local():
-            self._send(413, b'{"error": "too large"}') if size > LARGEST else None
+        if size > LARGEST:
+            self._send(413, b'{"error": "too large"}')
+            return
+        if not self._local():
             return
         body = self.rfile.read(size)
         if not secrets.compare_digest(self.headers.get('X-Token', ''), self.cold_start.token):

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mmgpt.data.converters.instructions import related
+from mmgpt.data.converters.instructions import Relate, related
 from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.state import State
@@ -75,7 +75,7 @@ def _texts(state: State, part: str, language: str) -> Iterator[tuple]:
         yield from state.rows(query, (language, KEPT, KEPT, part))
 
 
-def _write(rows: Iterator[tuple], relation: str, name: str, instructions: Add, train: Add) -> int:
+def _write(rows: Iterator[tuple], relation: Relate, name: str, instructions: Add, train: Add) -> int:
     number = 0
     for _, group in groupby(rows, key=lambda row: row[1]):
         pairs = list(group)

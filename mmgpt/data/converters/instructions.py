@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 from mmgpt.data.whole_file import whole_file
 
+Relate = Literal['others', 'earlier', 'none']
+
 
 class Question(NamedTuple):
     """One instruction, its answer, and the ids of the pictures that it is about."""
@@ -32,7 +34,7 @@ class Group(NamedTuple):
 
     id: str
     questions: Sequence[Question]
-    relate: Literal['others', 'earlier', 'none'] = 'others'
+    relate: Relate = 'others'
     annotation: str = ''
 
 
@@ -80,7 +82,7 @@ def write_instructions(path: str | Path, groups: Iterable[Group], prefix: str, w
     return number
 
 
-def related(ids: list[str], place: int, relate: str) -> list[str]:
+def related(ids: list[str], place: int, relate: Relate) -> list[str]:
     """The ids of a group that one of them has as context: none, the earlier ones, or all others."""
     if relate == 'none':
         return []

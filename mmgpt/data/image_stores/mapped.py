@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import mmap
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,17 +26,27 @@ class Located(NamedTuple):
 class MappedImages(ImageStore):
     """Pictures by their places in files. A subclass defines :meth:`locate`, and ``read`` by means of :meth:`cell`.
 
+    It names the ``ending`` of its files and their ``kind``, for messages.
+
     The places of big files are found once and kept (:func:`mmgpt.data.cache.cached`), those of small ones are found
     at each opening.
 
     Args:
-        path: the file or folder that was named, for messages.
-        files: what it stands for.
+        path: a file, or a folder of them (read in the order of their names).
         max_pixels: pictures with more pixels are refused.
+
+    Raises:
+        FileNotFoundError: there is no such file, or none in the folder.
     """
 
-    def __init__(self, path: str | Path, files: Sequence[Path], max_pixels: int = 64_000_000) -> None:
-        self.files = list(files)
+    ending: str
+    kind: str
+
+    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
+        path = Path(path)
+        self.files = sorted(path.glob(f'*{self.ending}')) if path.is_dir() else [path]
+        if not self.files or not self.files[0].is_file():
+            raise FileNotFoundError(f'{path}: there is no such {self.kind} file or folder with *{self.ending} files')
         self._folder: Path | None = None  # of what is kept
         self._cells: dict[int, bytes] = {}  # what was rewritten of small files
         self._maps: dict[int, mmap.mmap] = {}

@@ -43,12 +43,7 @@ class ParquetImages(MappedImages):
         ValueError: a file is no Parquet file or has other columns; the message names it.
     """
 
-    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
-        path = Path(path)
-        files = sorted(path.glob('*.parquet')) if path.is_dir() else [path]
-        if not files or not files[0].is_file():
-            raise FileNotFoundError(f'{path}: there is no such Parquet file or folder with *.parquet files')
-        super().__init__(path, files, max_pixels)
+    ending, kind = '.parquet', 'Parquet'
 
     def locate(self, rewritten: Callable[[int], BinaryIO]) -> Located:
         """See :meth:`MappedImages.locate`."""

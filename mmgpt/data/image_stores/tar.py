@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -30,12 +29,7 @@ class TarImages(MappedImages):
         ValueError: a file is no tar file, compressed, or cut off; the message names it.
     """
 
-    def __init__(self, path: str | Path, max_pixels: int = 64_000_000) -> None:
-        path = Path(path)
-        files = sorted(path.glob('*.tar')) if path.is_dir() else [path]
-        if not files or not files[0].is_file():
-            raise FileNotFoundError(f'{path}: there is no such tar file or folder with *.tar files')
-        super().__init__(path, files, max_pixels)
+    ending, kind = '.tar', 'tar'
 
     def locate(self, rewritten: Callable[[int], BinaryIO]) -> Located:
         """See :meth:`MappedImages.locate`."""

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mmgpt.data.image_stores import FolderImages, ImageStore, ParquetImages
 from mmgpt.data.remote_files import is_remote
+from mmgpt.data.table_records import arrow_table
 from mmgpt.data.verify.annotations import Annotations
 from mmgpt.data.verify.doctor import Patient
 from mmgpt.data.verify.entries import Entries
@@ -226,11 +227,7 @@ def _write_table(entries: TableEntries, gone: set[int], field: str | None, remov
 
 def _write_arrow(file: Path, gone: set[int], path: Path, field: str | None, removed: set[str]) -> int:
     """Writes an Arrow file as :func:`_rest` leaves it; returns how many rows it had."""
-    source = pa.memory_map(str(file))
-    try:
-        table = pa.ipc.open_stream(source).read_all()
-    except pa.ArrowInvalid:
-        table = pa.ipc.open_file(source).read_all()
+    table = arrow_table(file)
     kept = _rest(table, gone, field, removed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(path), 'wb') as target, pa.ipc.new_stream(target, table.schema) as writer:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from mmgpt.data.converters.instructions import Relate
 from mmgpt.registry import SYPHUS_TASKS
 from mmgpt.syphus.items import Item
 from mmgpt.syphus.prompt import Prompt, read_prompt, shipped_prompt
 
-Relate = Literal['others', 'earlier', 'none']
 Capability = Literal['perception', 'reasoning', 'planning']
 
 

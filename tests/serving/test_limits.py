@@ -21,6 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from mmgpt.serving import chat_completions, run
 from mmgpt.serving.chat_completions import EventStream
 from mmgpt.serving.settings import ServerSettings
+from mmgpt.serving.turn import Turn
 from tests.hub import tiny
 from tests.serving.site import image, question, serving, url
 
@@ -28,13 +29,13 @@ SETTINGS = ServerSettings(
     max_batch=2,
     max_waiting=2,
     timeout=20,
-    body_timeout=0.5,
     max_body_bytes=200_000,
     max_buffered_bytes=500_000,
     max_pixels=10_000,
     max_media=4,
     max_tokens=4,
 )
+PATIENCE = 20  # seconds for what takes far less, but on a loaded machine
 
 
 @pytest.fixture(scope='module')
@@ -88,10 +89,11 @@ def test_media_beyond_the_limits(site, media, told):
 
 def test_a_body_that_is_too_large_is_not_read(site):
     host, port = site[0].removeprefix('http://').split(':')
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n')
         assert b' 413 ' in connection.recv(1000)  # before a byte of it was sent
-    with socket.create_connection((host, int(port)), timeout=5) as connection:  # nor where its length is not told
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        # nor where its length is not told
         connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n')
         chunk = b'%x\r\n%s\r\n' % (50_000, b'x' * 50_000)
         for _ in range(5):
@@ -100,19 +102,20 @@ def test_a_body_that_is_too_large_is_not_read(site):
     assert alive(site[0])
 
 
-def test_a_client_that_sends_slowly_is_let_go(site):
-    host, port = site[0].removeprefix('http://').split(':')
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
-        connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"model"')
-        assert b' 408 ' in connection.recv(1000)
-    assert site[1].state.admission.bytes == 0
+def test_a_client_that_sends_slowly_is_let_go():
+    with serving(settings=ServerSettings(body_timeout=0.5)) as (address, app):
+        host, port = address.removeprefix('http://').split(':')
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"model"')
+            assert b' 408 ' in connection.recv(1000)
+        assert app.state.admission.bytes == 0
 
 
 @pytest.mark.parametrize('sent', [b'', b'GET /health HTTP/1.1\r\nHost: x\r\n'])
 def test_a_connection_without_a_whole_request_is_closed(site, monkeypatch, sent):
     monkeypatch.setattr(run, 'HEAD', 0.5)
     host, port = site[0].removeprefix('http://').split(':')
-    with socket.create_connection((host, int(port)), timeout=3) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         for byte in sent:
             connection.sendall(bytes([byte]))
         assert connection.recv(1000) == b''
@@ -120,7 +123,7 @@ def test_a_connection_without_a_whole_request_is_closed(site, monkeypatch, sent)
 
 def test_a_connection_may_wait_between_two_requests(site, monkeypatch):
     monkeypatch.setattr(run, 'HEAD', 0.5)
-    with contextlib.closing(HTTPConnection(site[0].removeprefix('http://'), timeout=3)) as connection:
+    with contextlib.closing(HTTPConnection(site[0].removeprefix('http://'), timeout=PATIENCE)) as connection:
         connection.connect()
         first = connection.sock
         for wait in (0, 0.6):
@@ -138,14 +141,14 @@ def test_nothing_runs_on_for_a_client_that_went_away(site, stream):
     host, port = address.removeprefix('http://').split(':')
     body = json.dumps(asked(question('What?'), max_tokens=2000, stream=stream, stop=['zzz'])).encode()
     steps = app.state.engine.steps
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         head = f'Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'
         connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\n' + head.encode() + body)
         begun = time.monotonic()
         while app.state.engine.steps < steps + 3:
-            assert time.monotonic() < begun + 20
+            assert time.monotonic() < begun + PATIENCE
             time.sleep(0.005)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while (app.state.admission.requests or app.state.engine.running) and time.monotonic() < end:
         time.sleep(0.01)
     assert (app.state.admission.requests, app.state.engine.running) == (0, 0)
@@ -155,10 +158,10 @@ def test_nothing_runs_on_for_a_client_that_went_away(site, stream):
 def test_beyond_the_queue_comes_429_with_a_time_to_wait(site):
     address, app = site
     release = threading.Event()
-    app.state.engine.call(lambda model: release.wait(10))
+    app.state.engine.call(lambda model: release.wait(2 * PATIENCE))
     with ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(post, address, asked(question('What?'))) for _ in range(20)]
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE
         while sum(answer.done() for answer in answers) < 20 - SETTINGS.max_requests and time.monotonic() < end:
             time.sleep(0.01)
         release.set()
@@ -179,17 +182,37 @@ def streamed(address, **more):
         return answer.read().decode().strip().split('\n\n')
 
 
-def test_a_request_that_takes_too_long():
+@pytest.fixture
+def brief(monkeypatch):
+    """``brief(seconds)``: turns end so soon after they have begun, which may take longer on a loaded machine."""
+    begin = Turn.begin
+
+    def after(seconds):
+        async def begun(self):
+            await begin(self)
+            self.deadline = self._loop.time() + seconds
+
+        monkeypatch.setattr(Turn, 'begin', begun)
+
+    return after
+
+
+def test_a_request_that_takes_too_long(brief):
     with serving(settings=ServerSettings(timeout=0.5)) as (address, app):
         status, _, told = post(address, asked(question('What?'), max_tokens=2000))
         assert (status, told['error']['type']) == (504, 'timeout_error')
+        app.state.engine.call(lambda model: None).result(PATIENCE)
+        assert app.state.admission.requests == 0
+    brief(0.5)
+    with serving() as (address, app):
         last = streamed(address, max_tokens=2000)[-1]  # the stream has begun: the error comes in it
         assert json.loads(last.removeprefix('data: '))['error']['code'] == 'timeout'
-        app.state.engine.call(lambda model: None).result(5)
+        app.state.engine.call(lambda model: None).result(PATIENCE)
         assert app.state.admission.requests == 0
 
 
-def test_a_client_that_does_not_read_its_stream_is_let_go(monkeypatch):
+def test_a_client_that_does_not_read_its_stream_is_let_go(monkeypatch, brief):
+    brief(0.3)
     call = EventStream.__call__
     begun = threading.Event()
 
@@ -202,21 +225,22 @@ def test_a_client_that_does_not_read_its_stream_is_let_go(monkeypatch):
 
     monkeypatch.setattr(EventStream, '__call__', stalled)
     monkeypatch.setattr(chat_completions, 'LAST', 0.1, raising=False)
-    with serving(settings=ServerSettings(timeout=0.3)) as (address, app):
+    with serving() as (address, app):
         host, port = address.removeprefix('http://').split(':')
         body = json.dumps(asked(question('What?'), max_tokens=4, stream=True)).encode()
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
             head = f'Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'
             connection.sendall(b'POST /v1/chat/completions HTTP/1.1\r\n' + head.encode() + body)
-            assert begun.wait(5)
-            end = time.monotonic() + 3
+            assert begun.wait(PATIENCE)
+            end = time.monotonic() + PATIENCE
             while app.state.admission.requests and time.monotonic() < end:
                 time.sleep(0.01)
             assert app.state.admission.requests == 0
 
 
-@pytest.mark.parametrize(('timeout', 'last'), [(20, b'data: [DONE]'), (0.5, b'data: {"error"')])
-def test_a_streamed_answer_is_over_before_its_client_learns_of_it(monkeypatch, timeout, last):
+@pytest.mark.parametrize(('seconds', 'last'), [(20, b'data: [DONE]'), (0.5, b'data: {"error"')])
+def test_a_streamed_answer_is_over_before_its_client_learns_of_it(monkeypatch, brief, seconds, last):
+    brief(seconds)
     left = []
     call = EventStream.__call__
 
@@ -229,8 +253,8 @@ def test_a_streamed_answer_is_over_before_its_client_learns_of_it(monkeypatch, t
         await call(self, scope, receive, sent)
 
     monkeypatch.setattr(EventStream, '__call__', watched)
-    with serving(settings=ServerSettings(timeout=timeout)) as (address, app):
-        streamed(address, max_tokens=4 if timeout > 1 else 2000)
+    with serving() as (address, app):
+        streamed(address, max_tokens=4 if seconds > 1 else 2000)
     assert left == [0]
 
 
@@ -263,17 +287,17 @@ def test_a_client_that_does_not_read_does_not_keep_the_server_from_its_end(monke
             while app.state.engine.running < 1:
                 time.sleep(0.01)
             monkeypatch.setattr(FlowControl, 'write_paused', True)
-            assert begun.wait(5)
+            assert begun.wait(PATIENCE)
             end = time.monotonic()
         assert time.monotonic() - end < 9  # the site's own patience is 10 seconds
-        assert answer.exception(5) is not None
+        assert answer.exception(PATIENCE) is not None
 
 
 def test_health_and_errors_while_it_loads_and_when_that_fails():
     begin = threading.Event()
 
     def load():
-        begin.wait(10)
+        begin.wait(2 * PATIENCE)
         raise OSError('no such model')
 
     with serving(load, wait=False) as (address, app):

@@ -1,5 +1,6 @@
 """Without network, whatever asks the hub ends within seconds and says so."""
 
+import contextlib
 import http.server
 import socket
 import threading
@@ -17,6 +18,14 @@ from mmgpt.models.builder import build_model
 from tests.hub import tiny
 
 BOUND = 15.0  # seconds; what is promised are five, on a machine that does nothing else
+
+
+@contextlib.contextmanager
+def bounded():
+    """What is waited for ends in time; what is computed may take ten times as long on a loaded machine."""
+    start, computed = time.perf_counter(), time.process_time()
+    yield
+    assert time.perf_counter() - start < BOUND + 10 * (time.process_time() - computed)
 
 
 @pytest.fixture(params=['closed port', 'black hole', 'no such host'])
@@ -67,20 +76,16 @@ ASKING = {
 
 @pytest.mark.parametrize('ask', ASKING.values(), ids=ASKING)
 def test_a_hub_id_without_network_is_told_at_once(no_network, ask):
-    start = time.perf_counter()
-    with pytest.raises(OSError, match=r"annot be reached|couldn't connect|cannot find the requested files"):
+    with bounded(), pytest.raises(OSError, match=r"annot be reached|couldn't connect|cannot find the requested files"):
         ask('someone/model')
-    assert time.perf_counter() - start < BOUND
 
 
 @pytest.mark.parametrize('no_network', ['black hole'], indirect=True)
 def test_the_whole_patience_ends_within_the_bound(no_network, monkeypatch):
     monkeypatch.undo()
-    start = time.perf_counter()
-    assert not network.is_reachable(no_network)
-    assert time.perf_counter() - start < BOUND
-    assert not network.is_reachable(no_network)  # it is remembered
-    assert time.perf_counter() - start < BOUND
+    with bounded():
+        assert not network.is_reachable(no_network)
+        assert not network.is_reachable(no_network)  # it is remembered
 
 
 def test_requests_to_a_hub_that_answers_are_as_they_were():

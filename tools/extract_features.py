@@ -9,7 +9,8 @@ import sys
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
-        description=f"{__doc__} The retriever SimilarInstructions(features='DIR') reads them."
+        description=f"{__doc__} The retriever SimilarInstructions(features='DIR') reads them. "
+        'What cannot be read is left out and told, and then the exit code is 1.'
     )
     parser.add_argument('config', nargs='?', metavar='CONFIG', help='its vision encoder describes pictures')
     parser.add_argument('--images', metavar='DIR_OR_FILE', help='the pictures to be described')
@@ -32,7 +33,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command; returns its exit code: 1 where something could not be read, 2 where it could not be done."""
     args = parse(argv)
 
     from mmgpt.data.builder import build_image_store
@@ -40,24 +41,26 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.data.sources.table import source_from_files
     from mmgpt.engine.config import load_config
     from mmgpt.engine.console import message_of, start_tool
-    from mmgpt.inference.features import image_features, load_vision_encoder, text_features
+    from mmgpt.inference.features import image_features, load_vision_encoder, questions, text_features
 
     start_tool()
+    faults: dict[str, str] = {}
+    code = 0
     try:
         if args.config:
             encoder = load_vision_encoder(load_config(args.config, check=False).to_dict()['model']['vision_encoder'])
-            found = image_features(encoder, build_image_store(args.images), args.batch_size, args.device)
+            found = image_features(encoder, build_image_store(args.images), args.batch_size, args.device, faults)
         else:
-            source = source_from_files(args.source, args.ann)
-            samples = (source[index] for index in range(len(source)))
-            texts = ((s.id, ' '.join(turn.text for turn in s.turns if turn.role == 'user')) for s in samples)
+            texts = questions(source_from_files(args.source, args.ann), faults)
             found = text_features(args.sentence_encoder, texts, args.batch_size, args.device)
-        count = write_features(args.out, found)
+        print(f'{args.out}: features of {write_features(args.out, found)}')
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:  # the last: of a device
         print(f'extract_features: {message_of(error)}', file=sys.stderr)
-        return 2
-    print(f'{args.out}: features of {count}')
-    return 0
+        code = 2
+    if faults:
+        print(f'{len(faults)} could not be read and have no features:')
+        print('\n'.join(f'  {key}: {why}' for key, why in faults.items()))
+    return code or int(bool(faults))
 
 
 if __name__ == '__main__':

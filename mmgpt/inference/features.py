@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.sources import Broken, Source, Unusable
 from mmgpt.data.vision_inputs import ImageTransform
 from mmgpt.registry import VISION_ENCODERS
 
@@ -36,7 +37,11 @@ def load_vision_encoder(cfg: dict[str, Any]) -> nn.Module:
 
 
 def image_features(
-    encoder: nn.Module, images: ImageStore, batch_size: int = 32, device: str = 'cpu'
+    encoder: nn.Module,
+    images: ImageStore,
+    batch_size: int = 32,
+    device: str = 'cpu',
+    faults: MutableMapping[str, str] | None = None,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Keys and features (n, D) of all pictures of a store: the mean of a picture's patches.
 
@@ -45,19 +50,52 @@ def image_features(
         images: where the pictures lie.
         batch_size: pictures at a time.
         device: to compute on.
+        faults: is told the key of each picture that cannot be read, and why, and it is left out; None: it is an error.
+
+    Raises:
+        OSError, ValueError: a picture cannot be read, and nobody is told.
     """
     encoder = encoder.to(device).eval()
     transform = ImageTransform(encoder.image_size, 'short_side_crop')
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (encoder.mean, encoder.std))
-    for keys in _batches(images.keys(), batch_size):
-        frames = torch.stack([transform(images.open(key)) for key in keys]).to(device)
+
+    def read(keys: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        for key in keys:
+            try:
+                frame = transform(images.open(key))
+            except (OSError, ValueError) as error:
+                if faults is None:
+                    raise
+                faults[key] = str(error)
+            else:
+                yield key, frame
+
+    for batch in _batches(read(images.keys()), batch_size):
+        frames = torch.stack([frame for _, frame in batch]).to(device)
         with torch.inference_mode():
             patches = encoder((frames / 255 - mean) / std)
-        yield keys, patches.float().mean(1).cpu().numpy()
+        yield [key for key, _ in batch], patches.float().mean(1).cpu().numpy()
+
+
+def questions(source: Source, faults: MutableMapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Ids and questions of the samples of a source.
+
+    Args:
+        source: the samples; those that the rules of their set leave out are left out here, too.
+        faults: is told each sample that cannot be read, and why.
+    """
+    for index in range(len(source)):
+        try:
+            sample = source[index]
+        except (OSError, ValueError) as error:
+            if isinstance(error, Broken) or not isinstance(error, Unusable):
+                faults[f'{source.name}, sample {index}'] = str(error)
+        else:
+            yield sample.id, ' '.join(turn.text for turn in sample.turns if turn.role == 'user')
 
 
 def text_features(
-    name: str, texts: Sequence[tuple[str, str]], batch_size: int = 32, device: str = 'cpu'
+    name: str, texts: Iterable[tuple[str, str]], batch_size: int = 32, device: str = 'cpu'
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Keys and features (n, D) of texts: the mean of a sentence encoder's last states.
 

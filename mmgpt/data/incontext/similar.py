@@ -165,6 +165,9 @@ def write_features(folder: str | Path, batches: Iterable[tuple[list[str], np.nda
 
     Returns:
         How many were written.
+
+    Raises:
+        ValueError: there are none; what the folder has stays.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,8 +176,10 @@ def write_features(folder: str | Path, batches: Iterable[tuple[list[str], np.nda
     for names, features in batches:
         keys += names
         rows.append(_unit(np.asarray(features, np.float32)).astype(np.float16))
+    if not keys:
+        raise ValueError(f'{folder}: there is nothing that features could be written of')
     (folder / 'keys.arrow').unlink(missing_ok=True)  # else an end between the two would leave the keys of others
-    np.save(folder / 'features.npy', np.concatenate(rows) if rows else np.zeros((0, 0), np.float16))
+    np.save(folder / 'features.npy', np.concatenate(rows))
     KeyIndex(keys).save(folder)
     return len(keys)
 

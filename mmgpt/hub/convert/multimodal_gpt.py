@@ -103,13 +103,11 @@ def read_settings(content: Any, alpha: float | None = None) -> Settings:
         found = fields[SETTINGS]
     if not isinstance(found, dict) or fields.get('lora') is False:
         raise ConversionError(f'{SETTINGS} should hold the settings of a LoRA adapter, it holds {found!r:.200}')
-    assumed = None
-    if 'lora_alpha' not in fields:
-        alpha = PUBLISHED_ALPHA if alpha is None else alpha
-        assumed = f'the file does not tell lora_alpha: {alpha} is taken'
-    return Settings(
-        fields.get('lora_r'), fields.get('lora_alpha', alpha), float(fields.get('lora_dropout') or 0), assumed
-    )
+    told, assumed = fields.get('lora_alpha'), None
+    if told is None:
+        told = PUBLISHED_ALPHA if alpha is None else alpha
+        assumed = f'the file does not tell lora_alpha: {told} is taken'
+    return Settings(fields.get('lora_r'), told, float(fields.get('lora_dropout') or 0), assumed)
 
 
 def inject(model: Flamingo, tensors: Mapping[str, Tensor], settings: Settings, report: Report) -> None:

@@ -82,7 +82,7 @@ def convert(
     """
     require_absent(out)
     files = _find(Path(folder), base)
-    text, vision = files.settings.get('text_config', {}), files.settings.get('vision_config', {})
+    text, vision = (files.settings.get(name) or {} for name in ('text_config', 'vision_config'))
     report = Report()
     lm = language_model_of_config(_text_arguments(text))
     tensors = renamed(files.state, Renamer(OTTER, lm.layers), report)

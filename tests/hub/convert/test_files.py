@@ -74,7 +74,7 @@ def test_settings_of_any_class(gone, settings):
     assert (found.r, found.alpha, found.dropout, found.assumed) == (4, 8, 0.1, None)
 
 
-@pytest.mark.parametrize('content', [{}, {'tuning_config': None}, {'tuning_config': {'lora_r': 4}}])
+@pytest.mark.parametrize('content', [{}, {'tuning_config': None}, {'tuning_config': {'lora_alpha': None}}])
 def test_what_a_file_does_not_tell_is_assumed_aloud(content):
     assert read_settings(content).alpha == 16
     assert 'lora_alpha: 16 is taken' in read_settings(content).assumed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from mmgpt.hub.io import check_folder
 from mmgpt.hub.network import is_reachable
@@ -36,7 +37,7 @@ def push_to_hub(
 
     Raises:
         OSError: the folder is no model or adapter, holds no weights, refers to towers that it does not hold, or the hub
-            cannot be reached.
+            cannot be reached, or no longer.
 
     Example::
 
@@ -58,13 +59,21 @@ def push_to_hub(
     if not is_reachable():
         raise OSError(f'{repo} cannot be uploaded: the Hugging Face hub cannot be reached; nothing was sent')
     api = HfApi(token=token)
-    api.create_repo(repo, private=private, exist_ok=True)
-    if revision:
-        api.create_branch(repo, branch=revision, exist_ok=True)
-    return api.upload_folder(
-        repo_id=repo,
-        folder_path=folder,
-        revision=revision,
-        commit_message=message or f'Upload {folder.name}',
-        ignore_patterns=IGNORED,
-    ).repo_url.url
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        if revision:
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            revision=revision,
+            commit_message=message or f'Upload {folder.name}',
+            ignore_patterns=IGNORED,
+        ).repo_url.url
+    except HfHubHTTPError:  # an answer of the hub, and an OSError
+        raise
+    except (HTTPError, RuntimeError) as error:  # of the connection, or of one of the files on its way
+        raise OSError(
+            f'the upload to {repo} broke off ({type(error).__name__}: {error}): the same command sends what is not '
+            'there yet'
+        ) from error

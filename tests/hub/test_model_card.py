@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import HTTPError
 
 from mmgpt.hub import push
 from mmgpt.hub.io import save_folder
@@ -111,6 +112,13 @@ def test_what_is_of_no_use_elsewhere_is_not_uploaded(api, tmp_path, folder):
     with pytest.raises(OSError, match=r'holds no weights .*convert\.py consolidate'):
         push_to_hub(tmp_path, 'me/otter')
     assert not api.method_calls
+
+
+@pytest.mark.parametrize('call', ['create_repo', 'create_branch', 'upload_folder'])
+def test_a_connection_that_breaks_is_told(api, folder, call):
+    getattr(api, call).side_effect = HTTPError('it was closed')
+    with pytest.raises(OSError, match=r'the upload to me/otter broke off \(HTTPError: it was closed\)'):
+        push_to_hub(folder, 'me/otter', revision='v1')
 
 
 def test_without_network_nothing_is_sent(folder, monkeypatch, capsys):

@@ -107,11 +107,11 @@ def test_the_setting_is_that_of_the_config():
 
 def test_the_tool_plans_a_config_and_says_what_to_set(tmp_path, capsys):
     arguments = [str(CONFIGS / 'otter_demo.py'), '--gpus', '2', '--rows', '4', '--precision', 'bf16']
-    assert plan_memory.main([*arguments, '--gpu-memory', '2GiB', '--json', str(tmp_path / 'plan.json')]) == 0
+    assert plan_memory.main([*arguments, '--gpu-memory', '2GiB', '--json', str(tmp_path / 'new' / 'plan.json')]) == 0
     shown = capsys.readouterr().out
     assert 'The fastest that fits: DDP' in shown
     assert 'one more row' in shown
-    plans = json.loads((tmp_path / 'plan.json').read_text())
+    plans = json.loads((tmp_path / 'new' / 'plan.json').read_text())
     assert len(plans['plans']) == 2 * len(STRATEGIES)
     for one in plans['plans']:
         parts = ('parameters', 'gradients', 'optimizer', 'buffers', 'activations', 'reserve')

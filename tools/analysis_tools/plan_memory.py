@@ -47,26 +47,28 @@ def main(argv: list[str] | None = None) -> int:
         if args.gpus < 1:
             raise ValueError(f'--gpus must be at least 1, got {args.gpus}')
         memory = parse_memory(args.gpu_memory)
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
         cfg = load_config(args.config, args.cfg_options)
         names = ('rows', 'tokens', 'samples', 'images', 'frames', 'precision')
         setting = setting_of(cfg, **{name: getattr(args, name) for name in names})
         plans = make_plans(cfg, args.gpus, memory, setting, args.gpus_per_machine)
+        sizes, rows = plans.sizes, f'{setting.rows} rows of {setting.tokens} tokens'
+        print(
+            f'{sizes.numbers / 1e9:.3f} B parameters are trained; all weights take '
+            f'{sizes.parameters / 2**30:.1f} GiB\n'
+            f'{args.gpus} x {args.gpu_memory}; of each GPU {rows}, in each '
+            f'{setting.samples} samples with {setting.images} media of {setting.frames} frames; '
+            f'{setting.precision}; in GiB:\n'
+        )
+        print(table(plans, memory))
+        print()
+        print(advice(plans, cfg, memory))
+        if args.json:
+            args.json.write_text(json.dumps(plans.to_dict(), indent=1) + '\n', encoding='utf-8')
     except (ConfigError, OSError, ImportError, ValueError) as error:
         print(f'plan_memory: {error}', file=sys.stderr)
         return 2
-    sizes, rows = plans.sizes, f'{setting.rows} rows of {setting.tokens} tokens'
-    print(
-        f'{sizes.numbers / 1e9:.3f} B parameters are trained; all weights take '
-        f'{sizes.parameters / 2**30:.1f} GiB\n'
-        f'{args.gpus} x {args.gpu_memory}; of each GPU {rows}, in each '
-        f'{setting.samples} samples with {setting.images} media of {setting.frames} frames; '
-        f'{setting.precision}; in GiB:\n'
-    )
-    print(table(plans, memory))
-    print()
-    print(advice(plans, cfg, memory))
-    if args.json:
-        args.json.write_text(json.dumps(plans.to_dict(), indent=1) + '\n', encoding='utf-8')
     return 0 if plans.best else 1
 
 

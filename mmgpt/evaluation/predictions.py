@@ -127,9 +127,11 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]:
         try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break  # the run ended while it was written
+            line = json.loads(text)
+            Predictions.key(line)
+        except (ValueError, TypeError, KeyError):
+            continue  # the run ended while it was written, or someone changed it: it is asked again
+        lines.append(line)
     return lines
 
 

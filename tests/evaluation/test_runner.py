@@ -61,7 +61,9 @@ def test_an_interrupted_run_of_each_task_goes_on_and_ends_the_same(name, model, 
     whole, stops_at = sum(batches), len(batches) * 2 // 3
     batches.clear()
     assert run(config, model, tmp_path / 'cut') == 130
-    with (tmp_path / 'cut/predictions.jsonl').open('a') as file:
+    predictions = tmp_path / 'cut/predictions.jsonl'
+    predictions.write_text('[5]\n{"task": 1}\n' + predictions.read_text())  # someone changed it,
+    with predictions.open('a') as file:
         file.write('{"task": "vqav2", "sho')  # and a line was torn
     before = sum(batches[:-1])
     assert before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections import OrderedDict
@@ -23,6 +24,7 @@ from mmgpt.hub.convert.report import ConversionError
 
 WRAPPERS = ('model_state_dict', 'state_dict', 'model', 'module')  # under which training files keep the weights
 LFS = b'version https://git-lfs.github.com/'  # begins what a clone without git-lfs has instead of a file
+WRAPPED = re.compile(r'(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')  # torch's, anywhere
 FOLDER_FILES = ('model.safetensors', 'pytorch_model.bin')  # each may be split, with an index beside it
 
 
@@ -104,11 +106,12 @@ def refusal(error: pickle.UnpicklingError) -> str:
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file that holds a state dict, bare or under one of the names that training files use.
 
-    A ``module.`` in front of the names, which data-parallel training leaves, is taken off.
+    A ``module.`` in front of the names, which data-parallel training leaves, is taken off, and so is what
+    ``torch.compile``, FSDP and checkpointing of activations put into them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConversionError: it is damaged, or holds no tensors.
+        ConversionError: it is damaged, holds no tensors, or two of one name once that is taken off.
     """
     return tensors_of(read_file(path), path)
 
@@ -120,10 +123,19 @@ def tensors_of(content: Any, path: str | Path) -> dict[str, Tensor]:
             content = content[name]
     found = content if isinstance(content, dict) else {}
     named = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    state = {key.removeprefix('module.'): value for key, value in named.items()}
+    state = {_own_name(key): value for key, value in named.items()}
+    if len(state) < len(named):
+        twice = next(own for own in state if sum(_own_name(key) == own for key in named) > 1)
+        names = ' and '.join(repr(key) for key in named if _own_name(key) == twice)
+        raise ConversionError(f'{path} holds {names}, which are names of one tensor: keep one of them')
     if not state:
         raise ConversionError(f'{path} holds no tensors: expected a state dict, or one under {", ".join(WRAPPERS)}')
     return state
+
+
+def _own_name(key: str) -> str:
+    """The name of a tensor without what wrappers of torch put into it."""
+    return WRAPPED.sub('', key).removeprefix('module.')
 
 
 def has_whole_weights(folder: str | Path) -> bool:
@@ -154,7 +166,7 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
     if absent := [name for name in shards if not (folder / name).is_file()]:
         raise FileNotFoundError(f'{index} names files that are not in {folder}: {", ".join(absent)}')
     state = {key: value for name in shards for key, value in read_state(folder / name).items()}
-    if lost := sorted({key.removeprefix('module.') for key in places} - state.keys()):
+    if lost := sorted({_own_name(key) for key in places} - state.keys()):
         raise ConversionError(f'{index} names tensors that are in none of its files: {", ".join(lost[:5])}')
     return state
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mmgpt.hub.convert.files import read_file, read_folder
+from mmgpt.hub.convert.files import read_file, read_folder, read_state
 from mmgpt.hub.convert.multimodal_gpt import read_settings
 from mmgpt.models.sources import stored_state
 
@@ -85,6 +85,17 @@ def test_what_a_file_does_not_tell_is_assumed_aloud(content):
 def test_settings_that_are_none(settings):
     with pytest.raises(ValueError, match='should hold the settings of a LoRA adapter'):
         read_settings({'tuning_config': settings})
+
+
+@pytest.mark.parametrize(
+    'name', ['_orig_mod.a.b', 'module._orig_mod.a.b', '_fsdp_wrapped_module.a._checkpoint_wrapped_module._orig_mod.b']
+)
+def test_what_wrappers_of_torch_put_into_names_is_taken_off(tmp_path, name):
+    torch.save({name: torch.ones(1), 'my_orig_mod.x': torch.ones(1)}, tmp_path / 'file.pt')
+    assert read_state(tmp_path / 'file.pt').keys() == {'a.b', 'my_orig_mod.x'}
+    torch.save({name: torch.ones(1), 'a.b': torch.zeros(1)}, tmp_path / 'file.pt')
+    with pytest.raises(ValueError, match=f"holds '{name}' and 'a.b', which are names of one tensor"):
+        read_state(tmp_path / 'file.pt')
 
 
 @pytest.mark.parametrize('read', [read_folder, stored_state])

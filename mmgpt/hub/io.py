@@ -84,7 +84,7 @@ def load_folder(
         The model in evaluation mode, and its processor.
 
     Raises:
-        ValueError: there is no such device or dtype.
+        ValueError: there is no such device or dtype, or the folder's configuration names a part that there is not.
         OSError: there is no such folder, it is no model folder, or the hub cannot be reached.
         ImportError: the model needs a plugin that was not imported, or ``bits`` a package; the message names it.
 
@@ -99,10 +99,16 @@ def load_folder(
         raise ValueError(f"dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got {dtype!r}")
     name, options = locate(name)
     prefer_onednn()
-    processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
+    loading = dict(options)
     if bits is not None:
-        options |= {'quantization_config': quantization_config(bits), 'device_map': {'': device}}
-    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+        loading |= {'quantization_config': quantization_config(bits), 'device_map': {'': device}}
+    try:
+        processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **loading)
+    except (KeyError, TypeError) as error:  # an unknown type of a part, or an argument that it does not have
+        raise ValueError(
+            f'{name}: its config.json or processor_config.json describes what cannot be made: {str(*error.args[:1])}'
+        ) from error
     if Path(name).is_dir() and not (Path(name) / 'generation_config.json').is_file():  # answers would not end
         set_generation_tokens(model, processor)
     return (model if bits is not None else model.to(device)).eval(), processor

@@ -147,6 +147,19 @@ def test_damaged_and_incomplete_folders_are_told(folder, tmp_path):
         load_folder(copy)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'resampler': {'type': 'Perciever'}}, "no resampler named 'Perciever'; did you mean 'PerceiverResampler'"),
+        ({'cross_attention': {'heads': 2}}, "a cross-attention is configured by a dict with the key 'type'"),
+        ({'language_decoder': {'type': 'CausalLM', 'depth': 2}}, "unexpected keyword argument 'depth'"),
+    ],
+)
+def test_parts_that_there_are_not_are_told(folder, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=rf'copy: its config\.json .*{message}'):
+        load_folder(edited(folder, tmp_path, **changes), 'cpu')
+
+
 def test_a_plugin_is_never_imported_by_itself(tmp_path, monkeypatch):
     (tmp_path / 'loud_plugin.py').write_text(textwrap.dedent(PLUGIN))
     monkeypatch.syspath_prepend(tmp_path)

@@ -106,19 +106,19 @@ class Run:
         Raises:
             ValueError: the config is another than the one that the run began with.
         """
-        known, now = self.state.get('identity'), self.identity()
+        known, now, items = self.state.get('identity'), self.identity(), self.state.count('items')
+        queries = self._queries(items)
         if known is not None and not anew and self.state.count('asks'):
             changed = [name for name in now if now[name] != known.get(name)]
-            count, queries = self.state.get('queries', (0, self._queries(0)))
-            if not changed and self._queries(count) != queries:
+            count, before = self.state.get('queries', (0, self._queries(0)))
+            if not changed and (queries if count == items else self._queries(count)) != before:
                 changed = ['text of the queries']
             if changed:
                 raise ValueError(
                     f'{self.folder}: the run began with another {", ".join(changed)}. Generate anew by --stage '
                     'generate, which asks only what was not asked before, or use another work dir'
                 )
-        items = self.state.count('items')
-        self.state.set('queries', (items, self._queries(items)))
+        self.state.set('queries', (items, queries))
         self.state.set('identity', now)
 
     def _queries(self, count: int) -> str:

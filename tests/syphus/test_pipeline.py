@@ -274,6 +274,17 @@ def test_another_text_of_the_queries_is_another_run(here, tmp_path, capsys):
     assert run(config, work_dir, '--resume') == 0
 
 
+def test_queries_are_hashed_once_where_no_item_was_added(here, tmp_path, monkeypatch):
+    config, work_dir = write_project(tmp_path, 3), tmp_path / 'w'
+    assert run(config, work_dir) == 0
+    hashed = []
+    monkeypatch.setattr(
+        Run, '_queries', lambda self, count, hash=Run._queries: hashed.append(count) or hash(self, count)
+    )
+    assert run(config, work_dir, '--resume') == 0
+    assert [count for count in hashed if count] == [3]
+
+
 def test_changed_items_are_told(done, here, tmp_path, capsys):
     config = write_project(tmp_path, 10)
     assert run(config, tmp_path / 'w', '--limit', '5') == 0

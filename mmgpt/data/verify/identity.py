@@ -52,27 +52,31 @@ def fingerprint(raw: bytes) -> bytes:
 
 
 def repeated_ids(census: Census) -> Iterator[Finding]:
-    """Ids that an annotation file has more than once; the first entry is taken for the right one.
+    """Ids that an annotation file has more than once.
 
-    Where the ids are the keys of a JSON object all but one of the entries are lost. In a list the same id with another
-    content is a slip where few do it; where many do, it is the file's way (LLaVA's mixed file names several
-    conversations by their one picture), and a warning.
+    Where the ids are the keys of a JSON object, an id finds the last of its entries, and the others are told. In a
+    list the first one is taken for the right one; the same id with another content is a slip where few do it, and
+    where many do, it is the file's way (LLaVA's mixed file names several conversations by their one picture), and a
+    warning.
     """
     if len(set(census.ids)) == len(census.ids):
         return
     annotations = census.annotations
-    first: dict[str, int] = {}
-    again = [
+    entries = list(enumerate(census.ids))
+    right: dict[str, int] = {}
+    others = sorted(
         (number, id)
-        for number, id in enumerate(census.ids)
-        if id is not None and first.setdefault(id, number) != number
-    ]
-    for number, id in again:
-        alike = census.prints[number] == census.prints[first[id]]
+        for number, id in (reversed(entries) if annotations.keyed else entries)
+        if id is not None and right.setdefault(id, number) != number
+    )
+    for number, id in others:
+        alike = census.prints[number] == census.prints[right[id]]
+        place = _nth(annotations, right[id])
         what = 'the same content' if alike else 'another content'
-        lost = ' A run reads the last of them alone, and --fix keeps the first.' if annotations.keyed else ''
-        message = f'the id is used by {_nth(annotations, first[id])} already, with {what}.{lost}'
-        slip = alike or annotations.keyed or len(again) <= FEW * len(census.ids)
+        message = f'the id is used by {place} already, with {what}'
+        if annotations.keyed:
+            message = f'the id is used again by {place}, with {what}, and finds that one; --fix keeps it'
+        slip = alike or annotations.keyed or len(others) <= FEW * len(census.ids)
         yield _repeated(annotations, number, id, message, 'error' if slip else 'warning')
 
 

@@ -12,7 +12,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('instructions', metavar='XX_instructions.json')
-    parser.add_argument('--subset', required=True, choices=[*SUBSETS, 'related'], help='related: as the file says')
+    parser.add_argument('--subset', required=True, choices=[*SUBSETS, 'related'], help='related: as the file says, '
+                        'also where a picture has several conversations, which LACONV takes for one')  # fmt: skip
     parser.add_argument('--out', required=True, metavar='XX_train.json')
     parser.add_argument('--images', metavar='FILE_OR_DIR', help='the pictures; not with LACR_T2T of words, and related')
     parser.add_argument('--features', metavar='DIR', help='what tools/extract_features.py wrote')

@@ -62,8 +62,9 @@ def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'defaul
 
     Raises:
         FileNotFoundError: there is no adapter in the folder.
-        ValueError: its files are damaged, there is an adapter of that name, the name has a dot, or it belongs to
-            another base: other layers, other shapes or other weights; the message says which.
+        ValueError: its files are damaged, there is an adapter of that name, the name has a dot, it was begun by chance
+            from the weights, or it belongs to another base: other layers, other shapes or other weights; the message
+            says which.
     """
     if name in getattr(model, 'peft_config', {}):
         raise ValueError(
@@ -80,6 +81,11 @@ def load_adapter(model: PreTrainedModel, folder: str | Path, name: str = 'defaul
         config = PeftConfig.from_pretrained(str(folder))
     except (SafetensorError, ValueError, TypeError) as error:
         raise ValueError(f'the adapter in {folder} is damaged: {error}') from error
+    if str(begun := getattr(config, 'init_lora_weights', '')).startswith('pissa_niter'):
+        raise ValueError(
+            f'the adapter in {folder} was begun by init_lora_weights={begun!r}, which took an approximation by chance '
+            "out of the base's weights, and no other gives the same: use the whole model (W/hf), or begin with 'pissa'"
+        )
     config.inference_mode = not trained
     layers = {path: (layer.active_adapters, layer.disable_adapters) for path, layer in adapted_layers(model)}
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

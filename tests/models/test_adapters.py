@@ -132,6 +132,12 @@ def test_an_adapter_made_here_loads_in_peft(base, options, tmp_path):
     assert torch.equal(logits(ours.eval()), logits(model))
 
 
+def test_an_adapter_that_took_a_part_of_the_base_by_chance_is_refused(base, tmp_path):
+    adapter_files.save_adapter(adapted(base, init_lora_weights='pissa_niter_2'), tmp_path)
+    with pytest.raises(ValueError, match=r"init_lora_weights='pissa_niter_2'.*use the whole model \(W/hf\)"):
+        adapter_files.load_adapter(copy.deepcopy(base), tmp_path)
+
+
 def test_an_adapter_made_by_peft_loads_here(base, tmp_path):
     own = peft.LoraConfig(r=3, target_modules=['q_proj', 'to_q'], init_lora_weights=False)
     theirs = peft.get_peft_model(copy.deepcopy(base), own).eval()

@@ -48,13 +48,16 @@ def main(argv: list[str] | None = None) -> int:
     code = 0
     try:
         if args.config:
-            encoder = load_vision_encoder(load_config(args.config, check=False).to_dict()['model']['vision_encoder'])
+            model = load_config(args.config, check=False).to_dict().get('model') or {}
+            if 'vision_encoder' not in model:
+                raise ValueError(f'{args.config} has no model.vision_encoder, which would describe the pictures')
+            encoder = load_vision_encoder(model['vision_encoder'])
             found = image_features(encoder, build_image_store(args.images), args.batch_size, args.device, faults)
         else:
             texts = questions(source_from_files(args.source, args.ann), faults)
             found = text_features(args.sentence_encoder, texts, args.batch_size, args.device)
         print(f'{args.out}: features of {write_features(args.out, found)}')
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:  # the last: of a device
+    except (OSError, ValueError, TypeError, ImportError, KeyError, RuntimeError) as error:  # the last: of a device
         print(f'extract_features: {message_of(error)}', file=sys.stderr)
         code = 2
     if faults:

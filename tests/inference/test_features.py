@@ -58,6 +58,12 @@ def test_features_of_pictures(mimicit, tmp_path, capsys):
     (tmp_path / 'config.py').write_text("model = dict(vision_encoder=dict(type='ClipVision'))")
     assert extract_features.main(arguments) == 2
     assert 'names no weights' in capsys.readouterr().err
+    (tmp_path / 'config.py').write_text("model = dict(vision_encoder=dict(type='ClipVision', weights='x', depth=2))")
+    assert extract_features.main(arguments) == 2
+    assert "unexpected keyword argument 'depth'" in capsys.readouterr().err
+    (tmp_path / 'config.py').write_text('model = dict()')
+    assert extract_features.main(arguments) == 2
+    assert 'config.py has no model.vision_encoder' in capsys.readouterr().err
 
 
 def test_features_of_questions_serve_the_retriever(mimicit, tmp_path, gpt2_tokenizer_dir, capsys):

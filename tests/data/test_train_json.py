@@ -78,6 +78,10 @@ def test_the_tool(folder, capsys):
     assert set(map(tuple, json.loads((folder / 'b.json').read_text()).values())) == {()}
     assert build_train_json.main([*arguments, str(folder / 'c.json'), '--subset', 'LACR_T2T']) == 0
     assert len(json.loads((folder / 'c.json').read_text())[of('s', 0)[0]]) == 8
+    (folder / 'out').mkdir()
+    assert build_train_json.main([*arguments, str(folder / 'out'), '--subset', 'LADD']) == 2
+    assert 'directory' in capsys.readouterr().err
+    assert not list(folder.glob('.*.part'))
     assert build_train_json.main(['gone.json', '--out', 'x', '--subset', 'LADD']) == 2
     assert 'gone.json: there is no such file' in capsys.readouterr().err
     with pytest.raises(SystemExit):

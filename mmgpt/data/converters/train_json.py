@@ -98,8 +98,11 @@ def write_train_json(path: str | Path, contexts: dict[str, list[str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
     lines = (f'{json.dumps(id)}: {json.dumps(ids)}' for id, ids in contexts.items())
-    partial.write_text('{\n' + ',\n'.join(lines) + '\n}\n', encoding='utf-8')
-    partial.replace(path)
+    try:
+        partial.write_text('{\n' + ',\n'.join(lines) + '\n}\n', encoding='utf-8')
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _conversation(id: str) -> str:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmgpt.data.address import Address, Length
 from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.length_table import length_table
-from mmgpt.data.worker_signals import outlive_signals
+from mmgpt.data.worker_signals import ending_workers, outlive_signals
 
 
 class Measurable(Protocol):
@@ -78,8 +78,9 @@ class Lengths:
             generator=torch.Generator().manual_seed(0),  # nothing is drawn from the global state
             worker_init_fn=outlive_signals,
         )
-        for lengths in measured:
-            yield self._known(*asked.popleft(), lengths)
+        with ending_workers(iter(measured)) as measures:
+            for lengths in measures:
+                yield self._known(*asked.popleft(), lengths)
 
     def _unknown(self, addresses: Sequence[Address]) -> list[Address]:
         return [address for address in addresses if not self._lasting[address.source][address.index]]

@@ -1,8 +1,13 @@
-"""What the workers of data loaders do at the signals of a scheduler."""
+"""What the workers of data loaders do at the signals of a scheduler, and when they end."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Batches = TypeVar('Batches', bound=Iterator)
 
 
 def outlive_signals(worker: int) -> None:
@@ -15,3 +20,20 @@ def outlive_signals(worker: int) -> None:
     """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+
+
+@contextmanager
+def ending_workers(batches: Batches) -> Iterator[Batches]:
+    """A context at whose end the workers of a data loader's iterator end.
+
+    Where something fails, its traceback holds the iterator. Its workers would then be ended with the process only, by
+    SIGTERM, which they outlive for a minute.
+
+    Args:
+        batches: ``iter(dataloader)``, with or without workers.
+    """
+    try:
+        yield batches
+    finally:
+        if end := getattr(batches, '_shutdown_workers', None):
+            end()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from mmengine.dist import all_reduce
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from mmgpt.data.worker_signals import ending_workers
 from mmgpt.engine.hooks.logger import loss_figures
 from mmgpt.engine.module import evaluating, to_device
 from mmgpt.engine.out_of_memory import explained
@@ -93,7 +94,7 @@ class IterLoop(BaseLoop):
         if self._rng is not None:
             load_rng_state(self._rng)
             self._rng = None
-        with nullcontext(stream) if self.dataloader.num_workers else made_ahead(stream) as batches:
+        with ending_workers(stream) if self.dataloader.num_workers else made_ahead(stream) as batches:
             clock = time.perf_counter()
             while self.iter < self.max_iters and not self.stop_training:
                 batch = next(batches)
@@ -152,8 +153,8 @@ class ValLoop(BaseLoop):
         module, device = self.runner.trained_module, self.runner.trained_module.device
         totals = torch.zeros(2 + 2 * len(GROUPS), dtype=torch.float64, device=device)
         precision = self.runner.optim_wrapper.optim_context(module)
-        with untouched_rng(), evaluating(module), torch.no_grad(), precision:
-            for batch, counts in self._batches():
+        with untouched_rng(), evaluating(module), torch.no_grad(), precision, closing(self._batches()) as batches:
+            for batch, counts in batches:
                 with explained(batch, self.runner.cfg, 'the validation'):
                     sums = module(to_device(batch, device))
                 if not counts:
@@ -179,13 +180,15 @@ class ValLoop(BaseLoop):
             ValueError: there are processes without any.
         """
         if not self.runner.strategy.sharded:
-            yield from ((batch, True) for batch in self.dataloader)
+            with ending_workers(iter(self.dataloader)) as batches:
+                yield from ((batch, True) for batch in batches)
             return
         own = torch.tensor([len(self.dataloader), -len(self.dataloader)])
         all_reduce(own, op='max')
         if own[1] == 0:
             raise ValueError('val_dataloader has fewer samples than there are processes: leave it out, or take fewer')
-        for batch in self.dataloader:
-            yield batch, True
+        with ending_workers(iter(self.dataloader)) as batches:
+            for batch in batches:
+                yield batch, True
         for _ in range(len(self.dataloader), int(own[0])):
             yield batch, False

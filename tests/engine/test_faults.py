@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -132,6 +133,30 @@ def test_it_is_an_error_where_that_is_chosen_or_happens_too_often(project, tmp_p
     none = "default_hooks.unreadable={'type': 'UnreadableHook', 'limit': 0}"
     with pytest.raises(ValueError, match=r'cannot be read, and default_hooks\.unreadable\.limit is 0'):
         runner_of(project, tmp_path / 'b', none).train()
+
+
+@pytest.mark.parametrize('where', ['the training', 'the validation', 'a worker'])
+def test_workers_end_with_a_run_that_fails(project, tmp_path, where):
+    sources = {'sources': [{'type': 'MimicIt', 'instructions': str(project.parent / 'TX_instructions.json')}]}
+    held_out = {'batch_size': 2, 'num_workers': 1, 'dataset': sources}
+    changes = {'val_dataloader': held_out, 'val_cfg': {'interval': 1}} if where == 'the validation' else {}
+    runner = runner_of(project, tmp_path, 'train_dataloader.num_workers=1', **changes)
+
+    def fails(*args, **kwargs):
+        raise TypeError('on purpose')
+
+    if where == 'a worker':
+        runner.train_dataloader.dataset.prompter.template.render = fails
+    else:
+        runner.bare_model.train(where == 'the training')
+        compute_loss = runner.bare_model.compute_loss
+        runner.bare_model.compute_loss = lambda batch: (
+            fails() if runner.bare_model.training == (where == 'the training') else compute_loss(batch)
+        )
+    with pytest.raises(TypeError, match='on purpose') as held:  # as the interpreter holds what nobody catches
+        runner.train()
+    assert held.value.__traceback__
+    assert not multiprocessing.active_children()
 
 
 def test_a_checkpoint_that_finds_no_room_is_told_and_the_run_goes_on(tmp_path, monkeypatch):

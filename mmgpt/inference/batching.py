@@ -264,10 +264,10 @@ class BatchEngine:
         for adapter in dict.fromkeys([*self._batches, *new]):
             jobs = new.get(adapter, [])
             batch = self._batches.get(adapter)
-            if batch is None:
-                parts = self.model, self.processor, self.encoded, self.prefixes
-                batch = self._batches[adapter] = RunningBatch(*parts, self._names(adapter))
             try:
+                if batch is None:
+                    parts = self.model, self.processor, self.encoded, self.prefixes
+                    batch = self._batches[adapter] = RunningBatch(*parts, self._names(adapter))
                 self._use(adapter)
                 batch.drop_cancelled()
                 if jobs:
@@ -278,7 +278,8 @@ class BatchEngine:
                     batch.step()
             except Exception as error:  # all that it concerns are told, and the thread goes on
                 logger.exception('a batch failed')
-                batch.fail(error)
+                if batch is not None:
+                    batch.fail(error)
                 for job in jobs:
                     job.tell(Progress(0, error=error))
         self._batches = {adapter: batch for adapter, batch in self._batches.items() if batch.rows}

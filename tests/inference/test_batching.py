@@ -280,7 +280,7 @@ def test_whatever_fails_is_told_and_the_engine_goes_on(engine, monkeypatch):
     def fails(*args, **kwargs):
         raise MemoryError('on purpose')
 
-    for name in ('step', 'take_in', 'drop_cancelled'):
+    for name in ('__init__', 'step', 'take_in', 'drop_cancelled'):
         with monkeypatch.context() as patch:
             patch.setattr(f'mmgpt.inference.running_batch.RunningBatch.{name}', fails)
             made = dict(engine.generate([request] * 3))

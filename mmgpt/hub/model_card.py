@@ -58,7 +58,8 @@ class Run:
         work_dir: of the run.
         iterations, seconds: of training.
         processes: that trained.
-        metrics: what the evaluation gave, figures between 0 and 1 in nested dicts; empty: there was none.
+        metrics: what the evaluation gave, figures in nested dicts or the ``rows`` of an ``Evaluation``; empty: there
+            was none.
     """
 
     config: Mapping[str, Any]
@@ -80,8 +81,10 @@ def model_card(model: Any, run: Run) -> str:
     name = fields.name or Path(run.work_dir).name
     sources = [source for _, source, _ in _parts(model, run.config) if source and _is_on_the_hub(source)]
     bases = list(dict.fromkeys(source.removeprefix(OPEN_CLIP) for source in sources))  # the hub takes bare ids
-    figures = dict(_figures(run.metrics))
-    task = (run.config.get('evaluation') or {}).get('type')
+    of_task = 'rows' in run.metrics  # an ``Evaluation``, whose figures stand in rows by the number of shots
+    figures = dict(_main_figures(run.metrics) if of_task else _figures(run.metrics))
+    task = run.metrics['task'] if of_task else (run.config.get('evaluation') or {}).get('type')
+    kind = run.metrics['main'] if of_task else 'accuracy'
     metadata = ModelCardData(
         model_name=name,
         license=fields.license,
@@ -92,7 +95,7 @@ def model_card(model: Any, run: Run) -> str:
         library_name='transformers',
         tags=['mmgpt', 'flamingo', *fields.tags],
         eval_results=[
-            EvalResult('image-text-to-text', str(task), str(task), 'accuracy', value, metric_name=figure)
+            EvalResult('image-text-to-text', str(task), str(task), kind, value, metric_name=figure)
             for figure, value in figures.items()
         ]
         or None,
@@ -163,6 +166,12 @@ def _figures(metrics: Mapping[str, Any], above: str = '') -> Iterator[tuple[str,
             yield from _figures(value, f'{above}{key}, ')
         elif isinstance(value, int | float):
             yield f'{above}{key}', round(float(value), 4)
+
+
+def _main_figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for row in metrics['rows']:
+        if row['trials']:
+            yield f'{metrics["main"]}, {row["shots"]} shots', round(float(row['mean']), 4)
 
 
 def _licence(fields: CardFields, bases: Sequence[str]) -> str:

@@ -68,6 +68,21 @@ def test_a_card_is_filled_from_the_run():
     assert '/home/me' not in card()  # no path of the machine
 
 
+def test_a_benchmark_gives_its_main_figure_by_shots():
+    rows = [
+        {'shots': 0, 'trials': [79.5, 80.5], 'mean': 80.0, 'stddev': 0.5, 'figures': {'CIDEr': [79.5, 80.5]}},
+        {'shots': 4, 'trials': [], 'mean': None, 'stddev': None},
+    ]
+    settings = {'batch_size': 8, 'answering': {'num_beams': 3}}
+    metrics = {'task': 'coco', 'main': 'CIDEr', 'rows': rows, 'settings': settings, 'versions': {'mmgpt': '0.1.0'}}
+    config = {**CONFIG, 'evaluation': {'type': 'Evaluation'}}
+    model, _ = tiny.model_and_processor()
+    read = ModelCard(model_card(model, Run(config, 'work_dirs/otter', 800, 61.5, 2, {**metrics, 'seed': 3})))
+    results = [(r.dataset_name, r.metric_type, r.metric_name, r.metric_value) for r in read.data.eval_results]
+    assert results == [('coco', 'CIDEr', 'CIDEr, 0 shots', 80.0)]
+    assert '| coco |  |' in read.text
+
+
 def test_a_base_in_the_form_of_open_clip_is_named_by_its_hub_id():
     parts = {name: {'weights': 'hf-hub:someone/vit'} for name in ('vision_encoder', 'language_decoder')}
     assert ModelCard(card(model={**tiny.config(), **parts})).data.base_model == ['someone/vit']

@@ -218,7 +218,10 @@ class FeatureTable:
         places = [self.keys.find(key) for key in keys]
         if None in places:
             missing = keys[places.index(None)]
-            raise ValueError(f'{self.folder} has no features of {missing!r} (of {sample.id!r}): extract them anew')
+            raise ValueError(
+                f'{self.folder} has no features of {missing!r} (of {sample.id!r}): extract them anew, or, where it '
+                'could not be read, take it out of the data (tools/verify_dataset.py --fix)'
+            )
         return _unit(self.rows[places].astype(np.float32).mean(0, keepdims=True))[0]
 
 

@@ -15,6 +15,7 @@ from mmgpt.evaluation.items import Answer, Prompt
 
 SETTINGS = 'evaluation.json'
 PREDICTIONS = 'predictions.jsonl'
+KINDS = {'task': str, 'shots': int, 'seed': int, 'answer': str, 'raw': str}  # of what each line has, beside its id
 
 
 class Predictions:
@@ -128,10 +129,10 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]:
         try:
             line = json.loads(text)
-            Predictions.key(line)
-        except (ValueError, TypeError, KeyError):
-            continue  # the run ended while it was written, or someone changed it: it is asked again
-        lines.append(line)
+        except ValueError:
+            continue  # the run ended while it was written
+        if isinstance(line, dict) and 'id' in line and all(isinstance(line.get(n), kind) for n, kind in KINDS.items()):
+            lines.append(line)  # else someone changed it, and it is asked again
     return lines
 
 

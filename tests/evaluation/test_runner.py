@@ -62,7 +62,8 @@ def test_an_interrupted_run_of_each_task_goes_on_and_ends_the_same(name, model, 
     batches.clear()
     assert run(config, model, tmp_path / 'cut') == 130
     predictions = tmp_path / 'cut/predictions.jsonl'
-    predictions.write_text('[5]\n{"task": 1}\n' + predictions.read_text())  # someone changed it,
+    changed = '{"task": "vqav2", "shots": 0, "seed": [1], "id": 1, "answer": "a", "raw": "a"}\n'
+    predictions.write_text('[5]\n{"task": 1}\n' + changed + predictions.read_text())  # someone changed it,
     with predictions.open('a') as file:
         file.write('{"task": "vqav2", "sho')  # and a line was torn
     before = sum(batches[:-1])

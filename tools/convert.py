@@ -182,6 +182,8 @@ def main(argv: list[str] | None = None) -> int:
 
     import importlib
 
+    from huggingface_hub.errors import StrictDataclassError
+
     from mmgpt.engine.console import message_of, start_tool
     from mmgpt.hub.convert.report import ConversionError
     from mmgpt.inference.plugins import import_plugins
@@ -191,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import_plugins(plugins)
         result = getattr(importlib.import_module(module), function)(**args)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, StrictDataclassError) as error:  # the last: of a config.json
         print(f'convert {verb}: {message_of(error)}', file=sys.stderr)
         return 1 if isinstance(error, ConversionError) else 2
     print(result)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from mmgpt.hub.network import is_reachable
 from mmgpt.hub.processor import FlamingoProcessor
@@ -105,7 +106,7 @@ def load_folder(
     try:
         processor = AutoProcessor.from_pretrained(name, **options)  # first: it is quick to say what is missing
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **loading)
-    except (KeyError, TypeError) as error:  # an unknown type of a part, or an argument that it does not have
+    except (KeyError, TypeError, StrictDataclassError) as error:  # an unknown part, or arguments that are not its own
         raise ValueError(
             f'{name}: its config.json or processor_config.json describes what cannot be made: {str(*error.args[:1])}'
         ) from error

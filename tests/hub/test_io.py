@@ -153,6 +153,7 @@ def test_damaged_and_incomplete_folders_are_told(folder, tmp_path):
         ({'resampler': {'type': 'Perciever'}}, "no resampler named 'Perciever'; did you mean 'PerceiverResampler'"),
         ({'cross_attention': {'heads': 2}}, "a cross-attention is configured by a dict with the key 'type'"),
         ({'language_decoder': {'type': 'CausalLM', 'depth': 2}}, "unexpected keyword argument 'depth'"),
+        ({'text_config': {'model_type': 'llama', 'hidden_size': 'x'}}, "Validation error for field 'hidden_size'"),
     ],
 )
 def test_parts_that_there_are_not_are_told(folder, tmp_path, changes, message):

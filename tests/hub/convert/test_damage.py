@@ -319,6 +319,9 @@ def test_an_otter_around_a_language_model_that_transformers_lacks(refused, tmp_p
     fields['text_config']['architectures'] = ['MosaicGPT']
     (folder / 'config.json').write_text(json.dumps(fields))
     assert 'MosaicGPT' in refused('otter', folder)
+    fields['text_config'] |= {'architectures': ['LlamaForCausalLM'], 'hidden_size': None}
+    (folder / 'config.json').write_text(json.dumps(fields))
+    assert "'hidden_size' expected int, got NoneType" in refused('otter', folder, code=2)
     fields['text_config'] = None
     (folder / 'config.json').write_text(json.dumps(fields))
     assert 'of the architecture None' in refused('otter', folder)

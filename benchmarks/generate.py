@@ -270,13 +270,11 @@ def show(case: dict) -> None:
 
 def draw(results: dict, path: Path) -> None:
     """Tokens per second of each case as bars, from the least to the greatest of the rounds as whiskers."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     cases = results['cases']
-    figure, axes = plt.subplots(figsize=(2 + 1.5 * len(cases), 4))
+    figure = Figure(figsize=(2 + 1.5 * len(cases), 4), layout='tight')
+    axes = figure.subplots()
     for offset, name in enumerate(NAMES):
         found = [case['tokens_per_second'][name] for case in cases]
         middle = [one['median'] for one in found]
@@ -288,7 +286,6 @@ def draw(results: dict, path: Path) -> None:
     axes.set_xticks(range(len(cases)), labels)
     axes.set_ylabel('tokens/s after the first')
     axes.legend()
-    figure.tight_layout()
     figure.savefig(path)
 
 

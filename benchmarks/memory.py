@@ -151,15 +151,13 @@ def build(case: str, args, sizes, batches, device: str):
 
 def plot(results, path: Path) -> None:
     """Bars of the peak, and of the tensors alone where they were counted."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     from bench.memory import MIB
 
     cases = results['cases']
-    figure, axes = pyplot.subplots(figsize=(8, 0.6 * len(cases) + 1.2))
+    figure = Figure(figsize=(8, 0.6 * len(cases) + 1.2), layout='tight')
+    axes = figure.subplots()
     for offset, (key, label) in enumerate({'peak': 'process', 'live': 'tensors'}.items()):
         values = {number: case[key] / MIB for number, case in enumerate(cases.values()) if key in case}
         if values:
@@ -169,7 +167,6 @@ def plot(results, path: Path) -> None:
     axes.legend()
     settings = results['settings']
     axes.set_xlabel(f'MiB above the weights ({settings["precision"]}, {settings["images"]} pictures a sample)')
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

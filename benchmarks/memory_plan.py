@@ -174,15 +174,13 @@ def main(argv=None) -> int:
 
 def plot(results, path: Path) -> None:
     """Bars beside each other."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     from bench.memory import MIB
 
     cases = results['cases']
-    figure, axes = pyplot.subplots(figsize=(8, 0.6 * len(cases) + 1.2))
+    figure = Figure(figsize=(8, 0.6 * len(cases) + 1.2), layout='tight')
+    axes = figure.subplots()
     for offset, key in enumerate(('predicted', 'tensors', 'process')):
         values = [case[key] / MIB for case in cases.values()]
         axes.barh([number + 0.27 * offset for number in range(len(cases))], values, 0.27, label=key)
@@ -190,7 +188,6 @@ def plot(results, path: Path) -> None:
     axes.invert_yaxis()
     axes.legend()
     axes.set_xlabel('MiB at the peak of a step')
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

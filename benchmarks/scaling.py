@@ -236,17 +236,15 @@ def show(axis: str, found: dict) -> None:
 
 def plot(axes: dict, path: Path) -> None:
     """A panel for time and one for memory of each axis, points and lines."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     panels: dict[tuple[str, str], dict] = {}
     for axis, columns in axes.items():
         for name, column in columns.items():
             model, measure = name.split(', ')
             panels.setdefault((axis, measure), {})[model] = column
-    figure, grid = pyplot.subplots(-(-len(panels) // 4), min(4, len(panels)), squeeze=False, figsize=(15, 7))
+    figure = Figure(figsize=(15, 7), layout='tight')
+    grid = figure.subplots(-(-len(panels) // 4), min(4, len(panels)), squeeze=False)
     for place, ((axis, measure), models) in zip(grid.flat, panels.items()):
         for model, column in models.items():
             colour = 'tab:orange' if model == 'idefics' else 'tab:blue'
@@ -261,7 +259,6 @@ def plot(axes: dict, path: Path) -> None:
         place.legend()
     for place in grid.flat[len(panels) :]:
         place.remove()
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

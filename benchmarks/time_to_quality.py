@@ -252,12 +252,10 @@ def show_steps(cfg, race, steps: int) -> dict:
 
 def draw(results: dict, path: Path) -> None:
     """Score against seconds, a line for each seed and side."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure = Figure(figsize=(7, 4), layout='tight')
+    axes = figure.subplots()
     for number, run in enumerate(results['runs']):
         for side, colour in (('ours', 'tab:blue'), ('idefics', 'tab:orange')):
             curve, style = run[side]['curve'], ('-', '--', ':', '-.')[number % 4]
@@ -267,9 +265,7 @@ def draw(results: dict, path: Path) -> None:
     axes.set_xlabel('seconds of training')
     axes.set_ylabel('naming with 4 demonstrations')
     axes.legend()
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
 
 
 if __name__ == '__main__':

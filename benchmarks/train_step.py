@@ -120,21 +120,18 @@ def padded_tokens(batches) -> int:
 
 def plot(results, path: Path) -> None:
     """Bars of samples per second with their range."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     cases = results['cases']
     middle = [case['samples_per_second']['median'] for case in cases.values()]
     reach = [[abs(c['samples_per_second'][end] - m) for c, m in zip(cases.values(), middle)] for end in ('min', 'max')]
-    figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(cases) + 1.2))
+    figure = Figure(figsize=(8, 0.5 * len(cases) + 1.2), layout='tight')
+    axes = figure.subplots()
     colours = ['tab:blue' if name.startswith('ours') else 'tab:orange' for name in cases]
     axes.barh(list(cases), middle, xerr=reach, color=colours)
     axes.invert_yaxis()
     settings = results['settings']
     axes.set_xlabel(f'samples/s ({settings["precision"]}, {settings["images"]} pictures a sample)')
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

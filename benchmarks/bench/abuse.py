@@ -21,8 +21,21 @@ def drill(site: Site, flood: int) -> dict:
         site: a server with the key ``secret``.
         flood: requests that come at once.
     """
+    found = {}
+    for name, run in cases(site, flood).items():
+        one = found[name] = measured(site, run)
+        print(
+            f'{name}: {one["statuses"]}, {one["seconds"]} s, memory {one["mib_before"]} -> peak {one["mib_peak"]} -> '
+            f'{one["mib_after"]} MiB; then it {"answers" if one["answers_after"] else "DOES NOT ANSWER"}',
+            flush=True,
+        )
+    return found
+
+
+def cases(site: Site, flood: int) -> dict[str, Callable[[], Counter]]:
+    """What is done, by its name; each gives the statuses that came back."""
     url = bomb(10_000, 10_000)
-    cases: dict[str, Callable[[], Counter]] = {
+    return {
         'malformed JSON': lambda: posts(site, [b'{', b'', b'[]', b'\xff\xfe\x00', b'{"model": ', b'[' * 200_000] * 5),
         'wrong types': lambda: posts(
             site,
@@ -70,28 +83,22 @@ def drill(site: Site, flood: int) -> dict:
         'clients that go away while it answers': lambda: gone(site, 100),
         f'{flood} requests at once': lambda: posts(site, [question(site)] * flood, threads=200),
     }
-    found = {}
-    for name, run in cases.items():
-        site.reset_peak()
-        before, start = site.memory()['now'], time.perf_counter()
-        statuses = run()
-        seconds, memory = time.perf_counter() - start, site.memory()
-        answers = answers_again(site)
-        found[name] = {
-            'statuses': {str(status): count for status, count in sorted(statuses.items(), key=str)},
-            'seconds': round(seconds, 2),
-            'mib_before': round(before),
-            'mib_peak': round(memory['peak']),
-            'mib_after': round(site.memory()['now']),
-            'answers_after': answers,
-        }
-        one = found[name]
-        print(
-            f'{name}: {one["statuses"]}, {one["seconds"]} s, memory {one["mib_before"]} -> peak {one["mib_peak"]} -> '
-            f'{one["mib_after"]} MiB; then it {"answers" if answers else "DOES NOT ANSWER"}',
-            flush=True,
-        )
-    return found
+
+
+def measured(site: Site, run: Callable[[], Counter]) -> dict:
+    """Runs a case: its statuses, time and memory, and whether the server answers afterwards."""
+    site.reset_peak()
+    before, start = site.memory()['now'], time.perf_counter()
+    statuses = run()
+    seconds, memory = time.perf_counter() - start, site.memory()
+    return {
+        'statuses': {str(status): count for status, count in sorted(statuses.items(), key=str)},
+        'seconds': round(seconds, 2),
+        'mib_before': round(before),
+        'mib_peak': round(memory['peak']),
+        'answers_after': answers_again(site),
+        'mib_after': round(site.memory()['now']),
+    }
 
 
 def question(site: Site, *media: dict, **more) -> dict:

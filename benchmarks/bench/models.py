@@ -20,6 +20,19 @@ SIZES = dict(
 MARK = SIZES['text']['vocabulary'] + ADDED - 1  # the id of <image>, the last of the added tokens
 
 
+def clip_arguments(sizes: dict) -> dict:
+    """Of ``CLIPVisionConfig``, for a tower of these sizes."""
+    vision = sizes['vision']
+    return dict(
+        hidden_size=vision['width'],
+        intermediate_size=vision['inner'],
+        num_hidden_layers=vision['layers'],
+        num_attention_heads=vision['heads'],
+        image_size=sizes['image'],
+        patch_size=sizes['patch'],
+    )
+
+
 def idefics(every: int = 1, sizes: dict = SIZES):
     """Idefics of transformers with random weights and open gates; attention by SDPA.
 

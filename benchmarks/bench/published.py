@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from bench.models import ADDED, LENGTH
+from bench.models import ADDED, LENGTH, clip_arguments
 from bench.samples import Made, padded, targets
 from bench.training import placed
 
@@ -207,22 +207,14 @@ def _otter(checkout: Path, every: int, sizes: dict) -> nn.Module:
     with _found_first('otter_ai', checkout / 'src'), _without_other_decoders(checkout / 'src' / 'otter_ai'):
         theirs = importlib.import_module('otter_ai.models.otter.modeling_otter')
         configuration = importlib.import_module('otter_ai.models.otter.configuration_otter').OtterConfig
-    vision = sizes['vision']
-    tower = dict(
-        hidden_size=vision['width'],
-        intermediate_size=vision['inner'],
-        num_hidden_layers=vision['layers'],
-        num_attention_heads=vision['heads'],
-        image_size=sizes['image'],
-        patch_size=sizes['patch'],
-    )
+    tower = clip_arguments(sizes)
     with tempfile.TemporaryDirectory(prefix='llama_') as folder:  # their constructor loads a tokenizer by name
         _tokenizer(sizes['text']['vocabulary']).save_pretrained(folder)
         text = dict(_text(sizes), model_type='llama', architectures=['LlamaForCausalLM'], _name_or_path=folder)
         config = configuration(vision_config=dict(tower), text_config=text, cross_attn_every_n_layers=every)
         config.text_config._name_or_path = folder
         model = theirs.OtterForConditionalGeneration(config)
-    language, width = model.lang_encoder, vision['width']
+    language, width = model.lang_encoder, tower['hidden_size']
     model.perceiver = theirs.OtterPerceiverResampler(**_resampler(sizes))
     language._set_decoder_layers(nn.ModuleList(layer.decoder_layer for layer in language._get_decoder_layers()))
     model.media_token_id = sizes['text']['vocabulary'] + ADDED - 1

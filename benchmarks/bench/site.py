@@ -26,7 +26,7 @@ def save_model(folder: Path, sizes: dict | None = None) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from bench.models import LENGTH, SIZES
+    from bench.models import LENGTH, SIZES, clip_arguments
     from mmgpt.data.prompter import Prompter
     from mmgpt.data.templates import Otter
     from mmgpt.data.tokens import add_special_tokens
@@ -36,7 +36,7 @@ def save_model(folder: Path, sizes: dict | None = None) -> None:
     from mmgpt.models.builder import build_model
 
     sizes = sizes or SIZES
-    vision, text, resampler = sizes['vision'], sizes['text'], sizes['resampler']
+    text, resampler = sizes['text'], sizes['resampler']
     template = Otter()
     words = ['<s>', '</s>', '<unk>', 'User', 'GPT', ':']
     words += [f'w{i}' for i in range(len(words), text['vocabulary'] - len(template.special_tokens))]
@@ -46,14 +46,6 @@ def save_model(folder: Path, sizes: dict | None = None) -> None:
     add_special_tokens(tokenizer, template)
     prompter = Prompter(template, tokenizer, ImageTransform(sizes['image']))
     torch.manual_seed(0)
-    clip = dict(
-        hidden_size=vision['width'],
-        intermediate_size=vision['inner'],
-        num_hidden_layers=vision['layers'],
-        num_attention_heads=vision['heads'],
-        image_size=sizes['image'],
-        patch_size=sizes['patch'],
-    )
     llama = dict(
         model_type='llama',
         hidden_size=text['width'],
@@ -65,7 +57,7 @@ def save_model(folder: Path, sizes: dict | None = None) -> None:
     )
     config = dict(
         type='Flamingo',
-        vision_encoder=dict(type='ClipVision', config=clip),
+        vision_encoder=dict(type='ClipVision', config=clip_arguments(sizes)),
         resampler=dict(
             type='PerceiverResampler',
             depth=resampler['depth'],

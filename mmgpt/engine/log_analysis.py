@@ -130,8 +130,6 @@ def plot(runs: Mapping[str, Curves], keys: Sequence[str], path: Path, smooth: in
             handles += axes.plot(steps, values, color=colour, label=name, linewidth=1.6)
         axes.set(title=key, xlabel='iteration')
         axes.grid(alpha=0.3)
-    for axes in list(panels):
-        axes.set_visible(False)
     for axes in figure.axes[len(keys) :]:
         axes.set_visible(False)
     figure.legend(handles=handles, loc='outside upper center', ncols=min(len(runs), 4), frameon=False)

@@ -21,7 +21,7 @@ def find_checkpoint(resume: bool | str, root: Path, start: str, logger: Logger) 
         resume: as the config has it: True or 'auto' for the newest whole one, or a folder.
         root: of the run's own checkpoints.
         start: what a run without one starts from, for the log.
-        logger: is told of damaged ones that are passed over.
+        logger: of the run.
 
     Raises:
         CheckpointError: the folder is no checkpoint, or damaged.
@@ -57,7 +57,7 @@ def set_aside(root: Path, iteration: int, timestamp: str, logger: Logger) -> Non
         root: of the run's own checkpoints.
         iteration: that the run begins after.
         timestamp: of the run, for the name.
-        logger: is told what was moved.
+        logger: of the run.
     """
     aside = root.with_name(f'checkpoints_before_{timestamp}')
     if iteration == 0:

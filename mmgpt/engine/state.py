@@ -85,10 +85,10 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: for a value that a safe load would refuse.
     """
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
-        return value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic):  # before the others: some of NumPy's scalars are floats, too
         return value.item()
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if isinstance(value, dict):

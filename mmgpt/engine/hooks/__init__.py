@@ -4,16 +4,16 @@ MMEngine's hook stages and priorities hold: an iteration's figures are logged (B
 (LOW), then the console shows the figures and the checkpoint is written (VERY_LOW).
 """
 
-from mmgpt.engine.hooks.checkpoint import CheckpointHook
-from mmgpt.engine.hooks.curves import CurvesHook
-from mmgpt.engine.hooks.feature_cache import FeatureCacheHook
-from mmgpt.engine.hooks.gates import GatesHook
-from mmgpt.engine.hooks.logger import LoggerHook
-from mmgpt.engine.hooks.non_finite import NonFiniteHook
-from mmgpt.engine.hooks.progress import ProgressHook
-from mmgpt.engine.hooks.samples import SamplesHook
-from mmgpt.engine.hooks.stop import StopHook
-from mmgpt.engine.hooks.unreadable import UnreadableHook
+from mmgpt.engine.hooks.checkpoint import CheckpointHook as CheckpointHook
+from mmgpt.engine.hooks.curves import CurvesHook as CurvesHook
+from mmgpt.engine.hooks.feature_cache import FeatureCacheHook as FeatureCacheHook
+from mmgpt.engine.hooks.gates import GatesHook as GatesHook
+from mmgpt.engine.hooks.logger import LoggerHook as LoggerHook
+from mmgpt.engine.hooks.non_finite import NonFiniteHook as NonFiniteHook
+from mmgpt.engine.hooks.progress import ProgressHook as ProgressHook
+from mmgpt.engine.hooks.samples import SamplesHook as SamplesHook
+from mmgpt.engine.hooks.stop import StopHook as StopHook
+from mmgpt.engine.hooks.unreadable import UnreadableHook as UnreadableHook
 
 DEFAULT_HOOKS = {  # of every run; 'default_hooks' of a config changes them or leaves them out
     'param_scheduler': {'type': 'ParamSchedulerHook'},
@@ -27,17 +27,3 @@ DEFAULT_HOOKS = {  # of every run; 'default_hooks' of a config changes them or l
     'checkpoint': {'type': 'CheckpointHook'},
     'curves': {'type': 'CurvesHook'},
 }
-
-__all__ = [
-    'DEFAULT_HOOKS',
-    'CheckpointHook',
-    'CurvesHook',
-    'FeatureCacheHook',
-    'GatesHook',
-    'LoggerHook',
-    'NonFiniteHook',
-    'ProgressHook',
-    'SamplesHook',
-    'StopHook',
-    'UnreadableHook',
-]

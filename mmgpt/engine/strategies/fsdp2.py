@@ -89,8 +89,8 @@ class FSDP2(Strategy):
                 if isinstance(unit, FSDPModule):
                     exchange_in_place(unit)
         if self.cpu_offload:
-            for owner, name, buffer in _buffers(whole):
-                owner._buffers[name] = buffer.to(device)
+            for owner in whole.modules():
+                owner._buffers.update({n: b.to(device) for n, b in owner._buffers.items() if b is not None})
         else:
             whole.to(device)  # buffers
         return whole
@@ -180,11 +180,6 @@ class _ShardedModule(JoinedModule):
         """Exchange what an open window has summed up; collective."""
         self.set_requires_gradient_sync(True)
         self(None).backward()
-
-
-def _buffers(module: nn.Module) -> list[tuple[nn.Module, str, torch.Tensor]]:
-    own = [(m, name, buffer) for m in module.modules() for name, buffer in m._buffers.items()]
-    return [place for place in own if place[2] is not None]
 
 
 def _shared(parameter: nn.Parameter) -> bool:

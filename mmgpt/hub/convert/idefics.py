@@ -17,7 +17,7 @@ from mmgpt.data.tokens import add_special_tokens
 from mmgpt.hub.convert.assemble import built, placed, with_rows
 from mmgpt.hub.convert.files import read_folder, read_json, require_absent
 from mmgpt.hub.convert.layouts import CONSTANTS, Layout, Renamer
-from mmgpt.hub.convert.parts import language_model_of_config, picture_statistics
+from mmgpt.hub.convert.parts import CLIP_ARGUMENTS, language_model_of_config, picture_statistics
 from mmgpt.hub.convert.report import ConversionError, Report
 from mmgpt.hub.convert.result import dtype_of, write
 from mmgpt.models.config import FlamingoConfig
@@ -61,17 +61,7 @@ LAYOUT = Layout(
     ),
     CONSTANTS,
 )
-VISION = (
-    'embed_dim',
-    'intermediate_size',
-    'num_hidden_layers',
-    'num_attention_heads',
-    'num_channels',
-    'image_size',
-    'patch_size',
-    'hidden_act',
-    'layer_norm_eps',
-)
+VISION = tuple('embed_dim' if name == 'hidden_size' else name for name in CLIP_ARGUMENTS)  # as Idefics calls it
 LLAMA = (
     'hidden_size',
     'intermediate_size',

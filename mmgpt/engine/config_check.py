@@ -27,7 +27,7 @@ from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.source_entry import SourceEntry
 from mmgpt.data.sources import check_attend_next
 from mmgpt.data.vision_inputs import ImageTransform
-from mmgpt.engine.config_keys import DECODER_KEYS, ENCODER_KEYS, TOP_LEVEL
+from mmgpt.engine.config_keys import DECODER_KEYS, DIST_KEYS, ENCODER_KEYS, SETTINGS, TOP_LEVEL
 from mmgpt.engine.config_paths import path_faults
 from mmgpt.engine.config_rules import Rule, Rules, near_key
 from mmgpt.engine.config_source import ConfigSource, Fault, Key, did_you_mean
@@ -85,9 +85,7 @@ class _Check(Rules):
                 ALL['SAMPLERS'], given=('dataset', 'batch_size', 'seed', 'rank', 'world_size'), default='MixtureSampler'
             ),
             'optimizer': self.member(OPTIMIZERS, given=('params',)),
-            'dist_cfg': self.keys(
-                {'backend': Argument(Literal['gloo', 'nccl', 'cpu:gloo,cuda:nccl']), 'timeout': Argument(float)}
-            ),
+            'dist_cfg': self.keys(DIST_KEYS),
             'vis_backends': self.each(self.member(VISBACKENDS, given=('save_dir',))),
         }
 
@@ -99,7 +97,6 @@ class _Check(Rules):
         given = {name: value for name, value in config.items() if name in TOP_LEVEL and value is not None}
         parts: dict[str, Rule] = {
             'model': self.model,
-            'tokenizer': self.keys({'path': Argument(str, required=True), 'revision': Argument(str | None)}),
             'template': self.slots['template'],
             'image_transform': self.call(ImageTransform),
             'export': self.call(CardFields),
@@ -118,23 +115,7 @@ class _Check(Rules):
             'feature_cache': self.call(FeatureCacheHook),
             'visualizer': self.member(VISUALIZERS),
             'strategy': self.member(ALL['STRATEGIES'], default='DDP', built=True),
-            'randomness': self.keys(
-                {'seed': Argument(int | None), 'diff_rank_seed': Argument(bool), 'deterministic': Argument(bool)}
-            ),
-            'env_cfg': self.keys(
-                {
-                    'cudnn_benchmark': Argument(bool),
-                    'num_threads': Argument(int),
-                    'onednn': Argument(bool),
-                    'mp_cfg': Argument(dict),
-                    'dist_cfg': Argument(dict),
-                    'resource_limit': Argument(int),
-                }
-            ),
-            'custom_imports': self.keys(
-                {'imports': Argument(str | list[str], required=True), 'allow_failed_imports': Argument(bool)}
-            ),
-            'auto_scale_lr': self.keys({'base_batch_size': Argument(int, required=True), 'enable': Argument(bool)}),
+            **{name: self.keys(arguments) for name, arguments in SETTINGS.items()},
         }
         for name, rule in parts.items():
             if name in given and self.value((name,), given[name], TOP_LEVEL[name].hint):

@@ -41,6 +41,21 @@ TOP_LEVEL: Arguments = {
     'export': Argument(dict | None),
 }
 
+SETTINGS: dict[str, Arguments] = {  # what those of them hold that no code of ours takes as its arguments
+    'tokenizer': {'path': Argument(str, required=True), 'revision': Argument(str | None)},
+    'randomness': {'seed': Argument(int | None), 'diff_rank_seed': Argument(bool), 'deterministic': Argument(bool)},
+    'env_cfg': {
+        'cudnn_benchmark': Argument(bool),
+        'num_threads': Argument(int),
+        'onednn': Argument(bool),
+        'mp_cfg': Argument(dict),
+        'dist_cfg': Argument(dict),
+        'resource_limit': Argument(int),
+    },
+    'custom_imports': {'imports': Argument(str | list[str], required=True), 'allow_failed_imports': Argument(bool)},
+    'auto_scale_lr': {'base_batch_size': Argument(int, required=True), 'enable': Argument(bool)},
+}
+DIST_KEYS: Arguments = {'backend': Argument(Literal['gloo', 'nccl', 'cpu:gloo,cuda:nccl']), 'timeout': Argument(float)}
 DTYPES = ('float32', 'bfloat16', 'float16')
 DECODER_KEYS: Arguments = {  # beside the constructor's
     'config': Argument(dict | None),

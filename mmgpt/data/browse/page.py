@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -20,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from mmgpt.data.browse.rows import Row, frame_name, spaced
 from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.frames import FrameKey
+from mmgpt.data.picture_bytes import data_url, encoded
 from mmgpt.structures import IGNORE_INDEX, Encoded
 
 COUNTED = 2000  # samples, evenly spaced, that the histograms are of
@@ -70,7 +69,7 @@ def _row(row: Row, show: Callable[[list[int]], list[str]], media_id: int, frames
         for medium in sample.media:
             for key in medium.frames:
                 if key not in frames:
-                    frames[key] = _data_url(row.frames[key])
+                    frames[key] = _url(row.frames[key])
             media.append({'frames': list(medium.frames), 'names': [str(frame_name(key)) for key in medium.frames]})
     return {
         'samples': [
@@ -112,13 +111,11 @@ def _token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], li
     return texts
 
 
-def _data_url(frame: Tensor) -> str:
+def _url(frame: Tensor) -> str:
     """A (3, H, W) uint8 frame; small ones without loss."""
     small = max(frame.shape) <= 64
-    file = io.BytesIO()
     picture = Image.fromarray(frame.permute(1, 2, 0).numpy())
-    picture.save(file, 'PNG' if small else 'JPEG', **({} if small else {'quality': 90}))
-    return f'data:image/{"png" if small else "jpeg"};base64,{base64.b64encode(file.getvalue()).decode()}'
+    return data_url(encoded(picture)) if small else data_url(encoded(picture, 'jpeg', quality=90), 'jpeg')
 
 
 def _lengths(source: str, sample: Encoded) -> tuple[str, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,13 +60,6 @@ def compose_picture(pictures: Sequence[Image.Image], rng: np.random.Generator) -
     for picture, place in zip(pictures, places, strict=True):
         canvas.paste(picture, place)
     return canvas
-
-
-def png(picture: Image.Image) -> bytes:
-    """The picture as a PNG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, 'PNG')
-    return buffer.getvalue()
 
 
 Arrangement = tuple[tuple[int, int], list[tuple[int, int]]]  # width and height; left and top of each digit

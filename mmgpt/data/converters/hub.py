@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
@@ -19,6 +18,7 @@ from PIL import Image
 from mmgpt.data.cache import digest
 from mmgpt.data.converters.pictures import Report
 from mmgpt.data.image_stores import ImageStore
+from mmgpt.data.picture_bytes import encoded
 from mmgpt.data.sources import Broken, Source, Unusable
 from mmgpt.data.whole_file import whole_file
 from mmgpt.structures import Kind, Medium, Sample, Turn
@@ -256,9 +256,7 @@ def _part(medium: Medium, kind: Kind) -> dict[str, Any]:
 
 def _picture(frame: Hashable | Image.Image, images: ImageStore | None) -> dict[str, Any]:
     if isinstance(frame, Image.Image):
-        data = io.BytesIO()
-        frame.save(data, 'PNG')
-        return {'bytes': data.getvalue(), 'path': None}
+        return {'bytes': encoded(frame), 'path': None}
     if images is None:
         raise ValueError(f'the picture {frame!r} is the key of an image store, and the source has none')
     return {'bytes': images.read(frame), 'path': frame if isinstance(frame, str) else None}

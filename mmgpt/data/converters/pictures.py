@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections import deque
@@ -16,6 +15,7 @@ from PIL import Image
 
 from mmgpt.data.image_stores.base import open_picture
 from mmgpt.data.image_stores.parquet import write_parquet_images
+from mmgpt.data.picture_bytes import encoded
 from mmgpt.data.whole_file import whole_file
 
 PART_BYTES = 1_500_000_000  # some readers of Parquet fail on strings beyond 2 GB
@@ -102,12 +102,7 @@ class Encoder(NamedTuple):
         """A picture as PNG or JPEG."""
         if self.size is not None and picture.size != (self.size, self.size):
             picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS)
-        data = io.BytesIO()
-        if self.quality is None:
-            picture.save(data, 'PNG')
-        else:
-            picture.save(data, 'JPEG', quality=self.quality)
-        return data.getvalue()
+        return encoded(picture) if self.quality is None else encoded(picture, 'jpeg', quality=self.quality)
 
 
 class PictureParts:

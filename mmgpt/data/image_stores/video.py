@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 
 from mmgpt.data.image_stores.base import digest_of
 from mmgpt.data.image_stores.folder import FolderImages
+from mmgpt.data.picture_bytes import encoded
 from mmgpt.data.video import VIDEO_ENDINGS, VideoReader, evenly_spaced
 from mmgpt.registry import IMAGE_STORES
 from mmgpt.structures import Medium
@@ -73,9 +73,7 @@ class VideoFiles(FolderImages):
         """The file of a picture; a frame of a video as PNG."""
         if _split(key)[0] is None:
             return super().read(key)
-        file = io.BytesIO()
-        self.open(key).save(file, 'PNG')
-        return file.getvalue()
+        return encoded(self.open(key))
 
     def digest(self, key: str) -> bytes:
         """See :meth:`ImageStore.digest`; of a frame of a video, the file's content and the number."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.image_stores.base import digest_in, digest_of
 from mmgpt.data.key_index import KeyIndex
+from mmgpt.data.picture_bytes import encoded
 from mmgpt.data.sources.records import Record, choose
 from mmgpt.data.sources.requests import DOES_IT_FOLLOW, IS_IT_TRUE
 from mmgpt.data.sources.vqa import WithOptions
@@ -79,9 +79,7 @@ class SideBySide(ImageStore):
         """See :meth:`ImageStore.read`; a pair as PNG."""
         if not isinstance(key, tuple):
             return self.images.read(key)
-        file = io.BytesIO()
-        self.open(key).save(file, 'PNG')
-        return file.getvalue()
+        return encoded(self.open(key))
 
     def digest(self, key: str | tuple[str, str]) -> bytes | None:
         """See :meth:`ImageStore.digest`; of a pair, of both."""

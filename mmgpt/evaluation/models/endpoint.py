@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image
-
+from mmgpt.data.picture_bytes import data_url, encoded
 from mmgpt.evaluation.items import Generation, Prompt
 from mmgpt.evaluation.models.base import EvaluatedModel
 from mmgpt.evaluation.models.flamingo import before
@@ -74,13 +71,9 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     for part in message['content']:
         pictures = {'image': [part.get('image')], 'video': part.get('video')}.get(part['type'])
         parts += (
-            [part] if pictures is None else [{'type': 'image_url', 'image_url': {'url': _url(p)}} for p in pictures]
+            [part]
+            if pictures is None
+            else [{'type': 'image_url', 'image_url': {'url': data_url(encoded(p))}} for p in pictures]
         )
     only_text = message['role'] == 'assistant'  # whose messages hold no parts
     return {**message, 'content': parts[-1]['text'] if only_text else parts}
-
-
-def _url(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, 'PNG')
-    return 'data:image/png;base64,' + base64.b64encode(file.getvalue()).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import random
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmgpt.data.picture_bytes import data_url, encoded
 from mmgpt.evaluation.items import Item
 from mmgpt.evaluation.published import label
 from mmgpt.evaluation.report.comparison import Comparison
@@ -133,7 +133,7 @@ def _curve(run: Run, against: Run | None) -> str | None:
     axes.legend(fontsize='xx-small')
     file = io.BytesIO()
     figure.savefig(file, format='png', dpi=120)
-    return _data_url(file.getvalue(), 'png')
+    return data_url(file.getvalue())
 
 
 def _examples(run: Run, task: EvaluationTask | None, count: int, seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -183,9 +183,7 @@ def _pictures(item: Item, task: EvaluationTask) -> list[list[str]]:
             except (OSError, ValueError):
                 continue
             picture.thumbnail((SHOWN_PIXELS, SHOWN_PIXELS))
-            file = io.BytesIO()
-            picture.save(file, 'JPEG', quality=85)
-            frames.append(_data_url(file.getvalue(), 'jpeg'))
+            frames.append(data_url(encoded(picture, 'jpeg', quality=85), 'jpeg'))
         media.append(frames)
     return media
 
@@ -196,7 +194,3 @@ def _short(references: Any) -> str:
     if isinstance(references, list):
         return ' · '.join(map(str, references))
     return '' if references is None else str(references)
-
-
-def _data_url(data: bytes, kind: str) -> str:
-    return f'data:image/{kind};base64,{base64.b64encode(data).decode()}'

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from base64 import b64encode
 from typing import Any
 
 import torch
-from PIL import Image
 
+from mmgpt.data.picture_bytes import data_url, encoded
 from mmgpt.inference.look_inside import Inside
 
 
@@ -30,7 +29,7 @@ def inside_as_json(inside: Inside) -> dict[str, Any]:
         'peaks': _rounded(peaks),
         'media': [
             {
-                'frames': [_png(frame) for frame in medium.frames],
+                'frames': [data_url(encoded(frame)) for frame in medium.frames],
                 'grid': list(medium.weights.shape[3:]),
                 'weights': b64encode((medium.weights * scale).round().byte().contiguous().numpy().tobytes()).decode(),
                 'shares': _rounded(medium.weights.sum((3, 4))),
@@ -42,9 +41,3 @@ def inside_as_json(inside: Inside) -> dict[str, Any]:
 
 def _rounded(values: torch.Tensor) -> list:
     return torch.round(values.double(), decimals=5).tolist()
-
-
-def _png(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, 'png')
-    return 'data:image/png;base64,' + b64encode(file.getvalue()).decode()

@@ -18,7 +18,7 @@ from mmgpt.syphus.cold_start import current_prompts, save_version, versions
 from mmgpt.syphus.items import Item, Pair, read_items
 from mmgpt.syphus.prompt import SCHEMA, Example, Prompt, read_prompt
 from mmgpt.syphus.replies import parse_reply
-from mmgpt.syphus.report import fill_page
+from mmgpt.syphus.report import styled_page
 from mmgpt.syphus.settings import Settings
 
 LARGEST = 4_000_000  # bytes of a message from the page
@@ -46,7 +46,7 @@ class ColdStart:
             'count': self.settings.cold_start,
             'token': self.token,
         }
-        return fill_page('cold_start.html', f'{self.settings.task.subset}: cold start', data)
+        return styled_page('cold_start.html', f'{self.settings.task.subset}: cold start', data)
 
     def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to a message of the page.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from mmgpt.data.html_page import fill_page
 from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.stages.filter import KEPT
 from mmgpt.syphus.state import State
@@ -50,17 +49,15 @@ def write_report(
     }
     path = folder / 'report.html'
     with whole_file(path) as partial:
-        partial.write_text(fill_page('report.html', f'{run["name"]}: report', data), encoding='utf-8')
+        partial.write_text(styled_page('report.html', f'{run["name"]}: report', data), encoding='utf-8')
     return path
 
 
-def fill_page(name: str, title: str, data: Any) -> str:
-    """A page of this package with its title and data."""
-    text = json.dumps(data, ensure_ascii=False).replace('<', '\\u003c')
+def styled_page(name: str, title: str, data: Any) -> str:
+    """A page of this package with its style, title and data."""
     pages = files('mmgpt.syphus').joinpath('pages')
-    style = pages.joinpath('style.css').read_text(encoding='utf-8')
-    page = pages.joinpath(name).read_text(encoding='utf-8').replace('{{style}}', style)
-    return page.replace('{{title}}', html.escape(title)).replace('{{data}}', text)
+    page, style = (pages.joinpath(file).read_text(encoding='utf-8') for file in (name, 'style.css'))
+    return fill_page(page.replace('{{style}}', style), title, data)
 
 
 def _samples(state: State, verdict: str) -> list[list[str]]:

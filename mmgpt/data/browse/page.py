@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.resources import files
@@ -18,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from mmgpt.data.browse.rows import Row, frame_name, spaced
 from mmgpt.data.dataset import InstructionDataset
 from mmgpt.data.frames import FrameKey
+from mmgpt.data.html_page import fill_page
 from mmgpt.data.picture_bytes import data_url, encoded
 from mmgpt.structures import IGNORE_INDEX, Encoded
 
@@ -55,11 +54,9 @@ def write_page(
         for medium in row['media']:
             medium['frames'] = [numbers[key] for key in medium['frames']]
     data = {'rows': shown, 'frames': list(frames.values()), 'histograms': _histograms(samples, len(dataset))}
-    text = json.dumps(data, ensure_ascii=False, separators=(',', ':')).replace('<', '\\u003c')
     page = files('mmgpt.data.browse').joinpath('page.html').read_text(encoding='utf-8')
-    page = page.replace('{{title}}', html.escape(title)).replace('{{data}}', text)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(page, encoding='utf-8')
+    Path(path).write_text(fill_page(page, title, data), encoding='utf-8')
     return len(shown)
 
 

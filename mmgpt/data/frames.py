@@ -35,9 +35,7 @@ class FrameReader:
         keep_pictures: MiB of pictures, decoded and resized, that are kept.
     """
 
-    def __init__(
-        self, entries: Sequence[SourceEntry], prompter: Prompter, seed: int = 0, keep_pictures: float = 0
-    ) -> None:
+    def __init__(self, entries: Sequence[SourceEntry], prompter: Prompter, seed: int, keep_pictures: float) -> None:
         self.entries, self.prompter, self.seed = entries, prompter, seed
         self._room = keep_pictures * 2**20  # bytes that are left for pictures
         self._kept: dict[tuple[int, Hashable], Image.Image] = {}
@@ -53,7 +51,7 @@ class FrameReader:
         address: Address,
         media: Sequence[Medium],
         frames: dict[FrameKey, Tensor | CachedFrame],
-        features: FeatureCache | None = None,
+        features: FeatureCache | None,
     ) -> tuple[Medium, ...]:
         """The names of a sample's media, as :meth:`names` gives them; puts into ``frames`` those that it lacks.
 
@@ -61,7 +59,7 @@ class FrameReader:
             address: of the sample.
             media: of the sample.
             frames: (3, H, W) uint8, or what ``features`` has of a frame.
-            features: where given, pictures are decoded only where it has none.
+            features: where not None, pictures are decoded only where it has none.
         """
         named = []
         for m, medium in enumerate(self._frames_of(address, media)):

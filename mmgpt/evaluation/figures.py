@@ -10,11 +10,13 @@ import numpy as np
 from mmgpt.evaluation.items import Scores
 from mmgpt.evaluation.published import label
 
+RESAMPLES = 2000  # of an interval
 
-def bootstrap_interval(right: Sequence[bool], seed: int = 0, resamples: int = 2000) -> list[float]:
+
+def bootstrap_interval(right: Sequence[bool], seed: int = 0) -> list[float]:
     """The 95 % interval of an accuracy: its 2.5 % and 97.5 % quantiles over resamples of the episodes."""
     outcomes = np.asarray(right, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(len(outcomes), size=(resamples, len(outcomes)))
+    drawn = np.random.default_rng(seed).integers(len(outcomes), size=(RESAMPLES, len(outcomes)))
     return [float(q) for q in np.quantile(outcomes[drawn].mean(1), (0.025, 0.975))]
 
 

@@ -108,14 +108,14 @@ class State:
         self.base.commit()
         self._committed = time.monotonic()
 
-    def rows(self, query: str, values: tuple = (), page: int = PAGE) -> Iterator[tuple]:
+    def rows(self, query: str, values: tuple = ()) -> Iterator[tuple]:
         """The rows of a query that ends in a condition ``key > ?`` with the order of that key, its first column.
 
         They are read by pages, so that others may write meanwhile; what is written behind is not seen, what is written
         ahead is.
         """
         last: Any = -1
-        while found := self.base.execute(f'{query} LIMIT {page}', (*values, last)).fetchall():
+        while found := self.base.execute(f'{query} LIMIT {PAGE}', (*values, last)).fetchall():
             yield from found
             last = found[-1][0]
 

@@ -29,6 +29,8 @@ _NUMBER = re.compile(r'\d+(?:[.,٫٬]\d+)*')
 _GROUPED = re.compile(r'(?<!\d)\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)')  # 10 000, as French and Spanish write it
 LONGER = {'zh': (0.1, 1.6), 'ja': (0.15, 2.5), 'ko': (0.15, 2.0)}  # characters for one of English; of others 0.35 to 3
 
+CHRF_ORDER, CHRF_BETA = 6, 2  # the longest n-grams, and how much more recall counts than precision
+
 
 class Translation(NamedTuple):
     """A pair in another language; ``verdict`` is 'kept', or the check that it failed, with what that found."""
@@ -207,7 +209,7 @@ def _plain(text: str) -> str:
     return ' '.join(_MARK.sub(' ', text).split())
 
 
-def chrf(reference: str, text: str, order: int = 6, beta: float = 2.0) -> float:
+def chrf(reference: str, text: str) -> float:
     """Character n-gram F-score (chrF, Popović 2015), 0 to 1; blanks do not count.
 
     Example:
@@ -216,7 +218,7 @@ def chrf(reference: str, text: str, order: int = 6, beta: float = 2.0) -> float:
     """
     reference, text = (''.join(t.split()).casefold() for t in (reference, text))
     scores = []
-    for n in range(1, order + 1):
+    for n in range(1, CHRF_ORDER + 1):
         counts = [Counter(t[i : i + n] for i in range(len(t) - n + 1)) for t in (reference, text)]
         sizes = [sum(count.values()) for count in counts]
         if not all(sizes):
@@ -226,5 +228,5 @@ def chrf(reference: str, text: str, order: int = 6, beta: float = 2.0) -> float:
     if not scores:
         return float(reference == text)
     precision, recall = (sum(part) / len(scores) for part in zip(*scores))
-    weighted = beta**2 * precision + recall
-    return (1 + beta**2) * precision * recall / weighted if weighted else 0.0
+    weighted = CHRF_BETA**2 * precision + recall
+    return (1 + CHRF_BETA**2) * precision * recall / weighted if weighted else 0.0

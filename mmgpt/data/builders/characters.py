@@ -12,11 +12,11 @@ from PIL import Image
 from mmgpt.data.builders import character_tasks
 from mmgpt.data.builders.character_pictures import FACES, TRAINED_FACES, draw_letter, trained_letters
 from mmgpt.data.builders.character_tasks import image_id
+from mmgpt.data.builders.digit_pictures import png
 from mmgpt.data.builders.digit_tasks import NAMES, Task
 from mmgpt.data.builders.digits import lines, write_tokenizer
 from mmgpt.data.builders.made_folder import MADE_BY, MadeFolder, write_json
 from mmgpt.data.image_stores.parquet import write_parquet_images
-from mmgpt.data.picture_bytes import encoded
 from mmgpt.data.templates import Otter
 from mmgpt.registry import BUILDERS
 
@@ -79,7 +79,7 @@ class CharactersBuilder(MadeFolder):
         letters = trained_letters()
         images = {image_id(*key): draw_letter(*key) for key in product(letters, TRAINED_FACES)}
         tasks = self._tasks(letters, images)
-        write_parquet_images(folder / 'CH.parquet', ((key, encoded(picture)) for key, picture in images.items()))
+        write_parquet_images(folder / 'CH.parquet', ((key, png(picture)) for key, picture in images.items()))
         for task in tasks:
             write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
             write_json(folder / f'{task.name}_train.json', task.contexts)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from mmgpt.data.picture_bytes import encoded
+
 NUM_TRAIN = 1437  # the pictures before this index are for training, those from it on are never trained on
 SIDE = 8  # pixels of a digit's side
 MAX_COUNT = 5  # digits of a composed picture
@@ -60,6 +62,11 @@ def compose_picture(pictures: Sequence[Image.Image], rng: np.random.Generator) -
     for picture, place in zip(pictures, places, strict=True):
         canvas.paste(picture, place)
     return canvas
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    return encoded(picture)
 
 
 Arrangement = tuple[tuple[int, int], list[tuple[int, int]]]  # width and height; left and top of each digit

@@ -11,11 +11,10 @@ from PIL import Image
 
 from mmgpt.data.builders import digit_instructions, digit_tasks
 from mmgpt.data.builders.digit_instructions import text_instructions
-from mmgpt.data.builders.digit_pictures import NUM_TRAIN, Digits, load_digit_pictures
+from mmgpt.data.builders.digit_pictures import NUM_TRAIN, Digits, load_digit_pictures, png
 from mmgpt.data.builders.digit_tasks import NAMES, Task, image_id
 from mmgpt.data.builders.made_folder import MADE_BY, MadeFolder, write_json
 from mmgpt.data.image_stores.parquet import write_parquet_images
-from mmgpt.data.picture_bytes import encoded
 from mmgpt.data.templates import MultiModalGPT, Otter, Template
 from mmgpt.registry import BUILDERS
 from mmgpt.structures import Medium, Turn
@@ -92,7 +91,7 @@ class DigitsBuilder(MadeFolder):
         digits = Digits(digits.pictures[kept], digits.labels[kept])
         images = {image_id(index): picture for index, picture in enumerate(digits.pictures)}
         tasks = self._tasks(digits, images)
-        write_parquet_images(folder / 'DG.parquet', ((key, encoded(picture)) for key, picture in images.items()))
+        write_parquet_images(folder / 'DG.parquet', ((key, png(picture)) for key, picture in images.items()))
         for task in tasks:
             write_json(folder / f'{task.name}_instructions.json', {'meta': META, 'data': task.records})
             write_json(folder / f'{task.name}_train.json', task.contexts)

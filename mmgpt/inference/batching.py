@@ -21,7 +21,7 @@ import torch
 from transformers import DynamicCache
 
 from mmgpt.inference.generation import context_length
-from mmgpt.inference.prefixes import EncodedMedia, Prefixes, Prompt
+from mmgpt.inference.prefixes import EncodedMedia, Prefixes, Prompt, active_adapters
 from mmgpt.inference.requests import Answer, GrowingAnswer, Job, Progress, QueueFull, Request
 from mmgpt.inference.running_batch import RunningBatch
 from mmgpt.models.cache_rows import is_joinable
@@ -79,7 +79,7 @@ class BatchEngine:
         self.prefill_tokens = prefill_tokens
         self.steps = 0  # of decoding
         self.decoded = 0  # rows of all steps
-        self._own = _active(model)
+        self._own = active_adapters(model)
         self.adapters = tuple(adapters or ())
         for name, folder in (adapters or {}).items():
             model.load_adapter(folder, name)
@@ -314,7 +314,3 @@ class BatchEngine:
     def _names(self, adapter: str | None) -> tuple[str, ...]:
         """All adapters that are active for a request: the model's own, and the one that it chose."""
         return self._own if adapter is None else (*self._own, adapter)
-
-
-def _active(model: Any) -> tuple[str, ...]:
-    return tuple(model.active_adapters()) if getattr(model, 'peft_config', None) else ()

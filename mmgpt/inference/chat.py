@@ -77,8 +77,7 @@ class Chat:
     @property
     def messages(self) -> list[dict]:
         """All that the model is shown: system text, examples, the conversation so far."""
-        system = [{'role': 'system', 'content': self.system}] if self.system else []
-        return [*system, *self.examples, *self.history]
+        return self._shown(self.examples, self.history)
 
     @property
     def prompt(self) -> str:
@@ -161,6 +160,10 @@ class Chat:
             raise IndexError(f'there are {len(turns)} turns, no turn {turn}')
         return turns[turn]
 
+    def _shown(self, examples: Sequence[dict], turns: Sequence[dict]) -> list[dict]:
+        system = [{'role': 'system', 'content': self.system}] if self.system else []
+        return [*system, *examples, *turns]
+
     def _answer(
         self,
         before: list[dict],
@@ -168,10 +171,9 @@ class Chat:
         on_text: Callable[[str], None] | None,
         examples: Sequence[dict] | None = None,
     ) -> Reply:
-        shown = self.examples if examples is None else as_messages(examples)
-        system = [{'role': 'system', 'content': self.system}] if self.system else []
-        reply = self._generate([*system, *shown, *before, asked], on_text)
-        self.examples = shown
+        examples = self.examples if examples is None else as_messages(examples)
+        reply = self._generate(self._shown(examples, [*before, asked]), on_text)
+        self.examples = examples
         self.history = [*before, asked, {'role': 'assistant', 'content': reply.text}]
         return reply
 

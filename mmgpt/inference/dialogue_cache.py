@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mmgpt.inference.prefixes import EncodedMedia, Prefix, Prompt, begun_cache, shared_length
+from mmgpt.inference.prefixes import EncodedMedia, Prefix, Prompt, active_adapters, begun_cache, shared_length, unseen
 from mmgpt.models.cache_rows import is_joinable
 
 
@@ -54,7 +54,7 @@ class DialogueCache:
         model, prompt = self.model, Prompt.of(input_ids, pixel_values, frame_mask)
         # taken away first: a generation that fails leaves a cache that nobody may use
         last, self._last = self._last, None
-        adapters = tuple(model.active_adapters()) if getattr(model, 'peft_config', None) else ()
+        adapters = active_adapters(model)
         (latents,) = self._encoded.encode([prompt], adapters)
         cache, begun = None, 0
         if num_beams == 1:
@@ -63,8 +63,7 @@ class DialogueCache:
             if begun:
                 cache = begun_cache(model, last, prompt, begun, latents)
         self.reused = begun
-        seen = int((prompt.ids[:begun] == model.config.media_token_id).sum())
-        new = None if latents is None or seen == len(prompt.digests) else latents[:, seen:]
+        new = unseen(model, prompt, begun, latents)
         arguments = (
             dict(use_cache=True) | arguments | dict(num_beams=num_beams, attention_mask=torch.ones_like(input_ids))
         )

@@ -131,6 +131,21 @@ def shared_length(config: Any, prefix: Prefix, prompt: Prompt, adapters: Sequenc
     return begun
 
 
+def active_adapters(model: Any) -> tuple[str, ...]:
+    """The names of the adapters that a model computes with."""
+    return tuple(model.active_adapters()) if getattr(model, 'peft_config', None) else ()
+
+
+def unseen(model: Any, prompt: Prompt, length: int, latents: Tensor | None) -> Tensor | None:
+    """Of the latents of a prompt's media those behind its first ``length`` tokens; None where there are none."""
+    seen = _media_within(model, prompt, length)
+    return None if latents is None or seen == latents.shape[1] else latents[:, seen:]
+
+
+def _media_within(model: Any, prompt: Prompt, length: int) -> int:
+    return int((prompt.ids[:length] == model.config.media_token_id).sum())
+
+
 def begun_cache(model: Any, prefix: Prefix, prompt: Prompt, length: int, latents: Tensor | None) -> DynamicCache:
     """A cache of the first ``length`` tokens of a prompt, out of a prefix that shares them.
 
@@ -144,7 +159,7 @@ def begun_cache(model: Any, prefix: Prefix, prompt: Prompt, length: int, latents
     cache = shared(prefix.cache)
     if length < len(prefix.ids):
         cache.crop(length - len(prefix.ids))
-    seen = int((prompt.ids[:length] == model.config.media_token_id).sum())
+    seen = _media_within(model, prompt, length)
     if seen < len(prefix.digests):
         ids = prompt.ids[None, :length].to(model.device)
         cache.media = model.media_after(ids, latents[:, :seen] if seen else None)

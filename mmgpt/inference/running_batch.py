@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mmgpt.inference.answer_text import AnswerText
-from mmgpt.inference.prefixes import EncodedMedia, Prefix, Prefixes, Prompt, begun_cache
+from mmgpt.inference.prefixes import EncodedMedia, Prefix, Prefixes, Prompt, begun_cache, unseen
 from mmgpt.inference.requests import Job, Progress
 from mmgpt.inference.sampling import Sampler, Token
 from mmgpt.models.cache_name import CACHE
@@ -141,8 +141,7 @@ class RunningBatch:
         """The same of one prompt whose first ``length`` tokens were computed."""
         cache = begun_cache(self.model, prefix, prompt, length, latents)
         device = self.model.device
-        seen = int((prompt.ids[:length] == self.model.config.media_token_id).sum())
-        new = None if latents is None or seen == latents.shape[1] else latents[:, seen:]
+        new = unseen(self.model, prompt, length, latents)
         mask = torch.ones(1, len(prompt.ids), dtype=torch.long, device=device)
         positions = torch.arange(length, len(prompt.ids), device=device)[None]
         logits = self._forward(prompt.ids[None, length:].to(device), mask, positions, cache, new)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.verify.entries import Entries
-from mmgpt.data.verify.findings import Fault
+from mmgpt.data.verify.findings import Fault, Finding
 from mmgpt.data.verify.tables import TableEntries
 from mmgpt.structures import Sample
 
@@ -73,6 +73,11 @@ class Annotations(ABC):
     def sample_at(self, number: int, id: str | None) -> tuple[Annotations, int] | None:
         """The file and entry that make the entry of this number and id a sample; None for one that is context only."""
         return self, number
+
+    def finding(self, number: int, id: str | None, fault: Fault) -> Finding:
+        """A fault of an entry with the place where it stands."""
+        place, line = ((self.file, number),), self.entries.line(number)
+        return Finding(fault.kind, fault.severity, self.file, line, id, fault.message, fault.fix, place)
 
 
 def wrong_type(message: str) -> Fault:

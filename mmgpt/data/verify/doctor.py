@@ -221,13 +221,7 @@ def _examine_some(patient: Patient, task: tuple[int, int, int]) -> _Examination:
         for sample in examined.samples:
             faults += patient.texts(sample, limit)
             result.lengths.extend(count_words(turn.text) for turn in sample.turns if turn.role == 'assistant')
-        for fault in dict.fromkeys(faults):
-            line, place = entries.line(number), ((annotations.file, number),)
-            result.findings.append(
-                Finding(
-                    fault.kind, fault.severity, annotations.file, line, examined.id, fault.message, fault.fix, place
-                )
-            )
+        result.findings.extend(annotations.finding(number, examined.id, fault) for fault in dict.fromkeys(faults))
         if examined.context:
             result.contexts[number] = examined.context
         result.ids.append(examined.id)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from mmgpt.data.image_stores import FolderImages, ImageStore
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.verify.annotations import Annotations
-from mmgpt.data.verify.findings import Finding, Severity
+from mmgpt.data.verify.findings import Fault, Finding, Severity
 from mmgpt.data.verify.images import JsonEntries
 from mmgpt.data.verify.mimicit import MimicItFile, check_context
 from mmgpt.data.verify.tables import CellStore
@@ -95,7 +95,7 @@ def wrong_contexts(censuses: Sequence[Census]) -> Iterator[Finding]:
         for number, context in census.contexts.items():
             id = census.ids[number]
             for fault in check_context(id, context, ids, annotations.file):
-                yield _finding(annotations, number, id, fault.kind, fault.severity, fault.message, fault.fix)
+                yield annotations.finding(number, id, fault)
 
 
 def repeated_between(censuses: Sequence[Census]) -> Iterator[Finding]:
@@ -198,13 +198,8 @@ def _samples(census: Census) -> Iterator[tuple[str | None, Annotations, int]]:
 
 def _repeated(annotations: Annotations, number: int, id: str, message: str, severity: Severity) -> Finding:
     fix = 'give it another id, tag the records with their "language", or take one of the two out'
-    return _finding(annotations, number, id, 'duplicate_id', severity, message, fix)
+    return annotations.finding(number, id, Fault('duplicate_id', message, fix, severity))
 
 
 def _leak(annotations: Annotations, number: int, id: str | None, message: str) -> Finding:
-    return _finding(annotations, number, id, 'leak', 'error', message, 'take it out of the training')
-
-
-def _finding(annotations, number, id, kind, severity, message, fix) -> Finding:
-    place = ((annotations.file, number),)
-    return Finding(kind, severity, annotations.file, annotations.entries.line(number), id, message, fix, place)
+    return annotations.finding(number, id, Fault('leak', message, 'take it out of the training'))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from mmgpt.data.image_stores import ImageStore
 from mmgpt.data.key_index import KeyIndex
 from mmgpt.data.sources.mimicit import media_of
+from mmgpt.data.sources.records import shorten
 from mmgpt.data.verify.annotations import Annotations, Examined, parse, sound, wrong_type
 from mmgpt.data.verify.entries import Entries
 from mmgpt.data.verify.findings import Fault
@@ -64,14 +65,14 @@ class MimicItFile(Annotations):
         except ValueError as error:
             return Examined(id or None, faults=[wrong_type(str(error))])
         if not isinstance(record, dict):
-            return Examined(id, faults=[wrong_type(f'the record should be an object, got {_shown(record)}')])
+            return Examined(id, faults=[wrong_type(f'the record should be an object, got {shorten(record)}')])
         faults = []
         for name in ('instruction', 'answer'):
             if not isinstance(record.get(name), str):
-                got = _shown(record[name]) if name in record else 'no such field'
+                got = shorten(record[name]) if name in record else 'no such field'
                 faults.append(wrong_type(f'"{name}" should be a string, got {got}'))
         if not isinstance(record.get('language') or '', str):
-            faults.append(wrong_type(f'"language" should be a string, got {_shown(record["language"])}'))
+            faults.append(wrong_type(f'"language" should be a string, got {shorten(record["language"])}'))
         shown, image_faults = _strings(record.get('image_ids'), '"image_ids"')
         context, context_faults = _strings(record.get('rel_ins_ids'), '"rel_ins_ids"')
         faults += image_faults + context_faults + list(check_context(id, context, self.ids, self.file))
@@ -147,10 +148,5 @@ def _strings(value: Any, what: str) -> tuple[list[str], list[Fault]]:
         return [], []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         kept = [sound(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
-        return kept, [wrong_type(f'{what} should be a list of strings, got {_shown(value)}')]
+        return kept, [wrong_type(f'{what} should be a list of strings, got {shorten(value)}')]
     return list(map(sound, value)), []
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:79] + '…'

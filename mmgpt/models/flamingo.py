@@ -121,11 +121,15 @@ class Flamingo(LoadedStrictly, Switchable, Generating):
             frames: the frames and their places.
             index: (media of the batch,) the place of each medium in its sample, row by row. Default: its place in
                 its row.
+
+        Raises:
+            ValueError: the vision encoder or the resampler gave another shape than it should.
         """
         places = frames.places
         features = frames.features
         if frames.pixels is not None:
             encoded = encode_frames(self.vision_encoder, frames.pixels)
+            _check_shape(encoded, len(frames.pixels), self.vision_encoder)
             features = encoded if features is None else torch.cat([features.to(encoded), encoded])
         exists = (places >= 0).any(-1)  # (R, M)
         used = places[exists]  # (media of the batch, F)
@@ -136,6 +140,7 @@ class Flamingo(LoadedStrictly, Switchable, Generating):
         features = features.to(next(self.resampler.parameters(), features).dtype)  # the encoder may be kept in half
         used = used.to(features.device)  # another one than of the text where the model is spread over several
         latents = self.resampler(features[used.clamp(min=0)], None if whole else mask, index)
+        _check_shape(latents, len(used), self.resampler)
         exists = exists.to(latents.device)
         out = latents.new_zeros(*exists.shape, *latents.shape[1:])
         out[exists] = latents
@@ -180,3 +185,12 @@ class Flamingo(LoadedStrictly, Switchable, Generating):
         owners = [self.get_output_embeddings(), *([] if added is None else [added])]
         trained = [p for owner in owners for p in owner.parameters() if p.requires_grad]
         return cross_entropy_sums(states, head, self.config.text_config.vocab_size, targets, tokens, trained)
+
+
+def _check_shape(made: Tensor, count: int, part: nn.Module) -> None:
+    """Refuses what a plugin made in another shape, since it might be broadcast."""
+    if made.ndim != 3 or (made.shape[0], made.shape[2]) != (count, part.width):
+        raise ValueError(
+            f'{type(part).__name__} gave features of shape {tuple(made.shape)}, expected ({count}, any, {part.width}): '
+            'as many as it was given, and its own width at the end'
+        )

@@ -272,6 +272,20 @@ def test_an_exception_leaves_nothing_behind(model):
     assert torch.equal(logits_of(model, inputs), before)
 
 
+@pytest.mark.parametrize('part', ['vision_encoder', 'resampler'])
+@pytest.mark.parametrize(
+    'change', [lambda made: made[:1], lambda made: made[0], lambda made: made[..., :4]], ids=['few', 'flat', 'narrow']
+)
+def test_features_of_another_shape_are_refused(part, change, monkeypatch):
+    model = tiny.model()
+    inputs = tiny.row('several images')
+    module = getattr(model, part)
+    forward = module.forward
+    monkeypatch.setattr(module, 'forward', lambda *args: change(forward(*args)))
+    with pytest.raises(ValueError, match=rf'{type(module).__name__} gave .* expected \(\d+, any, {module.width}\)'):
+        logits_of(model, inputs)
+
+
 def test_encoded_media_and_ready_media_may_be_passed(model):
     inputs = tiny.row('video')
     expected = logits_of(model, inputs)

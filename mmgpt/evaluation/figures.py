@@ -9,6 +9,7 @@ import numpy as np
 
 from mmgpt.evaluation.items import Scores
 from mmgpt.evaluation.published import label
+from mmgpt.evaluation.tasks.base import EvaluationTask
 
 RESAMPLES = 2000  # of an interval
 
@@ -54,6 +55,17 @@ def results_by_task(
         row = {'shots': shots.get(name, 0), 'trials': [value], 'mean': value, 'stddev': 0.0}
         results.setdefault(task, []).append(row)
     return results
+
+
+def check_scores(scores: Any, task: EvaluationTask, count: int) -> None:
+    """Raises a TypeError or ValueError where what a task gave for ``count`` questions is not as it should be."""
+    what = f'score of {type(task).__name__}'
+    if not isinstance(scores, Scores):
+        raise TypeError(f'{what} should give Scores, got {type(scores).__name__}')
+    if scores.figures and task.main not in scores.figures:
+        raise ValueError(f'{what} gives no {task.main!r}, the main figure; it gives {", ".join(scores.figures)}')
+    if scores.items is not None and len(scores.items) != count:
+        raise ValueError(f'{what} gives {len(scores.items)} items for {count} questions')
 
 
 def check_finite(scores: Scores, where: str) -> None:

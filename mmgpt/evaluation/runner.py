@@ -14,7 +14,7 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 
 from mmgpt import __version__
 from mmgpt.evaluation.controls import CONTROLS, controlled, with_copies
-from mmgpt.evaluation.figures import check_finite, over_trials, table
+from mmgpt.evaluation.figures import check_finite, check_scores, over_trials, table
 from mmgpt.evaluation.items import Answer, Generation, Item, Prompt, Ranking, Scores
 from mmgpt.evaluation.models import EvaluatedModel, evaluated
 from mmgpt.evaluation.plan import plan_batches
@@ -217,7 +217,9 @@ class Evaluation:
                 prompts = self.prompts(queries, shots, seed)
                 own = {'task': self.task.name, 'shots': shots, 'seed': seed}
                 answers = self._answers(subject, prompts, predictions, own)
-                scores = with_copies(self.task.score(queries, answers), prompts, answers)
+                scores = self.task.score(queries, answers)
+                check_scores(scores, self.task, len(queries))
+                scores = with_copies(scores, prompts, answers)
                 if unanswered := sum(bool(answer.unanswered) for answer in answers):
                     scores = replace(scores, figures={**scores.figures, 'unanswered': float(unanswered)})
                 check_finite(scores, f'{self.task.name}, {shots} shots, seed {seed}')

@@ -172,6 +172,20 @@ def test_a_figure_that_is_no_number_is_told_and_no_json(tmp_path, monkeypatch, s
     assert len((tmp_path / 'predictions.jsonl').read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ('score', 'told'),
+    [
+        ({'accuracy': 1.0}, 'score of Letters should give Scores, got dict'),
+        (Scores({'exact': 1.0}), "score of Letters gives no 'accuracy', the main figure; it gives exact"),
+        (Scores({'accuracy': 1.0}, (1.0,)), 'score of Letters gives 1 items for 10 questions'),
+    ],
+)
+def test_a_task_of_ones_own_that_scores_otherwise_is_told(tmp_path, monkeypatch, score, told):
+    monkeypatch.setattr(Letters, 'score', lambda self, items, answers: score)
+    with pytest.raises((TypeError, ValueError), match=told):
+        Evaluation(Letters(10))(Says(), None, tmp_path)
+
+
 def test_only_what_changed_in_the_data_is_asked_anew(tmp_path):
     task, model = Letters(3), Says()
     Evaluation(task, batch_size=1)(model, None, tmp_path)

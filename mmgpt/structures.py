@@ -26,6 +26,10 @@ class Medium:
 
     frames: tuple[Hashable, ...]  # keys of an image store, or pictures themselves (inference)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.frames, str | bytes):  # its letters would be frames
+            raise TypeError(f'the frames of a Medium are a tuple, got {self.frames!r:.80}: a single one is (frame,)')
+
 
 @dataclass(frozen=True)
 class Turn:

@@ -228,7 +228,10 @@ class InstructionDataset(Dataset):
             longer.append(item)
         if longer:
             return self._told(min(longer, key=lambda item: len(item.encoded.input_ids)), reasons)
-        raise NothingUsable(f'{TRIES} samples in turn cannot be read, the last one since: {reasons[-1][1]}')
+        last = reasons[-1][1]
+        raise NothingUsable(
+            f'{TRIES} samples in turn cannot be read, the last one since: {type(last).__name__}: {last}'
+        )
 
     def _told(self, item: Item, reasons: list[tuple[Address, Exception]]) -> Item:
         """The item with what could not be read in its place."""

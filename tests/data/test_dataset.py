@@ -185,6 +185,20 @@ def test_an_error_tells_which_sample_it_is_about(tmp_path, mimicit, prompter):
         assert caught.value.__notes__ == ["while reading sample 0 of the source 'YY'"]
 
 
+def test_a_text_is_not_taken_for_the_frames_of_a_medium():
+    with pytest.raises(TypeError, match=r"a tuple, got '12': a single one is \(frame,\)"):
+        Medium('12')
+
+
+def test_what_is_wrong_with_every_record_is_told_with_its_kind(source, prompter, monkeypatch):
+    def fails(*args):
+        raise KeyError('quetsion')
+
+    monkeypatch.setattr(type(source), 'draw', fails)
+    with pytest.raises(ValueError, match="in turn cannot be read, the last one since: KeyError: 'quetsion'"):
+        InstructionDataset([SourceEntry(source)], prompter, replace_unreadable=True).__getitems__([Address(0, 0, 0)])
+
+
 def test_shares_of_a_source(source):
     assert SourceEntry(source).quota == 16
     assert SourceEntry(source, weight=2.5).quota == 40

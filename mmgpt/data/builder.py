@@ -161,6 +161,8 @@ def _build_loader(
     cfg: dict[str, Any], dataset: InstructionDataset, batches: Iterable[list[Address]], prompter: Prompter, seed: int
 ) -> DataLoader:
     rows = {key: cfg.pop(key) for key in ('pad_to_multiple_of', 'padding_free') if key in cfg}
+    if not cfg.get('num_workers'):
+        cfg.pop('prefetch_factor', None)  # of workers alone, and torch would refuse it
     return DataLoader(
         dataset,
         batch_sampler=batches,

@@ -58,6 +58,10 @@ def test_the_stream_is_the_same_for_any_number_of_workers(streamed, prompter, wo
     assert any('frames' in batch and (batch['kinds'] == 0).any() for batch in single)  # text and pictures in one
 
 
+def test_what_is_said_of_workers_is_no_fault_without_them(streamed, prompter):
+    assert take(build_dataloader({**streamed, 'num_workers': 0, 'prefetch_factor': 4}, prompter), 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 def test_the_stream_is_the_same_however_workers_start(streamed, prompter, method):

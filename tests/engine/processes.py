@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import secrets
 import socket
 import traceback
 from collections.abc import Callable
@@ -13,9 +15,12 @@ from mmgpt.engine.strategies.processes import join, leave
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
+    """A port that nobody listens at, below those that the system gives to connections of other tests meanwhile."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(('127.0.0.1', port))
+            return port
 
 
 def in_processes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_what_is_scored_together_is_asked_together():
 
 def test_what_is_left_is_told_of_the_speed_of_this_run(monkeypatch, capsys):
     now = iter([0.0, 5.0, 20.0, 40.0])
-    monkeypatch.setattr(module.time, 'monotonic', lambda: next(now))
+    monkeypatch.setattr(module, 'time', SimpleNamespace(monotonic=lambda: next(now)))  # of this module alone
     progress = Progress('coco', 100, done=20)
     progress.advance(10)  # too early to tell
     progress.advance(10)

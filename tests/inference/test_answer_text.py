@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgpt.inference.answer_text import AnswerText, spelt
@@ -15,6 +15,7 @@ def pieces(ids, stop=(), tokenizer=TOKENIZER):
     return made, answer
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_the_pieces_are_the_text_without_blanks_at_its_ends(text):
     made, _ = pieces(TOKENIZER(text, add_special_tokens=False)['input_ids'])
@@ -22,12 +23,14 @@ def test_the_pieces_are_the_text_without_blanks_at_its_ends(text):
     assert ''.join(made) == whole.strip()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(3, 290), max_size=30))
 def test_of_any_tokens_too(ids):
     made, _ = pieces(ids)
     assert ''.join(made) == TOKENIZER.decode(ids, skip_special_tokens=True).strip()
 
 
+@settings(deadline=None)
 @given(st.text('ab#', max_size=30), st.lists(st.text('ab#', min_size=1, max_size=4), max_size=3))
 def test_a_stop_string_ends_it_and_nothing_of_one_is_told(text, stop):
     made, answer = pieces(TOKENIZER(text, add_special_tokens=False)['input_ids'], stop)

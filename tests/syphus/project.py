@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def tool(config: Path, work_dir: Path, address: str, *options: str) -> subproces
 
 
 def product(work_dir: Path) -> dict[str, str]:
-    """What a run made, without what tells when and how often was asked."""
+    """What a run made, without what tells when and how often was asked, the day included."""
     made = {}
     for path in sorted(work_dir.glob('*.json*')):
         if path.name == 'summary.json':
@@ -50,7 +51,7 @@ def product(work_dir: Path) -> dict[str, str]:
             told = ('requests', 'cached', 'faults', 'replies', 'tokens', 'cost', 'prompt_tokens', 'completion_tokens')
             made[path.name] = json.dumps({name: value for name, value in summary.items() if name not in told})
         else:
-            made[path.name] = path.read_text()
+            made[path.name] = re.sub(r'"time": ?"\d{4}-\d\d-\d\d"', '', path.read_text())
     return made
 
 

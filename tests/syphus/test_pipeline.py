@@ -220,14 +220,14 @@ def test_a_language_that_is_added_later_is_translated_into(here, tmp_path, capsy
     config, work_dir = write_project(tmp_path, 5, ('de',)), tmp_path / 'w'
     assert run(config, work_dir) == 0
     kept = json.loads((work_dir / 'summary.json').read_text())['kept']
-    german = (work_dir / 'DC_de_instructions.json').read_text()
+    german = product(work_dir)['DC_de_instructions.json']
     write_project(tmp_path, 5, ('de', 'zh'))
     assert run(config, work_dir, '--dry-run') == 0
     assert f'translate: {kept} requests' in capsys.readouterr().out
     assert run(config, work_dir, '--resume') == 0
     summary = json.loads((work_dir / 'summary.json').read_text())
     assert summary['translations'] == {'de': kept, 'zh': kept}
-    assert (work_dir / 'DC_de_instructions.json').read_text() == german
+    assert product(work_dir)['DC_de_instructions.json'] == german
     assert len(json.loads((work_dir / 'DC_zh_instructions.json').read_text())['data']) == kept
     write_project(tmp_path, 6, ('de', 'zh'))  # what is translated is not asked for again, now for both at once
     assert run(config, work_dir, '--resume') == 0

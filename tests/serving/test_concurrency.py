@@ -1,6 +1,8 @@
 """Many clients at once: each gets the answer that it would get alone."""
 
 import io
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -73,9 +75,15 @@ def test_32_mixed_clients():
             chunks = client.chat.completions.create(**request, stream=True)
             return ''.join(chunk.choices[0].delta.content or '' for chunk in chunks)
 
+        engine, held = app.state.engine, threading.Event()
+        engine.call(lambda model: held.wait(30))  # until all wait: however slowly they come, rows are full
         with ThreadPoolExecutor(32) as pool:
-            answers = list(pool.map(ask, range(32)))
-        engine = app.state.engine
+            answers = pool.map(ask, range(32))
+            end = time.monotonic() + 30
+            while engine.waiting < 32 and time.monotonic() < end:
+                time.sleep(0.01)
+            held.set()
+        answers = list(answers)
         assert engine.decoded / engine.steps > 4
     clear = 0
     for answer, messages in zip(answers, conversations, strict=True):

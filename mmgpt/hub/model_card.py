@@ -142,7 +142,8 @@ def _source_rows(config: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for source in dataset.get('sources') or ():
         named = [value for key, value in source.items() if key not in ('type', 'weight') and isinstance(value, str)]
         files = ', '.join(Path(value).name for value in named if '.' in Path(value).name or '/' in value)
-        yield source.get('type'), files, source.get('weight', 1.0)
+        count = source.get('num_samples')
+        yield source.get('type'), files, source.get('weight', 1.0) if count is None else f'{count} samples'
 
 
 def _training_rows(run: Run) -> Iterator[tuple[str, Any]]:

@@ -68,6 +68,12 @@ def test_a_card_is_filled_from_the_run():
     assert '/home/me' not in card()  # no path of the machine
 
 
+def test_a_source_has_its_weight_or_its_number_of_samples():
+    sources = [{'type': 'A'}, {'type': 'B', 'weight': 0.5}, {'type': 'C', 'num_samples': 300, 'weight': 2.0}]
+    text = card(train_dataloader={'dataset': {'sources': sources}})
+    assert '| A |  | 1.0 |\n| B |  | 0.5 |\n| C |  | 300 samples |' in text
+
+
 def test_a_benchmark_gives_its_main_figure_by_shots():
     rows = [
         {'shots': 0, 'trials': [79.5, 80.5], 'mean': 80.0, 'stddev': 0.5, 'figures': {'CIDEr': [79.5, 80.5]}},

@@ -127,7 +127,7 @@ class Report:
                     f'(5th to 95th percentile), median {lengths["median"]}'
                 )
         if short := {name: lengths['warning'] for name, lengths in self.answer_lengths.items() if lengths['warning']}:
-            lines.append(f'warning: short answers in {", ".join(short)}: {next(iter(short.values()))}')
+            lines.append(f'note: short answers in {", ".join(short)}: {next(iter(short.values()))}')
         lines.append(f'{self.samples} samples, {self.errors} errors, {self.warnings} warnings')
         return '\n'.join(lines)
 

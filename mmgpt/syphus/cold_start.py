@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mmgpt.data.whole_file import whole_file
 from mmgpt.syphus.prompt import Prompt, prompt_file, read_prompt
 from mmgpt.syphus.tasks import Task
 
@@ -55,7 +55,11 @@ def save_version(folder: Path, part: str, prompt: Prompt, items: list[str], mode
     told = prompt_file(
         prompt, version=number, after=before[-1].name if before else None, time=time, items=items, model=model
     )
-    with whole_file(path) as partial:
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')  # two pages at once do not share a file
+    try:
         partial.write_text(json.dumps(told, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
-        path.touch(exist_ok=False)  # two pages at once do not share a number
+        path.touch(exist_ok=False)  # nor a number
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -1,6 +1,7 @@
 """The pages, in a real browser where there is one: the cold start, and the report."""
 
 import json
+import multiprocessing
 import shutil
 import sqlite3
 import subprocess
@@ -8,12 +9,15 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from mmgpt.syphus.cold_start import current_prompts, versions
+from mmgpt.syphus import cold_start as saving
+from mmgpt.syphus.cold_start import current_prompts, save_version, versions
 from mmgpt.syphus.cold_start_page import ColdStart, serve
 from mmgpt.syphus.pipeline import Run
+from mmgpt.syphus.prompt import Prompt, read_prompt
 from mmgpt.syphus.settings import read_settings
 from tests.inference.rule_server import rule_server
 from tests.syphus.project import write_project
@@ -117,6 +121,34 @@ def test_what_cannot_be_saved_is_told(page):
         status, reply = post(where, 'save', body, cold_start.token)
         assert status == 400
         assert part in reply['error']
+
+
+def test_of_two_pages_at_once_one_saves_and_the_other_leaves_what_it_saved(tmp_path, monkeypatch):
+    replace, said = Path.replace, []
+
+    def save_without_a_look(pipe):
+        saving.versions = lambda *_: []  # it looked before the number was taken
+        try:
+            save_version(tmp_path, '', Prompt('second', ()), [], 'rule')
+        except FileExistsError:
+            pipe.send('taken')
+        pipe.close()
+
+    def replace_later(path, target):
+        monkeypatch.undo()
+        here, there = multiprocessing.Pipe(duplex=False)
+        other = multiprocessing.get_context('fork').Process(target=save_without_a_look, args=(there,))
+        other.start()
+        there.close()
+        said.append(here.recv())
+        other.join()
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, 'replace', replace_later)
+    path = save_version(tmp_path, '', Prompt('first', ()), [], 'rule')
+    assert said == ['taken']
+    assert read_prompt(path).system == 'first'
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_other_pages_cannot_use_it(page):

@@ -27,13 +27,17 @@ def ending_workers(batches: Batches) -> Iterator[Batches]:
     """A context at whose end the workers of a data loader's iterator end.
 
     Where something fails, its traceback holds the iterator. Its workers would then be ended with the process only, by
-    SIGTERM, which they outlive for a minute.
+    SIGTERM, which they outlive for a minute. Where nothing fails, persistent workers stay: the next iterator is theirs.
 
     Args:
         batches: ``iter(dataloader)``, with or without workers.
     """
+    stay = getattr(batches, '_persistent_workers', False)
     try:
         yield batches
+    except BaseException:
+        stay = False
+        raise
     finally:
-        if end := getattr(batches, '_shutdown_workers', None):
+        if not stay and (end := getattr(batches, '_shutdown_workers', None)):
             end()

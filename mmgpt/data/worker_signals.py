@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -27,17 +29,25 @@ def ending_workers(batches: Batches) -> Iterator[Batches]:
     """A context at whose end the workers of a data loader's iterator end.
 
     Where something fails, its traceback holds the iterator. Its workers would then be ended with the process only, by
-    SIGTERM, which they outlive for a minute. Where nothing fails, persistent workers stay: the next iterator is theirs.
+    SIGTERM, which they outlive for a minute. Where nothing fails, persistent workers stay until the process ends: the
+    next iterator is theirs.
 
     Args:
         batches: ``iter(dataloader)``, with or without workers.
     """
     stay = getattr(batches, '_persistent_workers', False)
+    if stay:
+        atexit.register(_end, weakref.ref(batches))
     try:
         yield batches
     except BaseException:
         stay = False
         raise
     finally:
-        if not stay and (end := getattr(batches, '_shutdown_workers', None)):
-            end()
+        if not stay:
+            _end(lambda: batches)
+
+
+def _end(find: Callable[[], Iterator | None]) -> None:
+    if end := getattr(find(), '_shutdown_workers', None):
+        end()

@@ -37,6 +37,14 @@ print('open_clip' in sys.modules)
     assert told(program).splitlines() == ['[]', 'True']
 
 
+def test_a_config_of_an_evaluation_alone_knows_the_visualizers(tmp_path):
+    config = tmp_path / 'config.py'
+    bases = [str(ROOT / 'configs' / name) for name in ('_base_/runtime.py', 'eval/digit_naming.py')]
+    config.write_text(f'_base_ = {bases}')
+    program = f'from mmgpt.engine.config import load_config; print(load_config({str(config)!r}).visualizer.type)'
+    assert told(program) == 'Visualizer'
+
+
 def test_a_tool_keeps_what_was_imported_out_of_the_collection():
     program = """
 import gc

@@ -15,7 +15,9 @@ from typing import Any, Literal
 import torch
 from mmengine import Config
 from mmengine.hooks import EarlyStoppingHook, EMAHook
-from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALIZERS
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from mmengine.visualization.vis_backend import VISBACKENDS  # from here, so that their members are known
+from mmengine.visualization.visualizer import VISUALIZERS
 from torch.utils.data import DataLoader
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import RopeParameters

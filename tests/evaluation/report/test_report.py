@@ -14,7 +14,16 @@ from tests.hub import tiny
 from tools import test as tool
 from tools.analysis_tools import report_evaluation
 
-METRICS = {'task': 'vqav2', 'main': 'accuracy', 'rows': [{}], 'settings': {'shots': [0], 'seeds': [1]}}
+METRICS = {
+    'task': 'vqav2',
+    'main': 'accuracy',
+    'model': 'hf',
+    'rows': [{'shots': 0, 'trials': [1.0], 'mean': 1.0, 'stddev': 0.0, 'figures': {'accuracy': [1.0]}, 'groups': {}}],
+    'published': [],
+    'settings': {'shots': [0], 'seeds': [1]},
+    'versions': {},
+}
+LINE = {'shots': 0, 'seed': 1, 'id': 1, 'question': 'What?', 'demonstrations': [], 'answer': 'a', 'raw': 'a'}
 
 
 @pytest.fixture(scope='module')
@@ -108,6 +117,14 @@ def test_noise_is_seldom_taken_for_a_difference(place, tmp_path):
             'is not of an evaluation with',
         ),
         ({'metrics.json': json.dumps(METRICS), 'predictions.jsonl': '{"id": 1}'}, "answer 1 lacks 'shots', 'seed' or"),
+        (
+            {'metrics.json': json.dumps({**METRICS, 'rows': 5}), 'predictions.jsonl': ''},
+            r'metrics.json: rows: expected list\[dict\], got 5; the file was changed: run the evaluation again',
+        ),
+        (
+            {'metrics.json': json.dumps(METRICS), 'predictions.jsonl': json.dumps({**LINE, 'score': {'a': 1}})},
+            "answer 1: score: expected float or bool or None, got {'a': 1}; the file was changed",
+        ),
     ],
 )
 def test_a_folder_that_holds_none_is_one_message_and_code_2(tmp_path, capsys, files, told):
@@ -115,6 +132,22 @@ def test_a_folder_that_holds_none_is_one_message_and_code_2(tmp_path, capsys, fi
         (tmp_path / name).write_text(text)
     assert report_evaluation.main([str(tmp_path)]) == 2
     assert re.search(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('name', ['shots', 'trials', 'mean', 'stddev', 'figures', 'groups'])
+@pytest.mark.parametrize('value', ['a', ['a'], {'a': 'b'}, {'a': {'b': 'c'}}])
+def test_a_row_that_was_changed_is_one_message_and_code_2(tmp_path, capsys, name, value):
+    metrics = {**METRICS, 'rows': [{**METRICS['rows'][0], name: value}]}
+    (tmp_path / 'metrics.json').write_text(json.dumps(metrics))
+    (tmp_path / 'predictions.jsonl').write_text(json.dumps(LINE))
+    assert report_evaluation.main([str(tmp_path)]) == 2
+    assert re.search(f'metrics.json: rows.0.{name}|metrics.json: rows.0: {name}: ', capsys.readouterr().err)
+
+
+def test_an_answer_without_a_score_is_shown_without(tmp_path):
+    (tmp_path / 'metrics.json').write_text(json.dumps(METRICS))
+    (tmp_path / 'predictions.jsonl').write_text(json.dumps({**LINE, 'score': None}))
+    assert '<dt>accuracy</dt>' not in page(Run.read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +190,7 @@ def test_runs_of_two_figures_are_not_compared(place, tmp_path, capsys):
 def test_an_answer_may_hold_any_line_separator(place, tmp_path):
     (tmp_path / 'metrics.json').write_text((place / 'one/metrics.json').read_text())
     answer = 'a\u2028b\x85c'
-    told = {'shots': 0, 'seed': 1, 'id': 1, 'answer': answer}
+    told = {**LINE, 'answer': answer}
     (tmp_path / 'predictions.jsonl').write_text(json.dumps(told, ensure_ascii=False) + '\n', 'utf-8')
     [line] = Run.read(tmp_path).lines
     assert line['answer'] == answer

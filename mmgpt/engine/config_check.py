@@ -127,7 +127,9 @@ class _Check(Rules):
         if 'feature_cache' in given:
             self.augmented(at(given, 'train_dataloader', 'dataset', 'sources'))
         if not self.faults and 'model' in given:
-            for key, message in model_faults(given['model'], given.get('optim_wrapper', {}), 'feature_cache' in given):
+            size = at(given, 'image_transform', 'size')
+            optim_wrapper = given.get('optim_wrapper', {})
+            for key, message in model_faults(given['model'], optim_wrapper, 'feature_cache' in given, size):
                 self.fault(key, message)
 
     def top_level(self, config: dict) -> None:

@@ -11,11 +11,12 @@ import torch
 from mmgpt.engine.config_source import Key, did_you_mean
 from mmgpt.models.config import FlamingoConfig
 from mmgpt.models.trainable import set_trainable
+from mmgpt.models.vision_encoders.normalisation import encode_frames
 from mmgpt.registry import MODELS
 
 
 def model_faults(
-    cfg: Mapping[str, Any], optim_wrapper: Mapping[str, Any], keeps_features: bool
+    cfg: Mapping[str, Any], optim_wrapper: Mapping[str, Any], keeps_features: bool, size: int | None = None
 ) -> Iterator[tuple[Key, str]]:
     """The key and message of what is wrong with a model; nothing where only its weights would tell what it is.
 
@@ -23,6 +24,7 @@ def model_faults(
         cfg: ``model`` of a config, its keys and values right as far as they can be told one by one.
         optim_wrapper: whose patterns are tried on the parameters' names.
         keeps_features: whether the run has a ``feature_cache``, for which the vision encoder must be frozen.
+        size: height and width of the pictures that it gets; None: not known.
     """
     decoder, vision = dict(cfg['language_decoder']), dict(cfg['vision_encoder'])
     text = dict(decoder.pop('config', {}))
@@ -43,10 +45,19 @@ def model_faults(
         set_trainable(model, cfg.get('trainable', ['*']))
     except ValueError as error:
         yield ('model', 'trainable'), str(error)
+        keeps_features = False  # what is trained is not known
     if keeps_features and any(parameter.requires_grad for parameter in model.vision_encoder.parameters()):
         yield (
             ('model', 'trainable'),
             'it trains the vision encoder, whose features cannot be kept then: leave it out here, or feature_cache',
+        )
+    encoder = model.vision_encoder
+    known = size is not None and 'weights' not in cfg['vision_encoder']
+    if known and not _takes(encoder, size) and _takes(encoder, encoder.image_size):
+        yield (
+            ('image_transform', 'size'),
+            f'size: {type(encoder).__name__} takes pictures of its image_size, {encoder.image_size}, alone; '
+            f'got {size}: make the two the same',
         )
     names = [name for name, _ in model.named_parameters()]
     for key in ('lr_factors', 'no_decay'):
@@ -56,3 +67,13 @@ def model_faults(
                 near = did_you_mean(pattern.strip('*._'), words, or_list=False)
                 place = pattern if key == 'lr_factors' else number
                 yield ('optim_wrapper', key, place), f'{pattern!r} matches no parameter{near}'
+
+
+def _takes(encoder: torch.nn.Module, size: int) -> bool:
+    """Whether a vision encoder without memory takes pictures of that height and width."""
+    try:
+        with torch.no_grad():
+            encode_frames(encoder, torch.zeros(1, 3, size, size, device='meta'))
+    except Exception:
+        return False
+    return True

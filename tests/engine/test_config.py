@@ -101,6 +101,40 @@ def test_the_inline_configuration_of_every_tower_is_checked(project, tower):
         load_config(path)
 
 
+@pytest.mark.parametrize('tower', ['ClipVision', 'SiglipVision'])
+def test_pictures_of_a_size_that_a_tower_cannot_take_are_told(project, tower):
+    path = project.with_name('edited.py')
+    path.write_text(project.read_text().replace('ClipVision', tower).replace('dict(size=16)', 'dict(size=24)'))
+    with pytest.raises(
+        ConfigError, match=rf'edited.py:\d+: .*{tower} takes pictures of its image_size, 16, alone; got 24'
+    ):
+        load_config(path)
+
+
+@pytest.mark.parametrize('tower', ['Dinov2Vision', 'IdeficsVision'])
+def test_a_tower_that_interpolates_takes_pictures_of_another_size(project, tower):
+    path = project.with_name('edited.py')
+    text = project.read_text().replace('ClipVision', tower).replace('intermediate_size=32,', '', 1)
+    path.write_text(text.replace('dict(size=16)', 'dict(size=24)'))
+    load_config(path)
+
+
+def test_published_weights_may_have_another_size_than_the_default(project):
+    path = project.with_name('edited.py')
+    text = project.read_text().replace("type='ClipVision',", "type='ClipVision', weights='somebody/own-tower',")
+    path.write_text(text.replace('dict(size=16)', 'dict(size=24)'))
+    load_config(path)
+
+
+def test_a_wrong_name_of_what_is_trained_is_no_trained_vision_encoder(project):
+    path = project.with_name('edited.py')
+    text = project.read_text().replace("trainable=['resampler'", "trainable=['resmapler'")
+    text = text.replace("augment=[dict(type='RandomAffine', degrees=20.0)],", '')
+    path.write_text(f"feature_cache = dict(folder='features')\n{text}")
+    with pytest.raises(ConfigError, match=r'has 1 fault:\n.*no parameter is matched'):
+        load_config(path)
+
+
 def test_all_faults_are_told_at_once(project):
     text = project.read_text()
     edited = project.with_name('edited.py')

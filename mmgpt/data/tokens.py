@@ -45,7 +45,7 @@ def encode(
         max_seq_len: limit of the text's tokens; None = no limit.
 
     Raises:
-        ValueError: the marks in the text are not as many as the media.
+        ValueError: the marks in the text are not as many as the media, or a supervised span reaches beyond its text.
     """
     ids: list[int] = []
     labels: list[int] = []
@@ -73,6 +73,12 @@ def encode(
 
 
 def _encode_piece(piece: Piece, tokenizer: PreTrainedTokenizerBase, room: float) -> tuple[list[int], list[int]]:
+    for start, end in piece.supervised:
+        if not 0 <= start <= end <= len(piece.text):
+            raise ValueError(
+                f'the template gave the supervised span ({start}, {end}) of a text of {len(piece.text)} characters: '
+                f'{piece.text!r:.200}'
+            )
     try:
         encoding = tokenizer(piece.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     except TypeError as error:  # what the tokenizers library makes of such text

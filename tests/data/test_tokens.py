@@ -102,6 +102,13 @@ def test_the_token_on_a_border_is_not_trained(tokenizer):
     assert (tokens.labels[len(crossing) :] == tokens.input_ids[len(crossing) :]).all()
 
 
+@pytest.mark.parametrize('span', [(2, 6), (-1, 3), (4, 3)])
+def test_a_span_beyond_its_text_is_refused(tokenizer, span):
+    rendered = Rendered((Piece('a red', (span,)),), ())
+    with pytest.raises(ValueError, match=r"supervised span \(-?\d, \d\) of a text of 5 characters: 'a red'"):
+        encode(rendered, tokenizer, '<image>')
+
+
 def test_a_line_break_before_a_span_stays_out_of_it(tokenizer):
     piece = Piece('### Response:\n red', ((14, 18),), eos=False)
     tokens = encode(Rendered((piece,), ()), tokenizer, '<image>')

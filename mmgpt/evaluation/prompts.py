@@ -58,12 +58,17 @@ class PromptWriter:
         style: one of ``STYLES``, 'template' for the model's own template, or None: what fits the model's template.
 
     Raises:
-        ValueError: there is no such style.
+        ValueError: there is no such style, or no style has a format of the task's kind.
     """
 
     def __init__(self, task: EvaluationTask, style: str | None = None) -> None:
         if style not in (None, TEMPLATE, *STYLES):
             raise ValueError(f'style must be one of {", ".join([*STYLES, TEMPLATE])} or None, got {style!r}')
+        if task.kind not in STYLES['openflamingo']:
+            raise ValueError(
+                f'{type(task).__name__}.kind must be one of {", ".join(STYLES["openflamingo"])}, got {task.kind!r}: '
+                "'instruction' where the question is the whole prompt"
+            )
         self.task, self.style = task, style
 
     def style_for(self, template: Template) -> str:
@@ -85,8 +90,7 @@ class PromptWriter:
         style = self.style_for(template)
         if style == TEMPLATE:
             return template.render(self.turns(prompt), generate=True)
-        formats = STYLES[style]
-        form = formats.get(self.task.kind, formats['instruction'])
+        form = STYLES[style][self.task.kind]
         parts = [
             self._write(form.question, item, template)
             + form.answer.replace('{answer}', unmarked(item.answer, template))

@@ -60,6 +60,13 @@ def test_without_the_convention_nothing_stands_before_the_query(tmp_path):
     assert all(not prompt.demonstrations for prompt in evaluation.prompts(evaluation.task.queries, 0, 0))
 
 
+def test_a_kind_that_no_style_has_is_refused(tmp_path, monkeypatch):
+    task = Evaluation(TASKS['vqav2'](tmp_path)).task
+    monkeypatch.setattr(type(task), 'kind', 'vqqa')
+    with pytest.raises(ValueError, match=r"VQA.kind must be one of caption, vqa, .*, got 'vqqa'"):
+        Evaluation(task)
+
+
 def test_marks_in_a_question_are_taken_out(tmp_path):
     evaluation = Evaluation(TASKS['vqav2'](tmp_path), [1])
     [prompt] = evaluation.prompts(evaluation.task.queries[:1], 1, 0)

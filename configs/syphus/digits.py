@@ -1,4 +1,4 @@
-# The pictures of the digits demo, annotated through Syphus; configs/otter_demo_syphus.py trains on what comes out.
+# The pictures of the digits demo, annotated through Syphus; configs/syphus/train/otter_digits.py trains on the result.
 _base_ = ['_base_/syphus.py']
 input = 'data/syphus_digits/annotations.jsonl'
 task = dict(type='Annotations', name='READ', prompt='{{ fileDirname }}/prompts/digits.json', relate='none', pairs=2)

@@ -138,7 +138,7 @@ class Run:
         pairs = told[0][1].requests * settings.task.number + self.state.count('pairs', 'verdict IS NULL')
         if any(one.asks for one in settings.filters):
             told.append(('filter', endpoint.estimate(pairs, 150, 3)))
-        if settings.translator is not None:
+        if settings.translator is not None and settings.translator.languages:
             languages = len(settings.translator.languages)
             prompt = message_tokens(settings.translator.messages('', '', settings.translator.languages)) + PAIR_TOKENS
             left = pairs + untranslated(self.state, settings.translator)

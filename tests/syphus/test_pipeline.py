@@ -244,6 +244,12 @@ def test_an_estimate_after_a_first_look_counts_the_pairs_to_come(here, tmp_path,
     assert 'translate: 21 requests' in capsys.readouterr().out
 
 
+def test_an_estimate_counts_no_translation_into_no_language(here, tmp_path, capsys):
+    config = write_project(tmp_path, 3, more='translation = dict(languages=[])')
+    assert run(config, tmp_path / 'w', '--dry-run') == 0
+    assert 'translate' not in capsys.readouterr().out
+
+
 def test_a_run_is_not_begun_over_another(done, here, capsys):
     assert run(done / 'config.py', done / 'w') == 2
     assert '--resume' in capsys.readouterr().err

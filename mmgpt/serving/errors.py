@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -77,7 +79,7 @@ def install(app: FastAPI) -> None:
         first = max(error.errors(), key=lambda one: len(one['loc']))  # of a union, the part that came nearest
         if first['type'] == 'json_invalid':
             return ApiError(400, f'the body is not JSON: {first["ctx"]["error"]}', 'invalid_json').response()
-        param = '.'.join(str(part) for part in first['loc'][1:])
+        param = _place(first['loc'])
         return ApiError(400, f'{param or "body"}: {first["msg"]}', 'invalid_value', param or None).response()
 
     @app.exception_handler(HTTPException)
@@ -89,3 +91,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         return ApiError(500, 'something failed inside of the server; its log says what').response()
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    """The place of a value in the body, without the names of what a union may be, of which some stand for a key."""
+    names = [str(part) for part in loc[1:] if part != 'str' and '[' not in str(part)]
+    return '.'.join(name for name, _ in groupby(names))

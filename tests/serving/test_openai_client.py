@@ -175,6 +175,24 @@ def test_errors_are_openais(client, change, error, told):
 
 
 @pytest.mark.parametrize(
+    ('content', 'param'),
+    [
+        (None, 'messages.0.content'),
+        ([{'type': 'text'}], 'messages.0.content.0.text'),
+        ([{'type': 'text', 'text': 5}], 'messages.0.content.0.text'),
+        ([{'type': 'input_audio'}], 'messages.0.content.0'),
+        ([{'type': 'image_url', 'image_url': 'data:'}], 'messages.0.content.0.image_url'),
+        ([{'type': 'image_url', 'image_url': {}}], 'messages.0.content.0.image_url.url'),
+    ],
+)
+def test_the_place_of_a_fault_is_the_one_in_the_request(client, content, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model='tiny', messages=[{'role': 'user', 'content': content}])
+    assert caught.value.param == param
+    assert caught.value.body['message'].startswith(f'{param}: ')
+
+
+@pytest.mark.parametrize(
     'address',
     [
         '/etc/passwd',

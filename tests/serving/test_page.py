@@ -135,6 +135,7 @@ def test_a_look_inside_is_what_the_model_shows(site):
         ('prompt', talk(), 400, 'messages'),
         ('prompt', {'model': 1, 'messages': []}, 400, 'model'),
         ('feedback', {**talk(ANSWER), 'verdict': 'great'}, 400, 'verdict'),
+        ('feedback', {**talk(ANSWER), 'verdict': 'up', 'model': 'other'}, 404, "no model 'other'"),
         ('feedback', {**talk(ANSWER), 'verdict': 'flag', 'comment': 'x' * 2001}, 400, 'comment'),
     ],
 )

@@ -102,6 +102,7 @@ async def feedback(body: Feedback, http: Request) -> None:
     log = http.app.state.log
     if log is None:
         raise ApiError(404, 'this server keeps no log: start it with --log-dir', 'no_log')
+    adapter_of(body.model, http.app.state)  # raises where there is no such model
     with _admitted(http):
         await _in_readers(http, log.feedback, body.model_dump())
 

@@ -119,3 +119,12 @@ def test_the_tool_plans_a_config_and_says_what_to_set(tmp_path, capsys):
     assert plan_memory.main([*arguments, '--gpu-memory', '1MiB']) == 1
     assert 'Nothing fits' in capsys.readouterr().out
     assert plan_memory.main([*arguments, '--gpu-memory', 'much']) == 2
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'least'),
+    [('--gpus', 0, 1), ('--gpus-per-machine', 0, 1), ('--rows', 0, 1), ('--samples', 0, 1), ('--images', -1, 0)],
+)
+def test_a_number_that_cannot_be_is_one_message_and_code_2(capsys, option, value, least):
+    assert plan_memory.main([str(CONFIGS / 'otter_demo.py'), option, str(value)]) == 2
+    assert capsys.readouterr().err == f'plan_memory: {option} must be at least {least}, got {value}\n'

@@ -44,8 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     from mmgpt.engine.memory_settings import advice, make_plans, parse_memory, setting_of, table
 
     try:
-        if args.gpus < 1:
-            raise ValueError(f'--gpus must be at least 1, got {args.gpus}')
+        least = dict(gpus=1, gpus_per_machine=1, rows=1, tokens=1, samples=1, images=0, frames=1)
+        for name, value in least.items():
+            given = getattr(args, name)
+            if given is not None and given < value:
+                raise ValueError(f'--{name.replace("_", "-")} must be at least {value}, got {given}')
         memory = parse_memory(args.gpu_memory)
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)

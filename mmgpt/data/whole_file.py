@@ -12,8 +12,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; the file takes its place at the end, and goes where writing failed.
 
     Example:
-        >>> with whole_file(Path('notes.txt')) as partial:  # doctest: +SKIP
-        ...     partial.write_text('all or nothing')
+        >>> with whole_file(Path('notes.txt')) as partial:
+        ...     _ = partial.write_text('all or nothing')
+        >>> Path('notes.txt').read_text()
+        'all or nothing'
     """
     partial = path.with_name(f'.{path.name}.part')
     try:
